@@ -1,0 +1,7 @@
+"""What happens around the training loop: sample grids, the resumable checkpoint, the CSV log."""
+
+from pkdn_lightning.callbacks.csv_log import ResumableCSVLogger
+from pkdn_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingInterruptedError
+from pkdn_lightning.callbacks.sample_grid import SampleGrid
+
+__all__ = ["LastCheckpoint", "ResumableCSVLogger", "SampleGrid", "TrainingInterruptedError"]

@@ -1,0 +1,35 @@
+"""The command `pkdn <verb>`: the same as `python -m pkdn_lightning.<verb>`."""
+
+import importlib
+import sys
+
+from pkdn_lightning import __version__
+
+VERBS = {
+    "prepare": "makes a store, the suite's training data, from a folder of faces",
+    "train": "trains a teacher, a student, or a student with the teacher it needs",
+    "evaluate": "measures runs, checkpoints and bicubic under one protocol",
+}
+"""Each verb is a module of this package with a function `main`."""
+
+
+def main() -> None:
+    """Runs the verb named on the command line."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+        lines = [f"  {verb:<10}{what}" for verb, what in VERBS.items()]
+        sys.stdout.write("\n".join(["usage: pkdn <verb> [key=value ...]", "", *lines, "", _FOOTER, ""]))
+        return
+    if sys.argv[1] == "--version":
+        sys.stdout.write(f"pkdn-lightning {__version__}\n")
+        return
+    verb = sys.argv.pop(1)
+    if verb not in VERBS:
+        sys.stderr.write(f"There is no verb '{verb}'. There are: {', '.join(VERBS)}.\n")
+        sys.exit(2)
+    importlib.import_module(f"pkdn_lightning.{verb}").main()
+
+
+_FOOTER = "`pkdn <verb> --help` shows what a verb can be told; `pkdn train experiment=demo` is a good start."
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Objects made from a configuration. This is the only module that instantiates what a `_target_` names.
+
+Open mappings are checked here against the signature of the class they name, so that a typo in `model.widht` is told
+as clearly as one in a key of the schema.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as lightning
+import torch
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from pkdn_lightning.callbacks import LastCheckpoint, SampleGrid
+from pkdn_lightning.checkpoints import load_network
+from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.losses import Objective, Weight
+from pkdn_lightning.modules import FrozenTeacher, SRModule
+from pkdn_lightning.preparation.pipeline import Source
+from pkdn_lightning.runs import RunFolder
+
+
+def build_network(model: Mapping[str, Any]) -> nn.Module:
+    """Returns the untrained network that `model` describes."""
+    net: nn.Module = _make(model, "model")
+    return net
+
+
+def build_objective(terms: Mapping[str, Any]) -> Objective:
+    """Returns the objective; a term whose weight is 0 is not even made."""
+    pairs = {}
+    for name, term in terms.items():
+        _check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
+        _check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
+        weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
+        pairs[name] = (weight, _make(term["term"], f"objective.{name}.term"))
+    return Objective(pairs)
+
+
+def build_datamodule(data: DataConfig, *, seed: int, require_parsing: bool) -> FaceSRDataModule:
+    """Returns the DataModule of `data`."""
+    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment,arg-type]
+    arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
+    _check_arguments(FaceSRDataModule, arguments, "data")
+    return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing)
+
+
+def build_module(cfg: DictConfig, net: nn.Module, teacher: FrozenTeacher | None, card: Mapping[str, Any]) -> SRModule:
+    """Returns the training scheme of `cfg` around a network."""
+    if cfg.module.init_from:
+        _start_from(net, cfg.module.init_from)
+    if cfg.module.compile:
+        net.compile()  # in place, so that the names of the weights stay as they are
+    make_scheduler = _partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
+    arguments: dict[str, Any] = {"channels_last": cfg.module.channels_last, "card": card}
+    if teacher is not None:
+        arguments["teacher"] = teacher
+    scheme: type[SRModule] = get_object(cfg.module._target_)
+    make_optimizer = _partial(cfg.optimizer, "optimizer", provided=("params",))
+    return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
+
+
+def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
+    """Returns the callbacks, told where the run folder is."""
+    places = {ModelCheckpoint: ("dirpath", run.checkpoints), LastCheckpoint: ("path", run.last)}
+    places[SampleGrid] = ("folder", run.grids)
+    made = []
+    for name, spec in callbacks.items():
+        if not spec:
+            continue
+        key, path = places.get(get_object(spec["_target_"]), ("", Path()))
+        made.append(_make({**spec, key: str(path)} if key else spec, f"callbacks.{name}"))
+    return made
+
+
+def build_loggers(loggers: Mapping[str, Any], run: RunFolder, run_id: str) -> list[Logger]:
+    """Returns the loggers. W&B gets an id of ours, so that a resumed run goes on in the same place."""
+    made = []
+    for name, spec in loggers.items():
+        if not spec:
+            continue
+        if issubclass(get_object(spec["_target_"]), WandbLogger):
+            spec = {**spec, "id": run_id, "name": spec.get("name") or run.path.name}
+        made.append(_make(spec, f"logger.{name}"))
+    return made
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers: list[Logger]) -> lightning.Trainer:
+    """Returns Lightning's Trainer."""
+    arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
+    arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
+    if not any(isinstance(callback, lightning.callbacks.ProgressBar) for callback in callbacks):
+        arguments["enable_progress_bar"] = False
+    if arguments["fast_dev_run"]:
+        callbacks = [each for each in callbacks if not isinstance(each, lightning.callbacks.Checkpoint)]
+    return lightning.Trainer(
+        **arguments,
+        callbacks=callbacks,
+        logger=loggers or False,
+        enable_checkpointing=any(isinstance(each, lightning.callbacks.Checkpoint) for each in callbacks),
+        use_distributed_sampler=False,  # the plans of batches share the data among processes themselves
+        default_root_dir=cfg.run_dir,
+    )
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """Returns the precision that `auto` stands for: bf16-mixed where the accelerator has it, float32 elsewhere.
+
+    Mixed precision on a CPU pays only with instructions that few have, so it is never taken there by itself.
+    """
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _start_from(net: nn.Module, source: str) -> None:
+    """Copies the weights of a trained network whose names and shapes agree."""
+    trained = load_network(source).net.state_dict()
+    own = net.state_dict()
+    shared = {name: value for name, value in trained.items() if name in own and own[name].shape == value.shape}
+    if not shared:
+        raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
+    net.load_state_dict(shared, strict=False)
+
+
+def _partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...]) -> Callable[..., Any] | None:
+    """Returns the class that `spec` names with its arguments filled in, short of the `provided` ones."""
+    if not spec:
+        return None
+    target, arguments = _target(spec, where)
+    # A scheduler that has no use for the length of the training is not told it.
+    accepted = [name for name in provided if name in inspect.signature(target).parameters]
+    _check_arguments(target, arguments, where)
+    if "total_steps" in provided and "total_steps" not in accepted:
+        return lambda optimizer, total_steps: target(optimizer, **arguments)
+    return partial(target, **arguments)
+
+
+def _make(spec: Mapping[str, Any], where: str) -> Any:
+    """Returns the object that `spec` describes."""
+    target, arguments = _target(spec, where)
+    _check_arguments(target, arguments, where)
+    return instantiate({"_target_": spec["_target_"], **arguments}, _convert_="all")
+
+
+def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    plain: Any = OmegaConf.to_container(spec, resolve=True) if OmegaConf.is_config(spec) else dict(spec)
+    name = plain.pop("_target_", None)
+    if not name:
+        raise ConfigError(f"'{where}' names no class: it has no _target_. Choose one with the group {where}=...")
+    try:
+        return get_object(name), plain
+    except (HydraException, ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
+
+
+def _check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
+    """Checks names, choices and plain types of arguments against a signature."""
+    parameters = inspect.signature(target).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for key in arguments:
+            if key not in parameters:
+                hint = did_you_mean(key, parameters)
+                raise ConfigError(f"Unknown key '{where}.{key}'.{hint}\nKeys there: {', '.join(parameters)}")
+    try:
+        # Of a class, the annotations that matter are those of its constructor.
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        return  # a library's annotations that cannot be resolved here
+    for key, value in arguments.items():
+        if key in hints:
+            _check_type(f"{where}.{key}", value, hints[key])
+
+
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    if typing.get_origin(hint) is Literal:
+        _check_choice(key, value, typing.get_args(hint))
+        return
+    accepts: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str, Path)}
+    if hint in accepts and (not isinstance(value, accepts[hint]) or (isinstance(value, bool) and hint is not bool)):
+        raise ConfigError(f"{key}={value!r} is of type {type(value).__name__}; expected {hint.__name__}.")
+
+
+def _check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        hint = did_you_mean(str(value), map(str, choices))
+        raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
+
+
+
+def build_source(data: DataConfig) -> Source:
+    """Returns the source that `prepare` makes the store of `data` from."""
+    source: Source = _make(data.source, "data.source")
+    return source

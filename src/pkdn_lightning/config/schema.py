@@ -1,0 +1,161 @@
+"""What may be configured, and of which type. Hydra refuses whatever is not named here.
+
+Parts that are made by a class of their own (`model`, `optimizer`, one callback...) are open mappings with a
+`_target_`; `build` checks them against that class's signature. The values themselves stand in `conf/`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class DataConfig:
+    """A dataset: the store to read, how it is served, and the source `prepare` makes it from."""
+
+    name: str = MISSING
+    store: str = MISSING
+    test_stores: dict[str, str] = field(default_factory=dict)
+    scale: int = 8
+    degradation: str = "pil"
+    encoding: str = "colour"
+    batch_size: int = 8
+    eval_batch_size: int = 32
+    flip_probability: float = 0.0
+    verify: bool = True
+    resident: bool = False
+    num_workers: int = 0
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TeacherConfig:
+    """The teacher a student learns from."""
+
+    checkpoint: str = "auto"
+    experiment: str = MISSING
+    model: dict[str, Any] = field(default_factory=dict)
+    max_steps: int | None = None
+    max_epochs: int | None = None
+
+
+@dataclass
+class ModuleConfig:
+    """The training scheme, and how the network is laid out."""
+
+    _target_: str = MISSING
+    channels_last: bool = False
+    compile: bool = False
+    init_from: str | None = None
+    teacher: TeacherConfig | None = None
+
+
+@dataclass
+class TermConfig:
+    """A term of the objective: its weight over time (see `losses.Weight`) and what it computes."""
+
+    weight: float = 1.0
+    schedule: str = "constant"
+    over: float | None = None
+    unit: str = "epoch"
+    start: float = 0
+    term: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of Lightning's Trainer, under its names; `precision=auto` is ours."""
+
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    max_epochs: int | None = None
+    max_steps: int = -1
+    max_time: str | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str | None = None
+    val_check_interval: Any = None
+    check_val_every_n_epoch: int | None = 1
+    log_every_n_steps: int = 50
+    num_sanity_val_steps: int = 1
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    overfit_batches: Any = 0.0
+    fast_dev_run: Any = False
+    deterministic: Any = None
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: str | None = None
+    enable_progress_bar: bool = True
+    enable_model_summary: bool = False
+
+
+@dataclass
+class PathsConfig:
+    """Where things lie, relative to the folder the command is typed in."""
+
+    runs: str = "runs"
+    stores: str = "stores"
+
+
+@dataclass
+class TrainConfig:
+    """Everything `pkdn train` reads."""
+
+    experiment: str = MISSING
+    seed: int = 0
+    run_dir: str | None = None
+    resume: str | None = None
+    test: bool = True
+    threads: int | None = None
+    tags: list[str] = field(default_factory=list)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+    module: ModuleConfig = field(default_factory=ModuleConfig)
+    objective: dict[str, TermConfig] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything `pkdn evaluate` reads."""
+
+    models: dict[str, str] = field(default_factory=dict)
+    model: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    split: str = "test"
+    protocols: list[str] = field(default_factory=lambda: ["headline"])
+    faces_in_grid: int = 8
+    accelerator: str = "auto"
+    run_dir: str | None = None
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class PrepareConfig:
+    """Everything `pkdn prepare` reads."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    out: str | None = None
+    verify: str | None = None
+    faces_in_sheet: int = 8
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def register_schemas() -> None:
+    """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="prepare_schema", node=PrepareConfig)

@@ -1,0 +1,89 @@
+"""Runs a verb from the command line: Hydra composes, errors are told without a stack trace."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pkdn_lightning.config.compose import conf_dir
+from pkdn_lightning.config.resolvers import register_resolvers
+from pkdn_lightning.config.schema import register_schemas
+from pkdn_lightning.errors import PKDNError, did_you_mean
+
+
+def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
+    """Composes the configuration of `verb` from the command line and hands it to `task`.
+
+    Args:
+        verb: Name of a file at the root of the Hydra tree.
+        task: What to do; its return value is what a sweeper optimises.
+    """
+    # Hydra would print every exception itself; with this it lets them through to the one place that words them.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    register_resolvers()
+    register_schemas()
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
+    def app(cfg: DictConfig) -> Any:
+        if "run_dir" in cfg:
+            cfg.run_dir = HydraConfig.get().runtime.output_dir
+        return task(cfg)
+
+    try:
+        app()
+    except PKDNError as error:
+        _fail(type(error).__name__.removeprefix("PKDN"), str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail("ConfigError", explain(error))
+    except KeyboardInterrupt:
+        _fail("Stopped", "by the keyboard.")
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def explain(error: BaseException) -> str:
+    """Returns what was wrong with a configuration, with the nearest match of a name that does not exist."""
+    if isinstance(error, MissingConfigException) and error.options:
+        name = str(error.missing_cfg_file).removesuffix(".yaml")
+        group, _, wanted = name.rpartition("/")
+        hint = did_you_mean(wanted, error.options)
+        return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(error.options)}"
+    cause = error
+    while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    message = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", str(error)).strip()
+    if isinstance(cause, OmegaConfBaseException):
+        return _explain_omegaconf(cause, message)
+    unmatched = re.search(r"Could not override '([^']+)'", message)
+    if unmatched:
+        groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
+        return _unknown(unmatched.group(1), groups)
+    return message
+
+
+def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
+    key = str(cause.full_key or cause.key or "")
+    parent = cause.parent_node
+    exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())
+    if isinstance(parent, DictConfig) and not exists and cause.key is not None:
+        prefix = key.rpartition(".")[0]
+        return _unknown(key, [f"{prefix}.{name}" if prefix else str(name) for name in parent])
+    wrong = str(cause.msg or message).splitlines()[0]
+    return f"{key}: {wrong}" if key and key not in wrong else wrong
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    return f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}"
+
+
+def _fail(kind: str, message: str) -> NoReturn:
+    sys.stderr.write(f"{kind}: {message}\n")
+    sys.exit(1)

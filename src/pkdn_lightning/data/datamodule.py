@@ -1,0 +1,309 @@
+"""Paired LR, HR and parsing data for training: from a store on disk to a `Batch` on the device.
+
+The host only gathers: one fancy index per batch, 8-bit, straight from the memory map. Everything else (floats, flips,
+LR, the parsing encoding) happens on the device, in `on_after_batch_transfer`. All randomness lives in the plan that
+names a batch, and a plan is a pure function of the seed and of how many batches came before, so a resumed run sees
+exactly the batches that an uninterrupted one would have seen.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.data.parsing import Encoding, encode, mirror
+from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.errors import ConfigError, DataError
+
+
+class Batch(TypedDict):
+    """What modules work with. All tensors are on the device.
+
+    Keys:
+        lr: (B, 3, H / scale, W / scale) float32 in [0, 1], 8-bit values.
+        hr: (B, 3, H, W) float32 in [0, 1].
+        parsing: (B, C, H, W) float32 in [0, 1], encoded; absent where the store has no maps.
+        row: (B,) int64, the faces' rows in the store.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    parsing: NotRequired[Tensor]
+    row: Tensor
+
+
+class Plan(NamedTuple):
+    """Names the faces of one batch.
+
+    Attributes:
+        row: Rows in the store, (B,).
+        mirrored: Which of them are shown mirrored, (B,).
+    """
+
+    row: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+class ShuffledPlans:
+    """Plans of an endless shuffled stream, handed out one pass over the data at a time.
+
+    Batch `b` of the stream depends on the seed and on `b` alone. Every face comes once per pass; faces that do not
+    fill a last batch wait for another pass.
+
+    Args:
+        rows: Rows to draw from.
+        batch_size: Faces per batch and process.
+        seed: Seed of order and flips.
+        flip_probability: Probability that a face is shown mirrored.
+        batches_seen: Tells how many batches came before; asked whenever an iteration begins.
+        rank: This process.
+        world_size: Number of processes; each gets its own part of every global batch.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        flip_probability: float = 0.0,
+        batches_seen: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        # A store smaller than a global batch still trains: the batch shrinks to what there is.
+        self.batch_size = max(1, min(batch_size, len(rows) // world_size))
+        self.rows, self.seed, self.flip_probability = rows, seed, flip_probability
+        self.batches_seen, self.rank, self.world_size = batches_seen, rank, world_size
+
+    def __len__(self) -> int:
+        return len(self.rows) // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[Plan]:
+        first = self.batches_seen()
+        order = None
+        for number in range(first, first + len(self)):
+            epoch, position = divmod(number, len(self))
+            if order is None or position == 0:
+                order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+            start = (position * self.world_size + self.rank) * self.batch_size
+            chosen = self.rows[order[start : start + self.batch_size]]
+            coin = np.random.default_rng([self.seed, epoch, position, self.rank]).random(len(chosen))
+            yield Plan(chosen, coin < self.flip_probability)
+
+
+class OrderedPlans:
+    """Plans that visit every row once, in order; processes share the rows without padding, so none counts twice.
+
+    Args:
+        rows: Rows to visit.
+        batch_size: Faces per batch and process.
+        rank: This process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self.rows, self.batch_size = rows[rank::world_size], batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Plan]:
+        for start in range(0, len(self.rows), self.batch_size):
+            chosen = self.rows[start : start + self.batch_size]
+            yield Plan(chosen, np.zeros(len(chosen), dtype=np.bool_))
+
+
+class GatheredBatches(Dataset[dict[str, Tensor]]):
+    """Fetches whole batches from a store.
+
+    Args:
+        store: Where from.
+        resident: Leaves the faces out: they are on the device already and only their rows travel.
+    """
+
+    def __init__(self, store: FaceStore, *, resident: bool = False) -> None:
+        self.store, self.resident = store, resident
+
+    def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
+        batch = {"row": torch.from_numpy(plan.row), "mirrored": torch.from_numpy(plan.mirrored)}
+        if not self.resident:
+            batch["hr"] = torch.from_numpy(self.store.hr[plan.row])
+            if self.store.parsing is not None:
+                batch["parsing"] = torch.from_numpy(self.store.parsing[plan.row])
+        return batch
+
+
+def finish_batch(raw: Mapping[str, Tensor], *, scale: int, degradation: str, encoding: Encoding) -> Batch:
+    """Returns the batch that modules work with, computed where `raw` lies.
+
+    Args:
+        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8.
+        scale: Reduction from HR to LR.
+        degradation: `pil` or `matlab`, see `data.degradation.degrade`.
+        encoding: See `data.parsing.encode`.
+    """
+    mirrored = raw["mirrored"].view(-1, 1, 1)
+    hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
+    hr = torch.where(mirrored.unsqueeze(1), hr.flip(-1), hr)
+    batch: Batch = {"lr": degrade(hr, scale, degradation), "hr": hr, "row": raw["row"]}
+    if "parsing" in raw:
+        parsing = torch.where(mirrored, mirror(raw["parsing"]), raw["parsing"])
+        batch["parsing"] = encode(parsing, encoding)
+    return batch
+
+
+class FaceSRDataModule(lightning.LightningDataModule):
+    """Serves one store's splits, and the test splits of as many stores as a table has columns.
+
+    Args:
+        store: Folder of the store that is trained and validated on.
+        test_stores: Folders of the stores that are tested on, by the name they get in results
+            (`test/<name>/psnr_y`). None tests on `store` under its own name.
+        scale: Reduction from HR to LR: 4, 8 or 16.
+        degradation: `pil` or `matlab`, see `data.degradation.degrade`.
+        encoding: How parsing maps are fed to networks, see `data.parsing.encode`.
+        batch_size: Training faces per step and process.
+        eval_batch_size: Validation and test faces per step and process.
+        flip_probability: Probability that a training face is shown mirrored, left and right labels swapped.
+        seed: Seed of order and flips.
+        require_parsing: Refuses a store without parsing maps, because a network is to be fed with them.
+        verify: Compares the stores with their hashes when opened (once; see `FaceStore.open`).
+        resident: Keeps the training split's 8-bit faces on the accelerator, where one gather makes a batch.
+        num_workers: Loader processes. One gather per batch rarely needs any.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        *,
+        test_stores: Mapping[str, str | Path] | None = None,
+        scale: int = 8,
+        degradation: str = "pil",
+        encoding: Encoding = "colour",
+        batch_size: int = 8,
+        eval_batch_size: int = 32,
+        flip_probability: float = 0.0,
+        seed: int = 0,
+        require_parsing: bool = False,
+        verify: bool = True,
+        resident: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if min(batch_size, eval_batch_size) < 1:
+            raise ConfigError(f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} start at 1.")
+        if not 0 <= flip_probability <= 1:
+            raise ConfigError(f"data.flip_probability={flip_probability} is no probability: give 0 to 1.")
+        self.store_path, self.test_paths = Path(store), dict(test_stores or {})
+        self.scale, self.seed = scale, seed
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.flip_probability, self.require_parsing = flip_probability, require_parsing
+        self.verify, self.resident, self.num_workers = verify, resident, num_workers
+        self._finish = partial(finish_batch, scale=scale, degradation=degradation, encoding=encoding)
+        self._store: FaceStore | None = None
+        self._test_stores: dict[str, FaceStore] | None = None
+        self._resident_faces: dict[str, Tensor] = {}
+
+    @property
+    def store(self) -> FaceStore:
+        """The store that is trained and validated on; opened when first asked for."""
+        if self._store is None:
+            self._store = self._open(self.store_path)
+        return self._store
+
+    @property
+    def test_stores(self) -> Mapping[str, FaceStore]:
+        """The stores that are tested on, by name; opened when first asked for."""
+        if self._test_stores is None:
+            stores = {name: self._open(Path(path)) for name, path in self.test_paths.items()}
+            self._test_stores = stores or {self.store.name: self.store}
+        return self._test_stores
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Returns shuffled batches of `train`, starting behind the batches the run has seen."""
+        plans = ShuffledPlans(
+            self.store.indices("train"),
+            self.batch_size,
+            seed=self.seed,
+            flip_probability=self.flip_probability,
+            batches_seen=self._batches_seen,
+            **self._process(),
+        )
+        return self._loader(GatheredBatches(self.store, resident=self.resident), plans)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Returns ordered batches of `val`."""
+        return self._ordered(self.store, "val")
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """Returns ordered batches of `test`, a loader per store in `test_stores`."""
+        return [self._ordered(store, "test") for store in self.test_stores.values()]
+
+    def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
+        """Finishes a gathered batch on the device."""
+        raw = dict(batch)
+        if "hr" not in raw:
+            raw |= self._gather_resident(raw["row"])
+        return self._finish(raw)
+
+    def preview(self, split: str, count: int) -> Batch:
+        """Returns the first faces of a split, on the CPU: what sample grids show."""
+        rows = self.store.indices(split)[:count]
+        return self._finish(GatheredBatches(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
+
+    def _open(self, path: Path) -> FaceStore:
+        store = FaceStore.open(path, verify=self.verify)
+        if store.size_px % self.scale:
+            raise ConfigError(
+                f"Faces of {store.size_px} px ({path}) cannot be reduced by scale={self.scale}: it does not divide."
+            )
+        if self.require_parsing and store.parsing is None:
+            raise DataError(
+                f"{path} has no parsing maps, and the network to be trained reads them. Prepare a store with maps, or "
+                "train a student without a teacher: objective=reconstruction."
+            )
+        return store
+
+    def _ordered(self, store: FaceStore, split: str) -> DataLoader[Any]:
+        plans = OrderedPlans(store.indices(split), self.eval_batch_size, **self._process())
+        return self._loader(GatheredBatches(store), plans)
+
+    def _loader(self, dataset: GatheredBatches, plans: ShuffledPlans | OrderedPlans) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            sampler=plans,  # type: ignore[arg-type]  # any sized iterable will do
+            batch_size=None,  # a plan already names a whole batch
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _process(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _batches_seen(self) -> int:
+        """Reads from the loop's own progress, which a checkpoint restores, how far the stream was consumed."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+
+    def _gather_resident(self, row: Tensor) -> dict[str, Tensor]:
+        if not self._resident_faces:
+            self._resident_faces["hr"] = torch.from_numpy(np.asarray(self.store.hr)).to(row.device)
+            if self.store.parsing is not None:
+                self._resident_faces["parsing"] = torch.from_numpy(np.asarray(self.store.parsing)).to(row.device)
+        return {key: faces[row] for key, faces in self._resident_faces.items()}

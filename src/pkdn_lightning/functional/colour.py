@@ -1,0 +1,49 @@
+"""Grey levels: rounding to 8 bits, and the luma that super-resolution is measured on.
+
+Nothing here uses a matrix product, so neither TF32 nor autocast changes a result.
+"""
+
+from torch import Tensor
+
+
+def round_8bit(images: Tensor) -> Tensor:
+    """Returns images as they come back from an 8-bit file: clamped to [0, 1], rounded to multiples of 1/255.
+
+    Ties go to the even level, as in `numpy.round`. No gradient flows.
+
+    Args:
+        images: Any shape and float type; 16-bit types cannot hold k/255, so widen them first.
+
+    Returns:
+        The same shape and type.
+
+    Example:
+        >>> import torch
+        >>> round_8bit(torch.tensor([-0.1, 0.5, 1.2])) * 255
+        tensor([  0., 128., 255.])
+    """
+    return (images.clamp(0, 1) * 255).round() / 255
+
+
+def luma_bt601(images: Tensor) -> Tensor:
+    """Returns Y of BT.601 in studio range, in grey levels: 16 (black) to 235 (white).
+
+    This is MATLAB's `rgb2ycbcr`. Full-range luma (`kornia`, `PIL.convert("L")`) spans 0 to 255 instead and gives a
+    PSNR that is 1.32 dB lower.
+
+    Args:
+        images: RGB in [0, 1], (..., 3, H, W).
+
+    Returns:
+        (..., H, W), not rounded.
+
+    Reference:
+        ITU-R BT.601-7, section 2.5.
+
+    Example:
+        >>> import torch
+        >>> luma_bt601(torch.ones(1, 3, 1, 1))
+        tensor([[[235.]]])
+    """
+    red, green, blue = images.unbind(-3)
+    return 16 + 65.481 * red + 128.553 * green + 24.966 * blue

@@ -1,0 +1,228 @@
+"""The losses of PKDN (Eq. 1-5): named terms, each with a weight that may change while training.
+
+A term compares what the network made with the truth (`Reconstruction`) or with what the frozen teacher made
+(`TeacherImage`, `FeatureDistillation`). `Objective` adds the weighted terms up. A term whose weight is 0 at a moment
+is not computed at that moment, and when no term asks for the teacher, the teacher does not run.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.networks.output import SROutput
+
+
+class Progress(NamedTuple):
+    """How far the training is: the clock that schedules read.
+
+    Attributes:
+        step: Optimiser steps taken so far.
+        epoch: Whole passes over the training split so far.
+    """
+
+    step: int
+    epoch: int
+
+
+class Weight(NamedTuple):
+    """A term's weight λ over time.
+
+    Attributes:
+        value: λ at the start.
+        schedule: `constant`; `linear` decay from `value` to 0 over `over` units, then off (KDFSRNet's λ_FS); `hold`
+            keeps `value` up to and with unit `over`, then off (KDFSRNet's λ_TS).
+        over: Length in `unit`s of `linear` and `hold`; without meaning for `constant`.
+        unit: `epoch` changes once per pass over the data, as KDFSRNet does; `step` with every optimiser step.
+        start: Units before which the weight is 0; `over` counts from there.
+    """
+
+    value: float
+    schedule: Literal["constant", "linear", "hold"] = "constant"
+    over: float | None = None
+    unit: Literal["epoch", "step"] = "epoch"
+    start: float = 0
+
+    def at(self, progress: Progress) -> float:
+        """Returns λ at `progress`.
+
+        Example:
+            >>> [Weight(10, "linear", over=10).at(Progress(step=0, epoch=e)) for e in (0, 1, 10, 11)]
+            [10.0, 9.0, 0.0, 0.0]
+        """
+        elapsed = (progress.epoch if self.unit == "epoch" else progress.step) - self.start
+        if elapsed < 0:
+            return 0.0
+        if self.schedule == "constant" or self.over is None:
+            return float(self.value)
+        if self.schedule == "hold":
+            return float(self.value) if elapsed <= self.over else 0.0
+        return self.value * max(0.0, self.over - elapsed) / self.over
+
+    def check(self, name: str) -> None:
+        """Checks that the parts fit together.
+
+        Raises:
+            ConfigError: If λ is negative or not finite, or a schedule lacks its length.
+        """
+        if not math.isfinite(self.value) or self.value < 0:
+            raise ConfigError(f"objective.{name}.weight={self.value}: a weight is a finite number, 0 or more.")
+        if self.schedule != "constant" and not (self.over and self.over > 0):
+            raise ConfigError(
+                f"objective.{name}.schedule={self.schedule} needs its length. Set objective.{name}.over to a number "
+                f"of {self.unit}s above 0, or objective.{name}.schedule=constant."
+            )
+
+
+class Reconstruction(nn.Module):
+    """Mean absolute difference of the restored face and the truth: L_T (Eq. 1) and L_SR (Eq. 3)."""
+
+    needs_teacher = False
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        return F.l1_loss(output.sr, hr)
+
+
+class TeacherImage(nn.Module):
+    """Mean absolute difference of the student's face and the teacher's: L_TS (Eq. 4)."""
+
+    needs_teacher = True
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        assert guide is not None  # the objective asks for the teacher whenever this term is computed
+        return F.l1_loss(output.sr, guide.sr)
+
+
+class FeatureDistillation(nn.Module):
+    """Mean over levels of the mean absolute difference of student and teacher features: L_FS (Eq. 5).
+
+    Args:
+        levels: Names of the features to compare, e.g. `["down1", "up4"]`; all that both networks return when None
+            (KDFSRNet compares the bottleneck too; the paper names the down and up levels only).
+        normalised: Divides both features by the standard deviation of the teacher's, level by level, so that every
+            level weighs the same whatever its scale. The paper compares the bare features.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, levels: Sequence[str] | None = None, normalised: bool = False) -> None:
+        super().__init__()
+        self.levels = None if levels is None else tuple(levels)
+        self.normalised = normalised
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        assert guide is not None  # the objective asks for the teacher whenever this term is computed
+        distances = []
+        for level in self.compared(output.features, guide.features):
+            student, teacher = output.features[level], guide.features[level]
+            distance = F.l1_loss(student, teacher)
+            distances.append(distance / (teacher.float().std() + 1e-6) if self.normalised else distance)
+        return torch.stack(distances).mean()
+
+    def compared(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Sequence[str]:
+        """Returns the names of the levels that are compared."""
+        return self.levels or [level for level in student if level in teacher]
+
+    def check(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Checks before the first step that the features can be compared.
+
+        Raises:
+            ShapeError: If a level is missing on a side or differs in shape; the message names the levels.
+        """
+        levels = self.compared(student, teacher)
+        known = [level for level in student if level in teacher]
+        missing = [level for level in levels if level not in known]
+        if missing or not levels:
+            raise ShapeError(
+                f"L_FS is to compare the levels {list(levels)}, but student and teacher share {known}. "
+                "Set objective.fs.term.levels to levels that both have, or objective.fs.weight=0."
+            )
+        different = [
+            f"{level}: student {tuple(student[level].shape)}, teacher {tuple(teacher[level].shape)}"
+            for level in levels
+            if student[level].shape != teacher[level].shape
+        ]
+        if different:
+            raise ShapeError(
+                "L_FS cannot compare features of different shapes (B, C, H, W):\n  "
+                + "\n  ".join(different)
+                + "\nGive student and teacher the same width and levels (model.width, module.teacher.model.width), or "
+                "set objective.fs.weight=0."
+            )
+
+
+class Objective(nn.Module):
+    """The weighted sum of named terms: L_T for a teacher, L_S (Eq. 2) for a student.
+
+    Args:
+        terms: Each term's weight and module, by name. A module is called with `(output, hr, guide)`, says by
+            `needs_teacher` whether it reads the teacher's output `guide`, and returns a scalar.
+
+    Raises:
+        ConfigError: If a weight is impossible, or no term counts during the whole training.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[Weight, nn.Module]]) -> None:
+        super().__init__()
+        for name, (weight, _) in terms.items():
+            weight.check(name)
+        kept = {name: pair for name, pair in terms.items() if pair[0].value > 0}
+        if not any(weight.schedule == "constant" and not weight.start for weight, _ in kept.values()):
+            raise ConfigError(
+                "No term of the objective lasts the whole training, so there would be steps that learn nothing. Give "
+                "one a weight above 0 and schedule=constant, as objective.sr has by default."
+            )
+        self.weights = {name: weight for name, (weight, _) in kept.items()}
+        self.terms = nn.ModuleDict({name: term for name, (_, term) in kept.items()})
+
+    def active(self, progress: Progress) -> dict[str, float]:
+        """Returns λ of every term that counts at `progress`."""
+        weights = {name: weight.at(progress) for name, weight in self.weights.items()}
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    def needs_teacher(self, progress: Progress | None = None) -> bool:
+        """Returns whether a term reads the teacher's output at `progress`, or ever if it is None."""
+        names = self.weights if progress is None else self.active(progress)
+        return any(getattr(self.terms[name], "needs_teacher", False) for name in names)
+
+    def check(self, output: SROutput, guide: SROutput) -> None:
+        """Lets every term check once that student and teacher fit together.
+
+        Raises:
+            ShapeError: If they do not; the message names the levels.
+        """
+        if output.sr.shape != guide.sr.shape:
+            raise ShapeError(
+                f"The student restores {tuple(output.sr.shape)}, the teacher {tuple(guide.sr.shape)}. Both need the "
+                "same scale."
+            )
+        for term in self.terms.values():
+            check: Callable[..., None] | None = getattr(term, "check", None)
+            if check is not None:
+                check(output.features, guide.features)
+
+    def forward(
+        self, output: SROutput, hr: Tensor, guide: SROutput | None, progress: Progress
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the total, and every computed term before its weight.
+
+        Args:
+            output: What the trained network made.
+            hr: The truth, (B, 3, H, W) in [0, 1].
+            guide: What the teacher made; None where `needs_teacher(progress)` is False.
+            progress: The moment in the training.
+
+        Returns:
+            The weighted sum, a scalar, and the unweighted terms by name, detached.
+        """
+        weights = self.active(progress)
+        parts = {name: self.terms[name](output, hr, guide) for name in weights}
+        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return total, {name: part.detach() for name, part in parts.items()}

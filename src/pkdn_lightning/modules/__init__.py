@@ -1,0 +1,7 @@
+"""Training schemes: a LightningModule each, on one base."""
+
+from pkdn_lightning.modules.base import SRModule
+from pkdn_lightning.modules.student import FrozenTeacher, StudentModule
+from pkdn_lightning.modules.teacher import TeacherModule
+
+__all__ = ["FrozenTeacher", "SRModule", "StudentModule", "TeacherModule"]

@@ -1,0 +1,148 @@
+"""What every training scheme shares: one step, one validation, one test, one optimiser.
+
+A scheme says how its network is called (`restore`) and what guides it (`guide`); the rest is here. Checkpoints hold
+plain values and tensors only, so they load with `weights_only=True`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pkdn_lightning.checkpoints import CARD_KEY
+from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.errors import TrainingError
+from pkdn_lightning.losses import Objective, Progress
+from pkdn_lightning.metrics.collection import face_sr_metrics
+from pkdn_lightning.networks.output import SROutput
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[..., LRScheduler]
+
+MONITORED: Final = "val/psnr_y"
+"""The metric that chooses the best checkpoint: PSNR on the validation split under the headline protocol."""
+
+
+class SRModule(lightning.LightningModule):
+    """Trains one super-resolution network.
+
+    Args:
+        net: The network; called by `restore`.
+        objective: The losses.
+        make_optimizer: Makes the optimiser from the parameters of `net` and `objective`.
+        make_scheduler: Makes a learning-rate scheduler from the optimiser and `total_steps`; None keeps the rate.
+        channels_last: Lays the network's weights out channels last, which convolutions on most hardware prefer.
+        card: Plain values that say what the network is; kept in checkpoints so that they can be rebuilt without
+            their configuration (see `checkpoints`).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        make_optimizer: MakeOptimizer,
+        make_scheduler: MakeScheduler | None = None,
+        *,
+        channels_last: bool = False,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net  # type: ignore[call-overload]
+        self.objective = objective
+        self.card = dict(card or {})
+        self._make_optimizer, self._make_scheduler = make_optimizer, make_scheduler
+        self._val_metrics = face_sr_metrics()
+        self._test_metrics = nn.ModuleDict()
+        self._all_finite: Tensor | None = None
+
+    def restore(self, batch: Batch) -> SROutput:
+        """Runs the network on a batch. Every scheme says how."""
+        raise NotImplementedError
+
+    def guide(self, batch: Batch) -> SROutput | None:
+        """Returns what guides the training besides the truth; nothing, unless a scheme says otherwise."""
+        return None
+
+    @property
+    def needs_parsing(self) -> bool:
+        """Whether training needs parsing maps."""
+        return bool(getattr(self.net, "uses_parsing", False))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Returns the restored faces of a batch, (B, 3, H, W), not clamped."""
+        return self.restore(batch).sr
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the objective of a batch; logs it and each of its terms."""
+        progress = Progress(step=self.global_step, epoch=self.current_epoch)
+        guide = self.guide(batch) if self.objective.needs_teacher(progress) else None
+        total, parts = self.objective(self.restore(batch), batch["hr"], guide, progress)
+        self._watch(total.detach(), parts)
+        faces = len(batch["hr"])
+        self.log("train/loss", total, prog_bar=True, batch_size=faces)
+        self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
+        self.log_dict(
+            {f"train/weight/{name}": weight for name, weight in self.objective.active(progress).items()},
+            batch_size=faces,
+        )
+        return total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures a batch of the validation split."""
+        self._val_metrics.update(self(batch), batch["hr"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/psnr_y` and `val/ssim_y`."""
+        self.log_dict({f"val/{name}": value for name, value in self._val_metrics.compute().items()}, prog_bar=True)
+        self._val_metrics.reset()
+
+    def on_test_start(self) -> None:
+        """Makes metrics for each test set."""
+        names = self.trainer.datamodule.test_stores  # type: ignore[attr-defined]  # set by `trainer.test`
+        self._test_metrics = nn.ModuleDict({name: face_sr_metrics() for name in names}).to(self.device)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measures a batch of a test split."""
+        metrics = list(self._test_metrics.values())[dataloader_idx]
+        metrics.update(self(batch), batch["hr"])  # type: ignore[operator]
+
+    def on_test_epoch_end(self) -> None:
+        """Logs `test/<set>/psnr_y` and `test/<set>/ssim_y`."""
+        for dataset, metrics in self._test_metrics.items():
+            self.log_dict({f"test/{dataset}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]
+
+    def configure_optimizers(self) -> Any:
+        """Makes the optimiser over network and objective, and the scheduler, stepped with every optimiser step."""
+        parameters = [*self.net.parameters(), *self.objective.parameters()]
+        optimizer = self._make_optimizer(parameters)
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = self._make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the card, and refuses to save weights that a non-finite loss has spoilt."""
+        self._refuse_non_finite()
+        checkpoint[CARD_KEY] = self.card
+
+    def _watch(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
+        # The flag stays on the device and is read only now and then: reading it waits for the accelerator.
+        finite = torch.isfinite(total)
+        self._all_finite = finite if self._all_finite is None else self._all_finite & finite
+        self._last_parts = parts
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._refuse_non_finite()
+
+    def _refuse_non_finite(self) -> None:
+        if self._all_finite is None or bool(self._all_finite):
+            return
+        parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
+        raise TrainingError(
+            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n"
+            "The last checkpoint is from before and is kept. Lower optimizer.lr, set trainer.gradient_clip_val=0.5, "
+            "or use trainer.precision=32 if it was 16-mixed."
+        )

@@ -1,0 +1,79 @@
+"""Training the student: it sees the LR face alone and learns from a frozen teacher (PKDN, section 3.2; Eq. 2-5)."""
+
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.modules.base import SRModule
+from pkdn_lightning.networks.output import SROutput
+
+
+class FrozenTeacher:
+    """A trained teacher that is only ever asked.
+
+    It is deliberately no `nn.Module`: the student's module does not own its weights, so they are in no checkpoint, no
+    optimiser, no exponential moving average and no gradient synchronisation, and resuming has nothing to put back.
+
+    Args:
+        net: The teacher network, with its trained weights.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net.eval().requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # averaging callbacks copy the module they average; a teacher that never changes need not be
+
+    def to(self, device: torch.device) -> None:
+        """Moves the teacher to the device that trains."""
+        self.net.to(device)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> SROutput:
+        """Returns the teacher's restoration and features, without gradients."""
+        return self.net(batch["lr"], batch["parsing"])  # type: ignore[no-any-return]
+
+
+class StudentModule(SRModule):
+    """Trains a network that reads LR faces only, guided by a frozen teacher where the objective asks for one.
+
+    Args:
+        *args: See `SRModule`.
+        teacher: The frozen teacher; may be None where no term of the objective reads it.
+        **kwargs: See `SRModule`.
+
+    Raises:
+        ConfigError: If the objective needs a teacher and there is none.
+    """
+
+    def __init__(self, *args: Any, teacher: FrozenTeacher | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.objective.needs_teacher() and teacher is None:
+            raise ConfigError("The objective compares with a teacher, and none was given. Set teacher.checkpoint.")
+        self.teacher = teacher if self.objective.needs_teacher() else None
+
+    @property
+    def needs_parsing(self) -> bool:
+        """Whether training needs parsing maps: the teacher reads them."""
+        return self.teacher is not None
+
+    def restore(self, batch: Batch) -> SROutput:
+        """Runs the network on LR faces."""
+        return self.net(batch["lr"])  # type: ignore[no-any-return]
+
+    def guide(self, batch: Batch) -> SROutput | None:
+        """Returns what the teacher makes of the same faces and their parsing maps."""
+        return None if self.teacher is None else self.teacher(batch)
+
+    def on_fit_start(self) -> None:
+        """Brings the teacher to the device and checks before step 0 that it fits the student."""
+        if self.teacher is None:
+            return
+        self.teacher.to(self.device)
+        batch = self.trainer.datamodule.preview("train", 1)  # type: ignore[attr-defined]  # set by `trainer.fit`
+        one: Any = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            self.objective.check(self.restore(one), self.teacher(one))

@@ -1,0 +1,258 @@
+"""The blocks that face super-resolution networks are built from, each built once.
+
+RCAB and RCAG come from RCAN (Zhang et al. 2018, https://arxiv.org/abs/1807.02758) as KDFSRNet uses them; the parsing
+map fusion block (PFB) and the feature fusion block (FFB) are PKDN's (https://arxiv.org/abs/2409.14385, sections 3.1
+to 3.3), completed where the paper is silent by FishFSRNet's layers (Wang et al. 2023), from which both descend.
+
+Unless a docstring says otherwise, convolutions have stride 1, same padding and a bias, and there is no normalisation.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ChannelAttentionKind = Literal["fish", "cbam", "rcan"]
+SpatialAttentionKind = Literal["csar", "cbam"]
+
+
+def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Returns a 3x3 convolution that keeps the picture's size."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+
+
+def conv1(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Returns a 1x1 convolution."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+
+_POOLS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "mean": lambda x: x.mean((-2, -1), keepdim=True),
+    "max": lambda x: x.amax((-2, -1), keepdim=True),
+    "variance": lambda x: x.var((-2, -1), keepdim=True, unbiased=False),
+}
+
+_CHANNEL_ATTENTION: Final[dict[str, tuple[tuple[str, ...], int]]] = {
+    "fish": (("mean", "max", "variance"), 4),  # FishFSRNet
+    "cbam": (("mean", "max"), 16),
+    "rcan": (("mean",), 16),
+}
+
+
+class ChannelAttention(nn.Module):
+    """Scales each channel by a gate computed from its pooled statistics.
+
+    The statistics pass through one shared two-layer perceptron, are summed, and a sigmoid makes the gate.
+
+    Args:
+        channels: Width of the feature.
+        kind: `fish` pools mean, maximum and population variance with reduction 4 (FishFSRNet); `cbam` mean and
+            maximum with reduction 16; `rcan` the mean with reduction 16.
+    """
+
+    def __init__(self, channels: int, kind: ChannelAttentionKind = "fish") -> None:
+        super().__init__()
+        self.pools, reduction = _CHANNEL_ATTENTION[kind]
+        hidden = max(1, channels // reduction)
+        self.squeeze = conv1(channels, hidden)
+        self.excite = conv1(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `x` with its channels gated, (B, C, H, W)."""
+        statistics = [self.excite(F.relu(self.squeeze(_POOLS[pool](x)))) for pool in self.pools]
+        return x * torch.sigmoid(torch.stack(statistics).sum(0))
+
+
+class CSARAttention(nn.Module):
+    """Scales every pixel of every channel by a gate from two 1x1 convolutions (FishFSRNet's spatial attention).
+
+    Args:
+        channels: Width of the feature.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = conv1(channels, 2 * channels)
+        self.project = conv1(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `x` gated per pixel and channel, (B, C, H, W)."""
+        return x * torch.sigmoid(self.project(F.relu(self.expand(x))))
+
+
+class CBAMSpatialAttention(nn.Module):
+    """Scales every pixel by a gate from the channels' maximum and mean (Woo et al. 2018, section 3).
+
+    Args:
+        channels: Unused: the gate's size does not depend on it. It keeps the call the same for every kind.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `x` gated per pixel, (B, C, H, W)."""
+        statistics = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(statistics))
+
+
+_SPATIAL_ATTENTION: Final[dict[str, type[nn.Module]]] = {"csar": CSARAttention, "cbam": CBAMSpatialAttention}
+
+
+class ResidualBlock(nn.Module):
+    """conv3, ReLU, conv3, plus the input.
+
+    Args:
+        channels: Width of the feature.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_in = conv3(channels, channels)
+        self.conv_out = conv3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C, H, W)."""
+        return x + self.conv_out(F.relu(self.conv_in(x)))
+
+
+class RCAB(nn.Module):
+    """Residual channel attention block: conv3, ReLU, conv3, channel attention, plus the input (RCAN, Eq. 9-11).
+
+    Args:
+        channels: Width of the feature.
+        attention: The channel attention; RCAN's own by default.
+    """
+
+    def __init__(self, channels: int, attention: ChannelAttentionKind = "rcan") -> None:
+        super().__init__()
+        self.conv_in = conv3(channels, channels)
+        self.conv_out = conv3(channels, channels)
+        self.attention = ChannelAttention(channels, attention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C, H, W)."""
+        return x + self.attention(self.conv_out(F.relu(self.conv_in(x))))
+
+
+class RCAG(nn.Sequential):
+    """Residual channel attention group as KDFSRNet cascades it: RCABs one after the other, no skip around them.
+
+    Args:
+        channels: Width of the feature.
+        blocks: Number of RCABs.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__(*(RCAB(channels) for _ in range(blocks)))
+
+
+class Down(nn.Module):
+    """Halves the resolution: inverse pixel shuffle, then conv3 from 4C to C; no activation.
+
+    Args:
+        channels: Width of the feature before and after.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (B, C, H / 2, W / 2)."""
+        return self.conv(F.pixel_unshuffle(x, 2))
+
+
+class Up(nn.Module):
+    """Doubles the resolution: conv3 from C to 4C, then pixel shuffle; no activation.
+
+    Args:
+        channels: Width of the feature before and after.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3(channels, 4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (B, C, H * 2, W * 2)."""
+        return F.pixel_shuffle(self.conv(x), 2)
+
+
+class PFB(nn.Module):
+    """Parsing map fusion block (PKDN, section 3.3).
+
+    The feature and the parsing map, brought to the feature's size, are projected, concatenated and fused; channel and
+    spatial attention look at the result side by side; both views are concatenated, fused, and added to the feature.
+
+    Args:
+        channels: Width of the feature.
+        parsing_channels: Channels of the encoded parsing map.
+        channel_attention: See `ChannelAttention`.
+        spatial_attention: `csar` gates pixels and channels (FishFSRNet); `cbam` gates pixels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        parsing_channels: int,
+        channel_attention: ChannelAttentionKind = "fish",
+        spatial_attention: SpatialAttentionKind = "csar",
+    ) -> None:
+        super().__init__()
+        self.project_feature = conv3(channels, channels)
+        self.project_parsing = conv3(parsing_channels, channels)
+        self.fuse = conv3(2 * channels, channels)
+        self.channel_attention = ChannelAttention(channels, channel_attention)
+        self.spatial_attention = _SPATIAL_ATTENTION[spatial_attention](channels)
+        self.fuse_attention = conv1(2 * channels, channels)
+
+    def forward(self, x: Tensor, parsing: Tensor) -> Tensor:
+        """Returns `x` informed by `parsing`.
+
+        Args:
+            x: Feature, (B, C, H, W).
+            parsing: Encoded parsing map of any size, (B, P, H', W'); brought to `x`'s size by nearest neighbour.
+
+        Returns:
+            (B, C, H, W).
+        """
+        parsing = F.interpolate(parsing, size=x.shape[-2:], mode="nearest")
+        projected = [F.relu(self.project_feature(x)), F.relu(self.project_parsing(parsing))]
+        fused = self.fuse(torch.cat(projected, dim=1))
+        attended = [self.channel_attention(fused), self.spatial_attention(fused)]
+        return x + self.fuse_attention(torch.cat(attended, dim=1))
+
+
+class FFB(nn.Module):
+    """Feature fusion block (PKDN, Figure 2): gives a decoder feature back what the encoder retained.
+
+    The difference to the retained feature passes the projection function (residual blocks: the "error feedback") and
+    is added to the feature; channel attention refines the sum.
+
+    Args:
+        channels: Width of both features.
+        residual_blocks: Length of the projection function.
+        channel_attention: See `ChannelAttention`.
+        skip: Adds the feature once more at the end. FishFSRNet does; PKDN's text does not say.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        residual_blocks: int = 2,
+        channel_attention: ChannelAttentionKind = "fish",
+        skip: bool = True,
+    ) -> None:
+        super().__init__()
+        self.project = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
+        self.attention = ChannelAttention(channels, channel_attention)
+        self.skip = skip
+
+    def forward(self, x: Tensor, retained: Tensor) -> Tensor:
+        """Returns the fused feature; `x`, `retained` and the result are (B, C, H, W)."""
+        refined = self.attention(x + self.project(x - retained))
+        return refined + x if self.skip else refined

@@ -1,0 +1,1 @@
+"""Happens once, before training: a publisher's faces become a store."""

@@ -1,0 +1,177 @@
+"""What a run folder is: where things lie in it, its record of results, and how runs are found.
+
+    config.yaml        the resolved configuration that ran
+    run.json           provenance: versions, git state, command, seed, data and teacher hashes
+    metrics.csv        every logged value over time
+    results.json       the outcome, written last; its `status` says whether the run is finished
+    checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
+    grids/             sample pictures
+    train.log          the console, kept
+"""
+
+import csv
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pkdn_lightning.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths inside one run folder.
+
+    Attributes:
+        path: The folder; it need not exist yet.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Where the run came from."""
+        return self.path / "run.json"
+
+    @property
+    def results(self) -> Path:
+        """The outcome."""
+        return self.path / "results.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that validated best."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint: what resuming continues from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def grids(self) -> Path:
+        """Folder of the sample pictures."""
+        return self.path / "grids"
+
+    @property
+    def metrics(self) -> Path:
+        """Every logged value over time."""
+        return self.path / "metrics.csv"
+
+    def read_results(self) -> dict[str, Any]:
+        """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return results if isinstance(results, dict) else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.read_results().get("status") == "finished"
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """Returns an existing run folder.
+
+    Raises:
+        CheckpointError: If there is no run folder at `path`.
+    """
+    run = RunFolder(Path(path))
+    if not run.config.is_file():
+        raise CheckpointError(
+            f"{run.path} is not a run folder: it has no config.yaml. A run folder is what training prints at its "
+            "start and end, e.g. runs/student_celeba/2026-01-31_12-00-00."
+        )
+    return run
+
+
+def find_runs(root: str | Path) -> Iterator[RunFolder]:
+    """Yields the finished runs below a folder, newest first."""
+    found = [RunFolder(file.parent) for file in Path(root).rglob("results.json")]
+    for run in sorted(found, key=lambda run: run.results.stat().st_mtime, reverse=True):
+        if run.finished:
+            yield run
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON in one step, so that a reader or a crash never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def provenance(experiment: str, seed: int) -> dict[str, Any]:
+    """Returns where a run comes from: command, time, versions, git state, machine."""
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+_PACKAGES = ("pkdn-lightning", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "kornia", "numpy", "pillow")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Returns commit and cleanness of the checkout the package runs from; None outside one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's checkout (a virtual environment): that state is not ours.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def trim_metrics(file: Path, step: int) -> None:
+    """Drops the rows of a metrics.csv from `step` on: a resumed run will write them again."""
+    if not file.is_file():
+        return
+    with file.open(newline="", encoding="utf-8") as source:
+        reader = csv.DictReader(source)
+        rows = [row for row in reader if int(row["step"] or 0) < step]
+        columns = list(reader.fieldnames or [])
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("w", newline="", encoding="utf-8") as target:
+        writer = csv.DictWriter(target, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(file)

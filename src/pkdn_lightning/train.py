@@ -1,0 +1,51 @@
+"""The verb `train`: a teacher, a student, or a student together with the teacher it needs.
+
+    pkdn train experiment=student_celeba
+    pkdn train experiment=student_celeba objective=reconstruction        # without distillation
+    pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # goes on where it stopped
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pkdn_lightning.config.verb import run_verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pkdn_lightning.training import RunResult
+
+
+def train(cfg: "DictConfig") -> "RunResult":
+    """Trains what `cfg` describes, in its run folder, and measures it on the test splits.
+
+    Args:
+        cfg: A configuration as `compose("train", [..., "run_dir=<folder>"])` returns it.
+
+    Returns:
+        The run folder, its metrics and its best checkpoint.
+
+    Raises:
+        PKDNError: If the run cannot start or go on; the message says why and what to type next.
+    """
+    from pkdn_lightning.training import run_training
+
+    return run_training(cfg)
+
+
+def main() -> None:
+    """Runs the verb from the command line."""
+    run_verb("train", _task)
+
+
+def _task(cfg: "DictConfig") -> Any:
+    from hydra.core.hydra_config import HydraConfig
+
+    if cfg.resume:
+        from pkdn_lightning.training import saved_config
+
+        cfg = saved_config(cfg.resume, list(HydraConfig.get().overrides.task))
+    return train(cfg).objective
+
+
+if __name__ == "__main__":
+    main()
