@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
@@ -156,6 +156,14 @@ class PrepareConfig:
 def register_schemas() -> None:
     """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
+    store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
     store.store(name="prepare_schema", node=PrepareConfig)
+
+
+def _opened(schema: type, *mappings: str) -> DictConfig:
+    """Returns a schema in which names may be added to some mappings, as in `models.student=runs/a`."""
+    node: DictConfig = OmegaConf.structured(schema)
+    for mapping in mappings:
+        OmegaConf.set_struct(OmegaConf.select(node, mapping), False)
+    return node

@@ -303,7 +303,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     def _gather_resident(self, row: Tensor) -> dict[str, Tensor]:
         if not self._resident_faces:
-            self._resident_faces["hr"] = torch.from_numpy(np.asarray(self.store.hr)).to(row.device)
+            self._resident_faces["hr"] = torch.from_numpy(np.array(self.store.hr)).to(row.device)
             if self.store.parsing is not None:
-                self._resident_faces["parsing"] = torch.from_numpy(np.asarray(self.store.parsing)).to(row.device)
+                self._resident_faces["parsing"] = torch.from_numpy(np.array(self.store.parsing)).to(row.device)
         return {key: faces[row] for key, faces in self._resident_faces.items()}

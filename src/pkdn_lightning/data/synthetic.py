@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pkdn_lightning.data.parsing import LABELS
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Numbers = tuple[float, ...]
 
 
@@ -72,19 +72,24 @@ class Hair(NamedTuple):
     curl: float  # 0 straight .. 1 curly
 
 
-_SHORT: Final = Hair(0.16, 0.05, 0.20, 0.94, -0.86, 0.08, 0.1)
-_QUIFF: Final = Hair(0.30, 0.03, 0.10, 0.95, -0.84, 0.06, 0.2)
-_BUZZ: Final = Hair(0.02, 0.01, 0.05, 0.93, -0.85, 0.03, 0.3)
-_RECEDING: Final = Hair(0.05, 0.06, 0.25, 0.96, -1.15, 0.04, 0.1)
-_FRINGE: Final = Hair(0.16, 0.10, 0.30, 0.92, -0.42, 0.10, 0.0)
-_CURLY: Final = Hair(0.28, 0.20, 0.35, 0.92, -0.78, 0.09, 1.0)
-_AFRO: Final = Hair(0.42, 0.40, 0.60, 0.95, -0.78, 0.06, 1.0)
-_BOB: Final = Hair(0.16, 0.20, 1.25, 0.88, -0.88, 0.06, 0.0)
-_BOB_FRINGE: Final = Hair(0.16, 0.20, 1.15, 0.88, -0.38, 0.09, 0.0)
-_LONG: Final = Hair(0.14, 0.16, 2.60, 0.90, -0.98, 0.06, 0.1)
-_WAVY: Final = Hair(0.20, 0.30, 2.60, 0.90, -0.94, 0.06, 0.7)
-_TUCKED: Final = Hair(0.12, 0.10, 2.60, 1.12, -0.94, 0.04, 0.0)
-_TIED: Final = Hair(0.06, 0.02, 0.15, 0.97, -0.92, 0.02, 0.0)
+HAIR: Final = {
+    "bald": None,
+    "buzz": Hair(0.02, 0.01, 0.05, 0.93, -0.85, 0.03, 0.3),
+    "receding": Hair(0.05, 0.06, 0.25, 0.96, -1.15, 0.04, 0.1),
+    "short": Hair(0.16, 0.05, 0.20, 0.94, -0.86, 0.08, 0.1),
+    "quiff": Hair(0.30, 0.03, 0.10, 0.95, -0.84, 0.06, 0.2),
+    "fringe": Hair(0.16, 0.10, 0.30, 0.92, -0.42, 0.10, 0.0),
+    "curly": Hair(0.28, 0.20, 0.35, 0.92, -0.78, 0.09, 1.0),
+    "afro": Hair(0.42, 0.40, 0.60, 0.95, -0.78, 0.06, 1.0),
+    "bob": Hair(0.16, 0.20, 1.25, 0.88, -0.88, 0.06, 0.0),
+    "bob and fringe": Hair(0.16, 0.20, 1.15, 0.88, -0.38, 0.09, 0.0),
+    "long": Hair(0.14, 0.16, 2.60, 0.90, -0.98, 0.06, 0.1),
+    "wavy": Hair(0.20, 0.30, 2.60, 0.90, -0.94, 0.06, 0.7),
+    "tucked": Hair(0.12, 0.10, 2.60, 1.12, -0.94, 0.04, 0.0),
+    "tied": Hair(0.06, 0.02, 0.15, 0.97, -0.92, 0.02, 0.0),
+}
+_HIS: Final = ("bald", "buzz", "receding", "short", "short", "short", "quiff", "quiff", "fringe", "curly", "afro")
+_HERS: Final = ("bob", "bob and fringe", "long", "long", "wavy", "wavy", "tucked", "tied", "curly", "afro")
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Traits:
     slant: float = _about(0.10, 0.07)
     crease: float = _from(0.035, 0.09)
     gaze: float = _about(0.0, 0.025)
-    iris: Numbers = _one_of((74, 46, 28), (58, 36, 24), (92, 62, 34), (112, 98, 60), (84, 112, 130), (96, 118, 92))
+    iris: float = _from(0.0, 1.0)
     brow_y: float = _about(0.29, 0.025)
     brow_h: float = _about(0.042, 0.008)
     arch: float = _about(0.06, 0.025)
@@ -130,15 +135,13 @@ class Traits:
     nose_h: float = _about(0.12, 0.02)
     mouth_y: float = _about(0.95, 0.02)
     mouth_w: float = _about(0.33, 0.025)
-    lip_up: float = _about(0.085, 0.016)
+    lip_up: float = _about(0.098, 0.016)
     lip_low: float = _about(0.115, 0.018)
     smile: float = _maybe(-0.2, 1.0)
     gape: float = _maybe(-0.10, 0.15)
     # Hair, make-up, things worn.
-    hair_m: Hair | None = _one_of(
-        None, _BUZZ, _RECEDING, _SHORT, _SHORT, _SHORT, _QUIFF, _QUIFF, _FRINGE, _CURLY, _AFRO
-    )
-    hair_f: Hair | None = _one_of(_BOB, _BOB_FRINGE, _LONG, _LONG, _WAVY, _WAVY, _TUCKED, _TIED, _CURLY, _AFRO)
+    his_hair: str = _one_of(*_HIS)
+    her_hair: str = _one_of(*_HERS)
     parting: float = _about(0.0, 0.28)
     hair_shade: float = _from(0.0, 1.0)
     beard: float = _maybe(-0.5, 1.2)
@@ -160,7 +163,7 @@ class Traits:
     @property
     def hair(self) -> Hair | None:
         """The hair style, None for a bald head."""
-        return self.hair_m if self.male else self.hair_f
+        return HAIR[self.his_hair if self.male else self.her_hair]
 
 
 def sample_traits(rng: np.random.Generator) -> Traits:
@@ -190,13 +193,13 @@ def _blob(x: Floats, y: Floats, cx: float, cy: float, sx: float, sy: float) -> F
 
 
 def _lids(t: Traits, s: Floats) -> tuple[Floats, Floats]:
-    """y of the upper and the lower lid at s in -1 (inner corner) .. 1 (outer corner)."""
+    """Heights of the upper and the lower lid at s in -1 (inner corner) .. 1 (outer corner)."""
     line, high = -t.slant * t.eye_w * s, t.lid * (1 - 0.22 * t.smile)
     return line - high * _arc(s - 0.12 * _arc(s, 1), 0.62), line + 0.61 * high * _arc(s + 0.1 * _arc(s, 1), 0.75)
 
 
 def _brow(t: Traits, s: Floats) -> tuple[Floats, Floats]:
-    """y of the middle line of the brow and its half thickness at s in -1 (inner end) .. 1 (outer end)."""
+    """Height of the middle line of the brow, and its half thickness, at s in -1 (inner end) .. 1 (outer end)."""
     middle = 0.035 * s * s - t.brow_y - t.arch * ((s + 0.9) * 0.5 - 1.6 * np.maximum(s - 0.25, 0) ** 2)
     half = t.brow_h * (1.25 if t.male else 0.85) * np.clip((1.02 - s) * 0.95, 0, 1) * np.clip((s + 1.1) * 4, 0, 1)
     return middle, half
@@ -207,9 +210,9 @@ def _mouth_half(t: Traits) -> float:
 
 
 def _lips(t: Traits, s: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """y of upper lip top, upper lip bottom, lower lip top and lower lip bottom at s in -1 .. 1 (picture right)."""
+    """Top and bottom of the upper lip, then of the lower one, as heights at s in -1 .. 1 (picture right)."""
     line = t.mouth_y + (0.15 * t.smile + 0.01) * (0.3 - s * s) + 0.012 * _bell(s, 0.2)
-    thin, bow = 1 - 0.2 * t.smile, 1 - 0.28 * _bell(s, 0.16) + 0.06 * np.cos(3 * s)
+    thin, bow = 1 - 0.16 * t.smile, 1 - 0.24 * _bell(s, 0.16) + 0.06 * np.cos(3 * s)
     upper, lower = line - 0.35 * t.gape * _arc(s, 0.7), line + 0.85 * t.gape * _arc(s, 0.6)
     return upper - thin * t.lip_up * bow * _arc(s, 0.8), upper, lower, lower + thin * t.lip_low * _arc(s, 0.62)
 
@@ -223,7 +226,7 @@ def landmarks(t: Traits) -> Floats:
     turn = np.linspace(0.06, np.pi - 0.06, 17)
     drop = np.sin(turn) ** (2 / t.jaw)
     jaw = -np.sign(np.cos(turn)) * t.width * (1 - t.taper * drop**2) * np.abs(np.cos(turn)) ** (2 / t.jaw)
-    parts = [(jaw, _chin(t) * drop)]
+    parts: list[tuple[Floats, Floats]] = [(jaw, _chin(t) * drop)]
     for side in (-1, 1):  # from the outer end on the picture's left, from the inner one on its right
         s = side * np.linspace(-0.95, 0.95, 5)
         parts.append((side * (t.eye_x + 0.02 + 0.30 * s), _brow(t, s)[0]))
@@ -247,10 +250,10 @@ def _texture() -> Floats:
     """A periodic texture with detail from 4 to 150 texels, deviation 0.55; every other texture is read from it."""
     white = np.random.default_rng(19).standard_normal((512, 512))
     frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None]) * 512
-    shaped = np.fft.irfft2(
-        np.fft.rfft2(white) * (frequency > 3) / (1 + frequency) ** 0.8 * np.exp(-((frequency / 120) ** 2))
-    )
-    return (shaped / shaped.std() * 0.55).astype(np.float32).ravel()
+    band = (frequency > 3) / (1 + frequency) ** 0.8 * np.exp(-((frequency / 120) ** 2))
+    shaped = np.fft.irfft2(np.fft.rfft2(white) * band)
+    texture: Floats = (shaped / shaped.std() * 0.55).astype(np.float32).ravel()
+    return texture
 
 
 def _noise(a: Floats, b: Floats) -> Floats:
@@ -261,11 +264,9 @@ def _noise(a: Floats, b: Floats) -> Floats:
 
 def _double(small: Floats) -> Floats:
     """Enlarges the last two axes of a smooth field twice, bilinearly."""
-    *rest, height, width = small.shape
-    wide, large = (
-        np.empty((*rest, height, 2 * width), np.float32),
-        np.empty((*rest, 2 * height, 2 * width), np.float32),
-    )
+    height, width = small.shape[-2:]
+    wide = np.empty((*small.shape[:-1], 2 * width), np.float32)
+    large = np.empty((*small.shape[:-2], 2 * height, 2 * width), np.float32)
     near, far = small * np.float32(0.75), small * np.float32(0.25)
     wide[..., 2::2], wide[..., 1:-1:2] = near[..., 1:] + far[..., :-1], near[..., :-1] + far[..., 1:]
     wide[..., 0], wide[..., -1] = small[..., 0], small[..., -1]
@@ -284,13 +285,16 @@ def _halve(large: Floats) -> Floats:
 
 
 class _Patch:
-    """A box of the canvas to paint on: head-frame coordinates x, y and m = |x|, all (h, w), and views to write."""
+    """A box of the canvas to paint on: head-frame x, y, m = |x| and side = sign of x, all (h, w), and views to write.
+
+    Paired features are drawn once, in m, which grows outwards on both sides.
+    """
 
     def __init__(self, canvas: "_Canvas", rows: slice, columns: slice) -> None:
         self._at = (..., slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop))
         self._rgb, self._label = canvas.rgb[self._at], canvas.label[rows, columns]
         self.x, self.y = canvas.x[self._at], canvas.y[self._at]
-        self.m, self._sharp = np.abs(self.x), 0.7 / canvas.pixel
+        self.m, self.side, self._sharp = np.abs(self.x), np.sign(self.x), 0.7 / canvas.pixel
 
     def of(self, whole: Floats) -> Floats:
         """The part of a whole-canvas field that lies in this box."""
@@ -298,7 +302,8 @@ class _Patch:
 
     def cover(self, distance: Floats, soft: float = 1) -> Floats:
         """Anti-aliased coverage of the shape."""
-        return np.clip(0.5 - distance * (self._sharp / soft), 0, 1)
+        cover: Floats = np.clip(0.5 - distance * (self._sharp / soft), 0, 1)
+        return cover
 
     def dab(self, cover: Floats, colour: Floats) -> None:
         """Lays a colour over the picture; the labels stay."""
@@ -312,6 +317,12 @@ class _Patch:
         """Lays a colour over the picture; pixels more than half covered take the label."""
         self.dab(cover, colour)
         self.mark(cover, label)
+
+    def fill_pair(self, cover: Floats, colour: Floats, label: str) -> None:
+        """Fills both sides; `l_` is the person's left, on the right of the picture."""
+        self.dab(cover, colour)
+        self.mark(cover * (self.side > 0), f"l_{label}")
+        self.mark(cover * (self.side < 0), f"r_{label}")
 
 
 class _Canvas:
@@ -337,7 +348,6 @@ class _Canvas:
             x, y = u - du, v - dv
         self.small = (x, y)
         self.x, self.y = _double(np.stack(self.small))
-        self.everywhere = _Patch(self, slice(0, size), slice(0, size))
         self.head, self.skin, self.locks = _double(_head(t, x, y)), _skin(self), _hair_colour(t, rng)
         self.tint, self.side = _rgb(*(255 * (1 + t.warmth * c) for c in (1, 0, -1))), t.light_x
         self.shade, self.gloss = _light(self)
@@ -373,38 +383,17 @@ def _rgb(*values: float) -> Floats:
     return (np.array(values, np.float32) / 255).reshape(3, 1, 1)
 
 
-_TONES: Final = (
-    (240, 200, 176),
-    (234, 188, 160),
-    (222, 172, 142),
-    (202, 148, 116),
-    (172, 116, 86),
-    (132, 88, 66),
-    (98, 66, 52),
-)
-_LOCKS: Final = (
-    (34, 29, 29),
-    (46, 34, 29),
-    (68, 47, 35),
-    (100, 68, 46),
-    (134, 82, 48),
-    (168, 128, 84),
-    (210, 174, 122),
-)
+# fmt: off
+_TONES: Final = ((240, 200, 176), (234, 188, 160), (222, 172, 142), (202, 148, 116), (172, 116, 86), (98, 66, 52))
+_LOCKS: Final = ((34, 29, 29), (52, 38, 30), (90, 61, 43), (130, 82, 49), (168, 128, 84), (210, 174, 122))
+_IRISES: Final = ((58, 36, 24), (74, 46, 28), (92, 62, 34), (112, 98, 60), (96, 118, 92), (84, 112, 130))
 _LIPS: Final = ((206, 112, 108), (192, 98, 94), (160, 82, 76), (112, 60, 56))
 _STICKS: Final = ((180, 30, 50), (205, 80, 95), (140, 40, 60), (215, 110, 100))
 _LIDS: Final = ((90, 60, 60), (70, 70, 100), (120, 80, 50), (60, 40, 50))
-_CLOTHS: Final = (
-    (38, 42, 54),
-    (150, 40, 46),
-    (222, 220, 214),
-    (64, 92, 140),
-    (52, 96, 74),
-    (120, 116, 120),
-    (196, 160, 110),
-)
+_CLOTHS: Final = ((38, 42, 54), (150, 40, 46), (222, 220, 214), (64, 92, 140), (52, 96, 74), (196, 160, 110))
 _METALS: Final = ((214, 176, 90), (214, 216, 222), (240, 238, 230), (60, 130, 150))
 _FRAMES: Final = ((20, 18, 18), (20, 18, 18), (70, 44, 26), (150, 130, 80), (120, 30, 40))
+# fmt: on
 _DARK: Final = _rgb(48, 20, 16)
 """Creases and hollows of skin."""
 _SKIN_SHADE: Final = 255 * _rgb(0.8, 1.0, 1.12)
@@ -441,10 +430,11 @@ def _relief(t: Traits, x: Floats, y: Floats) -> Floats:
     """Height of the head towards the viewer, for shading."""
     m, my, ny, gap = np.abs(x), t.mouth_y, t.nose_y, t.gape
     height = 0.95 * np.sqrt(np.maximum(1 - (x / 1.12) ** 2 - ((y - 0.05) / 1.6) ** 2, 0.02))
-    for amount, cx, cy, sx, sy in (  # pairs: cheek, socket, ridge, eyeball, temple, nostril, fold, corner of the mouth
-        (t.cheek, 0.5, 0.42, 0.26, 0.24), (-0.10, t.eye_x - 0.04, -0.04, 0.26, 0.17), (0.05, t.eye_x, -0.28, 0.3, 0.09),
-        (0.05, t.eye_x, 0, 0.17, 0.11), (-0.05, 0.88, -0.3, 0.2, 0.3), (0.045, t.nose_w * 0.7, ny - 0.05, 0.08, 0.08),
-        (-0.03, 0.36, 0.7, 0.1, 0.16), (-0.02, t.mouth_w + 0.08, my, 0.06, 0.08),
+    for amount, cx, cy, sx, sy in (  # pairs: cheek, socket, ridge, eyeball, temple, nostril, fold, mouth corner
+        (t.cheek, 0.5, 0.42, 0.26, 0.24), (-0.1, t.eye_x - 0.04, -0.04, 0.26, 0.17),
+        (0.05, t.eye_x, -0.28, 0.3, 0.09), (0.05, t.eye_x, 0, 0.17, 0.11), (-0.05, 0.88, -0.3, 0.2, 0.3),
+        (0.045, t.nose_w * 0.7, ny - 0.05, 0.08, 0.08), (-0.03, 0.36, 0.7, 0.1, 0.16),
+        (-0.02, t.mouth_w + 0.08, my, 0.06, 0.08),
     ):  # fmt: skip
         height += amount * _blob(m, y, cx, cy, sx, sy)
     for amount, cy, sx, sy in (  # middle: bridge, tip, philtrum, muzzle, lips, hollow under the lip, chin
@@ -467,9 +457,9 @@ def _light(c: _Canvas) -> tuple[Floats, Floats]:
     halfway /= np.linalg.norm(halfway)
     lambert = (towards[2] - slope_x * towards[0] - slope_y * towards[1]) * unit
     mirror = (halfway[2] - slope_x * halfway[0] - slope_y * halfway[1]) * unit
-    cast = 0.6 * abs(t.light_x) * _blob(x, y, -0.2 * float(np.tanh(4 * t.light_x)), t.nose_y + 0.05, 0.13, 0.11)
+    nose = 0.6 * abs(t.light_x) * _blob(x, y, -0.2 * float(np.tanh(4 * t.light_x)), t.nose_y + 0.05, 0.13, 0.11)
     socket = 1 - 0.2 * _blob(np.abs(x), y, t.eye_x - 0.08, -0.09, 0.26, 0.12)
-    shade = (t.ambient + (1.08 - t.ambient) * np.clip((lambert + 0.25) / 1.25, 0, 1) * (1 - cast)) * socket
+    shade = (t.ambient + (1.08 - t.ambient) * np.clip((lambert + 0.25) / 1.25, 0, 1) * (1 - nose)) * socket
     return _double(shade**_SKIN_SHADE * c.tint), _double(np.clip(mirror, 0, 1) ** 22 * t.gloss)
 
 
@@ -496,7 +486,7 @@ def _skin(c: _Canvas) -> Floats:
     spots = np.clip(_noise(c.x * 0.8 + b, c.y * 0.8 + a) - 0.7, 0, 0.5) * t.freckles
     dim += _rgb(110, 170, 190) * (spots * _double(_blob(m, y, 0.3, 0.4, 0.6, 0.35)))
     pores = 1 + (0.02 + 0.025 * t.age) * _noise(c.x * 1.2 + a, c.y * 1.2 + b)
-    return _ramp(_TONES, t.tone**1.3) * (1 - dim) * pores
+    return _ramp(_TONES, t.tone**1.2) * (1 - dim) * pores
 
 
 # ------------------------------------------------------------------------------------------------ layers
@@ -545,29 +535,20 @@ def _body(c: _Canvas) -> None:
 
 
 def _ears(c: _Canvas) -> None:
-    t = c.t
-    for side, whose in ((-1, "r"), (1, "l")):
-        out = (
-            t.width + 0.03 - side * 0.3 * float(np.sin(t.yaw))
-        )  # an ear lies behind the axis and turns the other way
-        p = c.patch(side * out - 0.3, -0.3, side * out + 0.3, 0.7)
-        y = p.y - 0.2
-        lean = side * p.x - out - 0.25 * np.maximum(-y, 0)
-        rho = np.hypot(lean / (0.12 - 0.04 * np.clip(y / t.ear, -1, 1)), y / (t.ear + 0.05))
-        lit = (
-            0.85
-            + 0.25 * np.clip(rho, 0, 1) ** 2
-            - 0.3 * _bell(rho - 0.7, 0.13)
-            - 0.35 * _blob(lean, y, 0, 0.03, 0.05, 0.1)
-        )
-        lit *= min(0.85 + 0.2 * side * c.side, 1)
-        p.fill(p.cover((rho - 1) * 0.12), p.of(c.skin) * lit**_SKIN_SHADE * c.tint, f"{whose}_ear")
+    t, p = c.t, c.patch(-1.35, -0.2, 1.35, 0.6)
+    y = p.y - 0.2
+    # Ears lie behind the axis of the head, so they move against the turn.
+    lean = p.m - t.width - 0.03 + 0.3 * float(np.sin(t.yaw)) * p.side - 0.25 * np.maximum(-y, 0)
+    rho = np.hypot(lean / (0.12 - 0.04 * np.clip(y / t.ear, -1, 1)), y / (t.ear + 0.05))
+    hollow = 0.3 * _bell(rho - 0.7, 0.13) + 0.35 * _blob(lean, y, 0, 0.03, 0.05, 0.1)
+    lit = (0.85 + 0.25 * np.clip(rho, 0, 1) ** 2 - hollow) * np.minimum(0.85 + 0.2 * c.side * p.side, 1)
+    p.fill_pair(p.cover((rho - 1) * 0.12), p.of(c.skin) * lit**_SKIN_SHADE * c.tint, "ear")
 
 
 def _face(c: _Canvas) -> None:
     """The bare head and the nose on it."""
-    lit, t = c.skin * c.shade + c.gloss, c.t
-    c.everywhere.fill(c.everywhere.cover(c.head), lit, "skin")
+    t, p = c.t, c.patch(-1.2, -1.5, 1.2, 1.7)
+    p.fill(p.cover(p.of(c.head)), p.of(c.skin) * p.of(c.shade) + p.of(c.gloss), "skin")
     p = c.patch(-0.4, -0.15, 0.4, 0.85)
     half = 0.085 + (t.nose_w - 0.075) * np.clip(p.y / t.nose_y, 0, 1) ** 2.2
     base = p.y - t.nose_y - 0.05 + 0.35 * p.m**2
@@ -605,15 +586,12 @@ def _mouth(c: _Canvas) -> None:
     p.dab(0.8 * p.cover(inside) * _blob(p.x, p.y, 0, my + 0.85 * t.gape + 0.02, 0.16, 0.06), _rgb(158, 70, 70))
     gaps = 1 - 0.2 * _bell(np.sin(p.x * (np.pi / 0.075)), 0.22)
     bright = (0.95 - 0.5 * s * s) * gaps * np.clip((p.y - upper) / 0.03 + 0.5, 0, 1) * np.clip(shade + 0.15, 0, 1)
-    p.dab(
-        (0.3 + 0.7 * t.smile) * p.cover(np.maximum(inside, p.y - upper - 0.085 + 0.04 * s * s)),
-        _rgb(240, 234, 220) * bright,
-    )
+    teeth = p.cover(np.maximum(inside, p.y - upper - 0.085 + 0.04 * s * s)) * (0.3 + 0.7 * t.smile)
+    p.dab(teeth, _rgb(240, 234, 220) * bright)
     stick, bare = 0.8 * t.makeup, 0.4 * t.male
     lip = _ramp(_LIPS, t.tone) * (1 - stick - bare) + _any(c.rng, _STICKS) * stick + _ramp(_TONES, t.tone) * bare
-    crinkle = (
-        1 + 0.07 * _noise(p.x * 2, p.y * 0.4) - 0.16 * _bell(p.y - lower, 0.03) - 0.16 * _bell(p.y - upper, 0.03)
-    )
+    rims = _bell(p.y - lower, 0.03) + _bell(p.y - upper, 0.03)
+    crinkle = 1 + 0.07 * _noise(p.x * 2, p.y * 0.4) - 0.16 * rims
     wet = (0.08 + 0.2 * stick) * _blob(p.x, p.y, 0.06 * c.side, my + 0.06 + 0.85 * t.gape, 0.14, 0.025)
     body, soft = lip * crinkle * shade + wet, 2.2 - 1.2 * stick
     p.fill(p.cover(np.maximum(np.maximum(top - p.y, p.y - upper), ends), soft), body * 0.84, "u_lip")
@@ -624,62 +602,53 @@ def _mouth(c: _Canvas) -> None:
 
 
 def _eyes(c: _Canvas) -> None:
-    t, shadow = c.t, _any(c.rng, _LIDS)
-    iris = _rgb(*(t.iris if t.tone < 0.45 else (58, 36, 24))) * 1.25
-    for side in (-1, 1):
-        p = c.patch(side * t.eye_x - 0.36, -0.3, side * t.eye_x + 0.36, 0.25)
-        s = (side * p.x - t.eye_x) / t.eye_w
-        _ball(c, p, side, s, iris)
-        _lashes(c, p, s, shadow)
-
-
-def _ball(c: _Canvas, p: _Patch, side: int, s: Floats, iris: Floats) -> None:
     """What lies between the lids: white, iris, pupil, glint."""
-    top, low = _lids(c.t, s)
-    cover = p.cover(np.maximum(np.maximum(top - p.y, p.y - low), (np.abs(s) - 1) * c.t.eye_w))
+    t, p = c.t, c.patch(-c.t.eye_x - 0.36, -0.3, c.t.eye_x + 0.36, 0.25)
+    s = (p.m - t.eye_x) * (1 / t.eye_w)
+    top, low = _lids(t, s)
+    cover = p.cover(np.maximum(np.maximum(top - p.y, p.y - low), (np.abs(s) - 1) * t.eye_w))
     under = 0.5 + 0.5 * np.clip((p.y - top) / 0.07, 0, 1)  # the upper lid throws a shadow
-    bright = min(0.2 + 0.75 * float(p.of(c.shade).mean()), 0.97) * under
+    bright = under * min(0.2 + 0.75 * float(p.of(c.shade).mean()), 0.97)
     white = _rgb(232, 226, 222) * (1 - 0.15 * s * s) - _rgb(12, 80, 76) * _blob(s, p.y, -1, 0, 0.3, 0.1)
-    p.fill(cover, white * bright, "l_eye" if side > 0 else "r_eye")
-    x, y = p.x - side * c.t.eye_x - c.t.gaze, p.y + 0.022
+    p.fill_pair(cover, white * bright, "eye")
+    x, y = p.x - t.eye_x * p.side - t.gaze, p.y + 0.022
     radius = np.hypot(x, y)
     spokes = 0.25 * np.sin(11 * np.arctan2(y, x) + 3 * np.sin(radius * 60)) * (radius > 0.05)
     fibre = (1.0 + spokes + np.clip(5 * y, -0.3, 0.5)) * (1 - 0.65 * np.clip(radius * 36 - 2.8, 0, 1))
+    iris = _ramp(_IRISES, t.iris if t.tone < 0.45 else 0.2 * t.iris) * 1.25
     p.dab(cover * p.cover(radius - 0.105, 1.6), iris * fibre * (0.5 + 0.5 * under))
     p.dab(cover * p.cover(radius - 0.046, 1.3), _rgb(8, 6, 6))
     p.dab(0.9 * cover * p.cover(np.hypot(x - 0.05 * c.side, y + 0.036) - 0.02), _rgb(255, 255, 255))
+    _lashes(c, p, s)
 
 
-def _lashes(c: _Canvas, p: _Patch, s: Floats, shadow: Floats) -> None:
+def _lashes(c: _Canvas, p: _Patch, s: Floats) -> None:
     """Lid creases, lid margins and lashes: what makes an eye sharp."""
     t, (top, low) = c.t, _lids(c.t, s)
     near, above, lash = np.exp(-((s / 1.15) ** 6)), top - p.y, np.minimum(c.locks * (0.6 - 0.3 * t.makeup), 0.2)
-    p.dab(0.5 * t.makeup * _bell(np.maximum(above, 0), 0.09) * near * (above > -0.02), shadow)
+    p.dab(0.5 * t.makeup * _bell(np.maximum(above, 0), 0.09) * near * (above > -0.02), _any(c.rng, _LIDS))
     p.dab(0.45 * _bell(above - t.crease - 0.03 * s * s, 0.017) * near, _DARK)
     thick = 0.004 + (0.014 + 0.016 * t.makeup) * (0.7 + 0.5 * np.clip(s, -1, 1))
     wing = 0.2 * t.makeup * np.clip(s - 0.9, 0, 0.25)
     rim = np.maximum(np.abs(above - wing) - thick, (np.abs(s - 0.04) - 1.02 - 0.1 * t.makeup) * t.eye_w)
     p.dab(0.9 * p.cover(rim, 1.3), lash)
-    comb = np.clip(0.4 + 0.7 * np.sin((s + above * 2.2) * 24), 0, 1) * np.clip(0.6 + 0.5 * s, 0.1, 1)
-    hairs = np.clip(1 - above / (0.035 + 0.035 * t.makeup), 0, 1) * (above > 0) * (np.abs(s) < 1.1)
-    p.dab((0.35 + 0.5 * t.makeup) * hairs * comb, lash)
-    p.dab((0.4 + 0.3 * t.makeup) * _bell(p.y - low, 0.012) * (np.abs(s) < 1) * np.clip(0.6 + 0.5 * s, 0, 1), lash)
-    p.dab((0.08 + 0.2 * t.age) * _bell(p.y - low - 0.075 + 0.02 * s * s, 0.018) * np.exp(-((s / 0.9) ** 4)), _DARK)
+    outer = np.clip(0.6 + 0.5 * s, 0.1, 1) * (np.abs(s) < 1.1)
+    comb = np.clip(0.4 + 0.7 * np.sin((s + above * 2.2) * 24), 0, 1) * (above > 0)
+    p.dab((0.35 + 0.5 * t.makeup) * outer * comb * np.clip(1 - above / (0.035 + 0.035 * t.makeup), 0, 1), lash)
+    p.dab((0.4 + 0.3 * t.makeup) * outer * _bell(p.y - low, 0.012), lash)
+    p.dab((0.08 + 0.2 * t.age) * _bell(p.y - low - 0.075 + 0.02 * s * s, 0.018) * near, _DARK)
 
 
 def _brows(c: _Canvas) -> None:
-    t, (phase, _) = c.t, _somewhere(c.rng)
-    for side, whose in ((-1, "r"), (1, "l")):
-        cx = t.eye_x + 0.02
-        p = c.patch(side * cx - 0.38, -0.55, side * cx + 0.38, -0.1)
-        s = (side * p.x - cx) / 0.30
-        middle, half = _brow(t, s)
-        up = p.y - middle
-        strand = _noise(s * 0.7 + up * 1.6 + phase, up * 0.6 + s * 0.1)  # hairs rise outwards
-        distance = np.maximum(np.abs(up) - half * (1 + 0.3 * strand), (np.abs(s) - 1.05) * 0.3)
-        hair = np.minimum(c.locks * 0.72, 0.5) * (1 + 0.4 * strand) * np.clip(p.of(c.shade), 0.5, 1.1)
-        dense = np.clip(0.8 + 0.4 * strand, 0.3, 0.95) * np.clip(0.72 + 0.5 * (s + 1), 0, 1)
-        p.fill(p.cover(distance, 2.5) * dense, hair, f"{whose}_brow")
+    t, p = c.t, c.patch(-c.t.eye_x - 0.4, -0.55, c.t.eye_x + 0.4, -0.1)
+    s = (p.m - t.eye_x - 0.02) * (1 / 0.30)
+    middle, half = _brow(t, s)
+    up = p.y - middle
+    strand = _noise(s * 0.7 + up * 1.6 + 2 * p.side, up * 0.6 + s * 0.1 + 8 * t.arch)  # hairs rise outwards
+    distance = np.maximum(np.abs(up) - half * (1 + 0.3 * strand), (np.abs(s) - 1.05) * 0.3)
+    hair = np.minimum(c.locks * 0.72, 0.5) * (1 + 0.4 * strand) * np.clip(p.of(c.shade), 0.5, 1.1)
+    dense = np.clip(0.8 + 0.4 * strand, 0.3, 0.95) * np.clip(0.72 + 0.5 * (s + 1), 0, 1)
+    p.fill_pair(p.cover(distance, 2.5) * dense, hair, "brow")
 
 
 def _strands(c: _Canvas, hair: Hair) -> tuple[Floats, Floats]:
@@ -700,7 +669,7 @@ def _hair(c: _Canvas, hair: Hair, strand: Floats, along: Floats, *, behind: bool
     """The hair behind the head, or that around the face."""
     t, (x, y), p, part = c.t, c.small, c.patch(-2.4, -2.4, 2.4, hair.ends + 0.2), c.t.parting
     wide = (t.width + hair.side) * (1 + 0.1 * np.clip(y, 0, 2) * (hair.ends > 1))
-    centre = -0.25 if hair is _AFRO else 0.0  # an afro is round, other hair hangs
+    centre = -0.25 if hair.side > 0.35 else 0.0  # an afro is round, other hair hangs
     up = np.minimum(y - centre, 0) / (t.skull + hair.top + centre)
     shape = np.maximum((np.abs(x / wide) ** 2.3 + np.abs(up) ** 2.3) ** (1 / 2.3) - 1, y - hair.ends)
     if not behind:
@@ -714,7 +683,7 @@ def _hair(c: _Canvas, hair: Hair, strand: Floats, along: Floats, *, behind: bool
     # A bright ring round the head, darker towards the rims.
     ring = _bell(along - 0.75 - 0.1 * strand, 0.24) * np.clip(1 + 0.7 * c.side * p.x, 0.2, 1.8)
     body = (0.95 + 0.5 * strand + 0.18 * c.side * p.x - 0.05 * p.y) * (0.6 + 0.4 * np.clip(distance * -5, 0, 1))
-    body = np.clip(body + 0.5 * ring, 0.12, 1.7) * (0.75 if behind else 1)
+    body = np.clip(body + 0.5 * ring, 0.25, 1.7) * (0.75 if behind else 1)
     shine = (0.02 + 0.06 * t.gloss) * strand + (0.05 + 0.16 * t.gloss) * np.clip(0.6 + strand, 0, 2) * ring
     if not behind:
         p.dab(0.4 * np.exp(np.maximum(distance, 0) * (-1 / 0.07)) * (p.of(c.head) < 0.05), _DARK * 0.6)
@@ -723,38 +692,31 @@ def _hair(c: _Canvas, hair: Hair, strand: Floats, along: Floats, *, behind: bool
 
 def _glasses(c: _Canvas) -> None:
     t, p = c.t, c.patch(-1.15, -0.45, 1.15, 0.5)
-    wide, high, thick, power = (
-        float(c.rng.uniform(*ends)) for ends in ((0.30, 0.34), (0.20, 0.27), (0.018, 0.045), (2, 4.5))
-    )
+    ranges = ((0.30, 0.34), (0.20, 0.27), (0.018, 0.045), (2.0, 4.5), (0.03, 0.2))
+    wide, high, thick, power, streak = (float(c.rng.uniform(*ends)) for ends in ranges)
     rho = (np.abs((p.m - t.eye_x) / wide) ** power + np.abs((p.y - 0.02) / high) ** power) ** (1 / power)
     lens = (rho - 1) * high
     bridge = np.maximum(np.abs(p.y + 0.05 - 0.25 * p.m**2) - thick * 0.8, p.m - t.eye_x + wide)
     arms = np.maximum(np.abs(p.y + 0.06) - thick * 0.9, np.maximum(t.eye_x + wide - p.m, p.m - t.width - 0.02))
     frame = np.minimum(np.minimum(np.abs(lens) - thick, bridge), arms)
-    inside = p.cover(lens)
+    inside, dark = p.cover(lens), t.glasses == "dark"
     p.dab(0.18 * np.exp(np.maximum(frame - 0.03, 0) * (-1 / 0.03)) * (p.y > 0), _DARK)
     p.mark(inside, "eye_g")
-    p.dab(
-        inside * (0.9 if t.glasses == "dark" else 0.07),
-        _rgb(14, 14, 18) if t.glasses == "dark" else _rgb(190, 210, 220),
-    )
-    p.dab(
-        inside * float(c.rng.uniform(0.03, 0.2)) * _bell(p.m + 0.9 * p.y - t.eye_x - 0.08, 0.07), _rgb(230, 240, 255)
-    )
+    p.dab(inside * (0.9 if dark else 0.07), _rgb(14, 14, 18) if dark else _rgb(190, 210, 220))
+    p.dab(inside * streak * _bell(p.m + 0.9 * p.y - t.eye_x - 0.08, 0.07), _rgb(230, 240, 255))
     sheen = 1 + 0.8 * _bell(rho - 1 + 0.25 * thick, 0.06) * np.clip(-4 * p.y, 0, 1)
     p.fill(p.cover(frame), _any(c.rng, _FRAMES) * sheen, "eye_g")
 
 
 def _earrings(c: _Canvas) -> None:
-    t, metal, size = c.t, _any(c.rng, _METALS), float(c.rng.uniform(0.05, 0.1))
-    for side in (-1, 1):
-        cx, cy = side * (t.width + 0.02) - 0.24 * float(np.sin(t.yaw)), 0.25 + t.ear + size
-        p = c.patch(cx - 0.2, cy - 0.2, cx + 0.2, cy + 0.2)
-        x, y = p.x - cx, p.y - cy
-        radius = np.hypot(x, y)
-        shape = np.abs(radius - size) - 0.022 if t.earrings == "hoop" else radius - size * (0.7 + 2 * y)
-        shine = 0.6 - 0.7 * np.clip((y + 0.3 * x) / size, -1, 0.5) + 0.3 * np.sin(radius * 90)
-        p.fill(p.cover(shape), metal * shine, "ear_r")
+    t, size = c.t, float(c.rng.uniform(0.05, 0.1))
+    p = c.patch(-1.4, 0.25, 1.4, 1.0)
+    x = p.x - (t.width + 0.02) * p.side + 0.24 * float(np.sin(t.yaw))
+    y = p.y - 0.25 - t.ear - size
+    radius = np.hypot(x, y)
+    shape = np.abs(radius - size) - 0.022 if t.earrings == "hoop" else radius - size * (0.7 + 2 * y)
+    shine = 0.6 - 0.7 * np.clip((y + 0.3 * x) / size, -1, 0.5) + 0.3 * np.sin(radius * 90)
+    p.fill(p.cover(shape), _any(c.rng, _METALS) * shine, "ear_r")
 
 
 def _hat(c: _Canvas) -> None:

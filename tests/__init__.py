@@ -1,0 +1,1 @@
+"""The tests mirror src/pkdn_lightning."""

@@ -1,0 +1,76 @@
+"""Small stores, small networks, and a quiet place to run in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pkdn_lightning.config import compose
+from pkdn_lightning.data.store import Entry, FaceStore, StoreWriter
+from pkdn_lightning.data.synthetic import draw_face
+
+torch.set_num_threads(1)  # two threads on a busy machine are slower than one
+
+COUNTS = {"train": 13, "val": 3, "test": 5}
+
+
+def write_store(path: Path, *, with_parsing: bool = True, size_px: int = 32, counts: dict | None = None) -> FaceStore:
+    """Writes a store of drawn faces."""
+    splits = [split for split, count in (counts or COUNTS).items() for _ in range(count)]
+    with StoreWriter(path, name=path.name, count=len(splits), size_px=size_px, with_parsing=with_parsing) as writer:
+        for number, split in enumerate(splits):
+            face = draw_face(number, size_px=size_px)
+            writer.add(Entry(f"{number:03d}", split), face.hr, face.parsing if with_parsing else None)
+    return FaceStore.open(path)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> FaceStore:
+    """21 drawn faces of 32 px with maps; read only."""
+    return write_store(tmp_path_factory.mktemp("stores") / "drawn")
+
+
+@pytest.fixture(scope="session")
+def bare_store(tmp_path_factory) -> FaceStore:
+    """The same faces without maps; read only."""
+    return write_store(tmp_path_factory.mktemp("stores") / "bare", with_parsing=False)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Every test works in a folder of its own, and no test reaches an account or a network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+TINY = (
+    "model.width=8",
+    "model.levels=2",
+    "model.rcabs_per_level=1",
+    "data.scale=4",
+    "data.batch_size=4",
+    "data.name=drawn",
+    "logger=csv",
+    "trainer=cpu",
+    "trainer.enable_progress_bar=false",
+    "callbacks.progress={}",
+    "trainer.max_epochs=-1",
+    "trainer.max_steps=6",
+    "trainer.log_every_n_steps=1",
+    "trainer.check_val_every_n_epoch=null",
+    "trainer.val_check_interval=3",
+)
+"""A training of six steps that takes a second or two."""
+
+
+@pytest.fixture
+def tiny_config(store, tmp_path):
+    """Returns a function that composes a six-step training on the small store."""
+
+    def make(*overrides: str, run: str = "run", experiment: str = "student_celeba"):
+        places = [f"data.store={store.path}", f"run_dir={tmp_path / run}", f"paths.runs={tmp_path / 'runs'}"]
+        return compose("train", [f"experiment={experiment}", *TINY, *places, *overrides])
+
+    return make

@@ -1,0 +1,132 @@
+"""The objective: equations, schedules, skipped work, and checks before the first step."""
+
+import pytest
+import torch
+from torch import nn
+
+from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.losses import FeatureDistillation, Objective, Progress, Reconstruction, TeacherImage, Weight
+from pkdn_lightning.networks.output import SROutput
+
+START = Progress(step=0, epoch=0)
+
+
+def output(**features) -> SROutput:
+    return SROutput(torch.rand(2, 3, 8, 8), features or {"down1": torch.rand(2, 4, 4, 4), "up1": torch.rand(2, 4, 8, 8)}, {})
+
+
+class Counted(nn.Module):
+    """Counts how often it is computed."""
+
+    def __init__(self, needs_teacher: bool) -> None:
+        super().__init__()
+        self.needs_teacher, self.calls = needs_teacher, 0
+
+    def forward(self, output, hr, guide):
+        self.calls += 1
+        return output.sr.mean()
+
+
+def test_equation_2():
+    student, teacher, hr = output(), output(), torch.rand(2, 3, 8, 8)
+    objective = Objective(
+        {
+            "sr": (Weight(1.0), Reconstruction()),
+            "ts": (Weight(0.1), TeacherImage()),
+            "fs": (Weight(10.0), FeatureDistillation()),
+        }
+    )
+    total, parts = objective(student, hr, teacher, START)
+    sr = (student.sr - hr).abs().mean()
+    ts = (teacher.sr - student.sr).abs().mean()
+    fs = sum((teacher.features[level] - student.features[level]).abs().mean() for level in ("down1", "up1")) / 2
+    torch.testing.assert_close(total, sr + 0.1 * ts + 10 * fs)
+    torch.testing.assert_close(parts, {"sr": sr, "ts": ts, "fs": fs})
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (Weight(10, "linear", over=10), [10, 9, 8, 1, 0, 0]),  # KDFSRNet's λ_FS at epochs 0 1 2 9 10 11
+        (Weight(0.1, "hold", over=10), [0.1, 0.1, 0.1, 0.1, 0.1, 0]),  # KDFSRNet's λ_TS
+        (Weight(2), [2, 2, 2, 2, 2, 2]),
+        (Weight(4, "linear", over=4, start=2), [0, 0, 4, 0, 0, 0]),
+    ],
+)
+def test_schedules_over_epochs(weight, expected):
+    found = [weight.at(Progress(step=epoch * 100, epoch=epoch)) for epoch in (0, 1, 2, 9, 10, 11)]
+    assert found == pytest.approx(expected)
+
+
+def test_schedule_over_steps():
+    weight = Weight(1.0, "linear", over=200, unit="step")
+    assert [weight.at(Progress(step=step, epoch=0)) for step in (0, 50, 200)] == [1.0, 0.75, 0.0]
+
+
+def test_weight_zero_is_never_computed():
+    skipped = Counted(needs_teacher=True)
+    objective = Objective({"sr": (Weight(1.0), Reconstruction()), "ts": (Weight(0.0), skipped)})
+    total, parts = objective(output(), torch.rand(2, 3, 8, 8), None, START)
+    assert (skipped.calls, set(parts)) == (0, {"sr"})
+    assert not objective.needs_teacher()
+    assert torch.isfinite(total)
+
+
+def test_a_term_that_has_run_out_frees_the_teacher():
+    objective = Objective(
+        {"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(10, "linear", over=3), FeatureDistillation())}
+    )
+    assert objective.needs_teacher()
+    assert objective.needs_teacher(Progress(step=0, epoch=2))
+    assert not objective.needs_teacher(Progress(step=0, epoch=3))
+    _, parts = objective(output(), torch.rand(2, 3, 8, 8), None, Progress(step=0, epoch=3))
+    assert set(parts) == {"sr"}
+
+
+def test_chosen_levels_and_normalisation():
+    student, teacher, hr = output(), output(), torch.rand(2, 3, 8, 8)
+    expected = (teacher.features["up1"] - student.features["up1"]).abs().mean()
+    torch.testing.assert_close(FeatureDistillation(["up1"])(student, hr, teacher), expected)
+    scaled = SROutput(student.sr, {k: 7 * v for k, v in student.features.items()}, {})
+    scaled_teacher = SROutput(teacher.sr, {k: 7 * v for k, v in teacher.features.items()}, {})
+    normalised = FeatureDistillation(normalised=True)
+    torch.testing.assert_close(normalised(scaled, hr, scaled_teacher), normalised(student, hr, teacher), rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_reaches_the_parts_that_are_logged():
+    student = SROutput(torch.rand(1, 3, 4, 4, requires_grad=True), {}, {})
+    total, parts = Objective({"sr": (Weight(1.0), Reconstruction())})(student, torch.rand(1, 3, 4, 4), None, START)
+    assert total.requires_grad
+    assert not parts["sr"].requires_grad
+
+
+class TestErrors:
+    def test_different_widths_name_their_levels(self):
+        objective = Objective({"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(1.0), FeatureDistillation())})
+        narrow = output(down1=torch.rand(2, 2, 4, 4), up1=torch.rand(2, 4, 8, 8))
+        wide = output(down1=torch.rand(2, 4, 4, 4), up1=torch.rand(2, 4, 8, 8))
+        with pytest.raises(ShapeError, match=r"down1: student \(2, 2, 4, 4\), teacher \(2, 4, 4, 4\)") as caught:
+            objective.check(narrow, wide)
+        assert "up1" not in str(caught.value)
+
+    def test_unknown_level(self):
+        with pytest.raises(ShapeError, match="up9"):
+            FeatureDistillation(["up9"]).check(output().features, output().features)
+
+    def test_different_scales(self):
+        objective = Objective({"sr": (Weight(1.0), Reconstruction()), "ts": (Weight(1.0), TeacherImage())})
+        with pytest.raises(ShapeError, match="same scale"):
+            objective.check(output(), SROutput(torch.rand(2, 3, 16, 16), {}, {}))
+
+    @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+    def test_impossible_weight(self, value):
+        with pytest.raises(ConfigError, match=r"objective\.sr\.weight"):
+            Objective({"sr": (Weight(value), Reconstruction())})
+
+    def test_schedule_without_length(self):
+        with pytest.raises(ConfigError, match=r"objective\.fs\.over"):
+            Objective({"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(1.0, "linear"), FeatureDistillation())})
+
+    def test_nothing_to_learn(self):
+        with pytest.raises(ConfigError, match="lasts the whole training"):
+            Objective({"sr": (Weight(0.0), Reconstruction())})
