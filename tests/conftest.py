@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -55,7 +54,6 @@ TINY = (
     "logger=csv",
     "trainer=cpu",
     "trainer.enable_progress_bar=false",
-    "callbacks.progress={}",
     "trainer.max_epochs=-1",
     "trainer.max_steps=6",
     "trainer.log_every_n_steps=1",

@@ -12,7 +12,9 @@ START = Progress(step=0, epoch=0)
 
 
 def output(**features) -> SROutput:
-    return SROutput(torch.rand(2, 3, 8, 8), features or {"down1": torch.rand(2, 4, 4, 4), "up1": torch.rand(2, 4, 8, 8)}, {})
+    return SROutput(
+        torch.rand(2, 3, 8, 8), features or {"down1": torch.rand(2, 4, 4, 4), "up1": torch.rand(2, 4, 8, 8)}, {}
+    )
 
 
 class Counted(nn.Module):
@@ -90,7 +92,9 @@ def test_chosen_levels_and_normalisation():
     scaled = SROutput(student.sr, {k: 7 * v for k, v in student.features.items()}, {})
     scaled_teacher = SROutput(teacher.sr, {k: 7 * v for k, v in teacher.features.items()}, {})
     normalised = FeatureDistillation(normalised=True)
-    torch.testing.assert_close(normalised(scaled, hr, scaled_teacher), normalised(student, hr, teacher), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        normalised(scaled, hr, scaled_teacher), normalised(student, hr, teacher), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_no_gradient_reaches_the_parts_that_are_logged():

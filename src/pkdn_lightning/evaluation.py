@@ -60,7 +60,9 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     """Measures what `cfg` names; see `evaluate.evaluate`."""
     for name in cfg.protocols:
         if name not in PROTOCOLS:
-            raise ConfigError(f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}")
+            raise ConfigError(
+                f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
+            )
     device = _device(cfg.accelerator)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
@@ -174,9 +176,7 @@ def _finish(raw: Mapping[str, Tensor], cfg: DictConfig, method: Method) -> Batch
 
 
 @torch.inference_mode()
-def _save_faces(
-    methods: Sequence[Method], store: FaceStore, cfg: DictConfig, device: torch.device, file: Path
-) -> None:
+def _save_faces(methods: Sequence[Method], store: FaceStore, cfg: DictConfig, device: torch.device, file: Path) -> None:
     plan = next(iter(OrderedPlans(store.indices(cfg.split), cfg.faces_in_grid)))
     raw = {key: value.to(device) for key, value in GatheredBatches(store)[plan].items()}
     restored = {method.name: method.restore(_finish(raw, cfg, method)) for method in methods if method.name != BICUBIC}
@@ -198,7 +198,9 @@ def _write(
     results = provenance("evaluate", 0) | {
         "split": cfg.split,
         "protocols": list(cfg.protocols),
-        "data": {name: {"sha256": store.sha256, "faces": len(store.indices(cfg.split))} for name, store in stores.items()},
+        "data": {
+            name: {"sha256": store.sha256, "faces": len(store.indices(cfg.split))} for name, store in stores.items()
+        },
         "methods": {
             method.name: {"params": method.params, "checkpoint": method.origin, "metrics": means[method.name]}
             for method in methods

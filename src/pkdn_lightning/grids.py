@@ -64,7 +64,9 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
     count, faces, _, height, width = stacked.shape
     pixels = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8)  # (faces, H, columns, W, 3)
     canvas = Image.new("RGB", (count * width, _TITLE_PX + faces * height), "white")
-    canvas.paste(Image.fromarray(np.ascontiguousarray(pixels.reshape(faces * height, count * width, 3))), (0, _TITLE_PX))
+    canvas.paste(
+        Image.fromarray(np.ascontiguousarray(pixels.reshape(faces * height, count * width, 3))), (0, _TITLE_PX)
+    )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
     for number, title in enumerate(columns):
         draw.text((number * width + width / 2, _TITLE_PX / 2), title, fill="black", font=font, anchor="mm")

@@ -1,7 +1,7 @@
 """The verb `prepare`: faces on disk become a store; a store is verified.
 
-    pkdn prepare data=folder data.source.path=~/faces data.name=mine
-    pkdn prepare verify=stores/mine
+pkdn prepare data=folder data.source.path=~/faces data.name=mine
+pkdn prepare verify=stores/mine
 """
 
 from pathlib import Path

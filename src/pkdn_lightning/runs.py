@@ -1,12 +1,12 @@
 """What a run folder is: where things lie in it, its record of results, and how runs are found.
 
-    config.yaml        the resolved configuration that ran
-    run.json           provenance: versions, git state, command, seed, data and teacher hashes
-    metrics.csv        every logged value over time
-    results.json       the outcome, written last; its `status` says whether the run is finished
-    checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
-    grids/             sample pictures
-    train.log          the console, kept
+config.yaml        the resolved configuration that ran
+run.json           provenance: versions, git state, command, seed, data and teacher hashes
+metrics.csv        every logged value over time
+results.json       the outcome, written last; its `status` says whether the run is finished
+checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
+grids/             sample pictures
+train.log          the console, kept
 """
 
 import csv
@@ -134,7 +134,17 @@ def provenance(experiment: str, seed: int) -> dict[str, Any]:
     }
 
 
-_PACKAGES = ("pkdn-lightning", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "kornia", "numpy", "pillow")
+_PACKAGES = (
+    "pkdn-lightning",
+    "torch",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "kornia",
+    "numpy",
+    "pillow",
+)
 
 
 def _version(package: str) -> str | None:

@@ -1,8 +1,8 @@
 """The verb `train`: a teacher, a student, or a student together with the teacher it needs.
 
-    pkdn train experiment=student_celeba
-    pkdn train experiment=student_celeba objective=reconstruction        # without distillation
-    pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # goes on where it stopped
+pkdn train experiment=student_celeba
+pkdn train experiment=student_celeba objective=reconstruction        # without distillation
+pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # goes on where it stopped
 """
 
 from typing import TYPE_CHECKING, Any

@@ -33,7 +33,6 @@ from pkdn_lightning.config.build import (
 )
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
@@ -231,8 +230,8 @@ def _checked_teacher(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     for key, value in _served(cfg).items():
         if teacher.card.get(key) != value:
             raise CheckpointError(
-                f"The teacher {teacher.path} was trained with data.{key}={teacher.card.get(key)}, this student is to be "
-                f"trained with data.{key}={value}. Set data.{key}={teacher.card.get(key)}, or use another teacher."
+                f"The teacher {teacher.path} was trained with data.{key}={teacher.card.get(key)}, this student is to "
+                f"be trained with data.{key}={value}. Set data.{key}={teacher.card.get(key)}, or use another teacher."
             )
     return teacher
 
@@ -358,7 +357,7 @@ class _Restorer(torch.nn.Module):
         self.module = module
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return self.module(batch)  # type: ignore[no-any-return]
+        return self.module(batch)
 
 
 def _run_id(run: RunFolder) -> str:
@@ -375,8 +374,8 @@ def _announce(
     verb = "Resuming" if resumed else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")
     _console.print(
-        f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a face; "
-        f"{device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
+        f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
+        f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
     )
     _console.print(f"Run folder: [bold]{run.path}[/]", soft_wrap=True)
 

@@ -29,7 +29,10 @@ class TestShuffledPlans:
         assert first != rows_of(ShuffledPlans(ROWS, 4, seed=1, batches_seen=lambda: 5))
 
     def test_starting_in_the_middle_continues_the_stream(self):
-        whole = [*ShuffledPlans(ROWS, 4, flip_probability=0.5), *ShuffledPlans(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 5)]
+        whole = [
+            *ShuffledPlans(ROWS, 4, flip_probability=0.5),
+            *ShuffledPlans(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 5),
+        ]
         resumed = list(ShuffledPlans(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 3))
         for expected, found in zip(whole[3:8], resumed, strict=True):
             np.testing.assert_array_equal(expected.row, found.row)
@@ -52,7 +55,7 @@ class TestShuffledPlans:
 def test_ordered_plans_visit_all_rows_once_over_processes():
     assert rows_of(OrderedPlans(ROWS, 4)) == ROWS.tolist()
     parts = [rows_of(OrderedPlans(ROWS, 4, rank=rank, world_size=3)) for rank in range(3)]
-    assert sorted(sum(parts, [])) == ROWS.tolist()
+    assert sorted(row for part in parts for row in part) == ROWS.tolist()
     assert len(OrderedPlans(ROWS, 4)) == len(list(OrderedPlans(ROWS, 4))) == 6
 
 

@@ -9,7 +9,14 @@ from pkdn_lightning.data.parsing import ENCODINGS, LABELS, MIRRORED, PALETTE, en
 def test_the_tables_fit_together():
     assert len(LABELS) == len(set(LABELS)) == len(PALETTE) == len(set(PALETTE)) == len(MIRRORED) == 19
     assert [MIRRORED[MIRRORED[label]] for label in range(19)] == list(range(19))
-    assert {LABELS[i] for i in range(19) if MIRRORED[i] != i} == {"l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear"}
+    assert {LABELS[i] for i in range(19) if MIRRORED[i] != i} == {
+        "l_eye",
+        "r_eye",
+        "l_brow",
+        "r_brow",
+        "l_ear",
+        "r_ear",
+    }
 
 
 def test_mirroring_flips_and_swaps_sides():
@@ -34,4 +41,6 @@ def test_values_of_encodings():
     assert encode(labels, "index").flatten().tolist() == [0, 1]
     assert encode(labels, "onehot").sum().item() == 2
     assert encode(labels, "onehot")[0, 18, 0].tolist() == [0, 1]
-    torch.testing.assert_close(encode(labels, "colour")[0, :, 0, 1] * 255, torch.tensor(PALETTE[18], dtype=torch.float32))
+    torch.testing.assert_close(
+        encode(labels, "colour")[0, :, 0, 1] * 255, torch.tensor(PALETTE[18], dtype=torch.float32)
+    )

@@ -17,7 +17,9 @@ def face(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_round_trip(tmp_path):
     landmarks = np.arange(136, dtype=np.float32).reshape(68, 2)
-    with StoreWriter(tmp_path / "s", name="mine", count=2, size_px=8, with_landmarks=True, provenance={"a": 1}) as writer:
+    with StoreWriter(
+        tmp_path / "s", name="mine", count=2, size_px=8, with_landmarks=True, provenance={"a": 1}
+    ) as writer:
         writer.add(Entry("a", "train", "a.png", "7"), *face(1), landmarks)
         writer.add(Entry("b", "test"), *face(2), landmarks)
     store = FaceStore.open(tmp_path / "s")
@@ -102,15 +104,17 @@ def test_a_manifest_of_another_version(tmp_path):
 def test_labels_outside_the_set_are_refused(tmp_path):
     hr, parsing = face(1)
     parsing[0, 0] = 19
-    with pytest.raises(DataError, match=r"label 19 is outside 0\.\.18"), StoreWriter(
-        tmp_path / "s", name="s", count=1, size_px=8
-    ) as writer:
+    with (
+        pytest.raises(DataError, match=r"label 19 is outside 0\.\.18"),
+        StoreWriter(tmp_path / "s", name="s", count=1, size_px=8) as writer,
+    ):
         writer.add(Entry("a", "train"), hr, parsing)
 
 
 def test_fewer_faces_than_promised(tmp_path):
-    with pytest.raises(DataError, match="2 faces were promised, 0 came"), StoreWriter(
-        tmp_path / "s", name="s", count=2, size_px=8
+    with (
+        pytest.raises(DataError, match="2 faces were promised, 0 came"),
+        StoreWriter(tmp_path / "s", name="s", count=2, size_px=8),
     ):
         pass
 

@@ -21,4 +21,4 @@ class ResumableCSVLogger(CSVLogger):
             if kept.is_file():
                 kept.replace(file)
                 writer.metrics_keys = file.open(encoding="utf-8").readline().strip().split(",")
-        return super().experiment  # type: ignore[return-value]
+        return super().experiment

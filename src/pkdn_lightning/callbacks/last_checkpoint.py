@@ -55,7 +55,12 @@ class LastCheckpoint(Checkpoint):
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Writes the checkpoint when it is time, and stops when asked."""
         now = time.monotonic()
@@ -91,6 +96,8 @@ class LastCheckpoint(Checkpoint):
     def _write(self, trainer: lightning.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        for logger in trainer.loggers:
+            logger.save()  # a killed run must not lose rows from before its checkpoint
         temporary = self.path.with_name(f"{self.path.name}.partial")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:

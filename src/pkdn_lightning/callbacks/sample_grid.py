@@ -42,7 +42,8 @@ class SampleGrid(lightning.Callback):
             _log_picture(logger, picture, trainer.global_step)
 
     def _restored(self, module: lightning.LightningModule, batch: Batch) -> dict[str, Tensor]:
-        on_device: Any = {name: tensor.to(module.device) for name, tensor in batch.items()}
+        tensors: dict[str, Any] = dict(batch)
+        on_device: Any = {name: tensor.to(module.device) for name, tensor in tensors.items()}
         restored: dict[str, Tensor] = {}
         if isinstance(module, StudentModule) and module.teacher is not None:
             restored["teacher"] = module.teacher(on_device).sr.cpu()

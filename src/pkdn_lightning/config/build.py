@@ -15,7 +15,7 @@ import lightning.pytorch as lightning
 import torch
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -50,7 +50,7 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
 
 def build_datamodule(data: DataConfig, *, seed: int, require_parsing: bool) -> FaceSRDataModule:
     """Returns the DataModule of `data`."""
-    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment,arg-type]
+    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]
     arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
     _check_arguments(FaceSRDataModule, arguments, "data")
     return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing)
@@ -68,6 +68,8 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: FrozenTeacher | None,
         arguments["teacher"] = teacher
     scheme: type[SRModule] = get_object(cfg.module._target_)
     make_optimizer = _partial(cfg.optimizer, "optimizer", provided=("params",))
+    if make_optimizer is None:
+        raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
     return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
 
 
@@ -100,15 +102,18 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
     """Returns Lightning's Trainer."""
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
-    if not any(isinstance(callback, lightning.callbacks.ProgressBar) for callback in callbacks):
-        arguments["enable_progress_bar"] = False
+    if not arguments["enable_progress_bar"]:
+        callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
+    arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
+    if not loggers:
+        callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it insists on one
     if arguments["fast_dev_run"]:
-        callbacks = [each for each in callbacks if not isinstance(each, lightning.callbacks.Checkpoint)]
+        callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
     return lightning.Trainer(
         **arguments,
         callbacks=callbacks,
         logger=loggers or False,
-        enable_checkpointing=any(isinstance(each, lightning.callbacks.Checkpoint) for each in callbacks),
+        enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
         use_distributed_sampler=False,  # the plans of batches share the data among processes themselves
         default_root_dir=cfg.run_dir,
     )
@@ -197,7 +202,6 @@ def _check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
         hint = did_you_mean(str(value), map(str, choices))
         raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
-
 
 
 def build_source(data: DataConfig) -> Source:

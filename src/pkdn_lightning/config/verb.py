@@ -70,14 +70,14 @@ def explain(error: BaseException) -> str:
 
 
 def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
-    key = str(cause.full_key or cause.key or "")
+    key: str = cause.full_key or str(cause.key or "")
     parent = cause.parent_node
     exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())
     if isinstance(parent, DictConfig) and not exists and cause.key is not None:
         prefix = key.rpartition(".")[0]
         return _unknown(key, [f"{prefix}.{name}" if prefix else str(name) for name in parent])
-    wrong = str(cause.msg or message).splitlines()[0]
-    return f"{key}: {wrong}" if key and key not in wrong else wrong
+    wrong: str = str(cause.msg or message).splitlines()[0]
+    return wrong if not key or key in wrong else f"{key}: {wrong}"
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -22,6 +22,7 @@ from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import Encoding, encode, mirror
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.functional.resize import Mode
 
 
 class Batch(TypedDict):
@@ -142,7 +143,7 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def finish_batch(raw: Mapping[str, Tensor], *, scale: int, degradation: str, encoding: Encoding) -> Batch:
+def finish_batch(raw: Mapping[str, Tensor], *, scale: int, degradation: Mode, encoding: Encoding) -> Batch:
     """Returns the batch that modules work with, computed where `raw` lies.
 
     Args:
@@ -190,7 +191,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         *,
         test_stores: Mapping[str, str | Path] | None = None,
         scale: int = 8,
-        degradation: str = "pil",
+        degradation: Mode = "pil",
         encoding: Encoding = "colour",
         batch_size: int = 8,
         eval_batch_size: int = 32,
@@ -283,7 +284,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
     def _loader(self, dataset: GatheredBatches, plans: ShuffledPlans | OrderedPlans) -> DataLoader[Any]:
         return DataLoader(
             dataset,
-            sampler=plans,  # type: ignore[arg-type]  # any sized iterable will do
+            sampler=plans,
             batch_size=None,  # a plan already names a whole batch
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -299,7 +300,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
         """Reads from the loop's own progress, which a checkpoint restores, how far the stream was consumed."""
         if self.trainer is None:
             return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        return int(progress.total.processed)
 
     def _gather_resident(self, row: Tensor) -> dict[str, Tensor]:
         if not self._resident_faces:

@@ -221,7 +221,7 @@ class StoreWriter:
         if len(self._entries) != promised:
             raise DataError(f"{self.path}: {promised} faces were promised, {len(self._entries)} came.")
         for array in self._arrays.values():
-            array.flush()  # type: ignore[attr-defined]  # open_memmap returns np.memmap; its stub says ndarray
+            array.flush()
         files = [f"{key}.npy" for key in self._arrays]
         self._arrays.clear()
         with (self._partial / "index.csv").open("w", newline="", encoding="utf-8") as file:
@@ -318,6 +318,6 @@ def _read_index(path: Path) -> tuple[Entry, ...]:
 def _open_array(path: Path, key: str) -> NDArray[Any]:
     file = path / f"{key}.npy"
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}). Prepare the store anew in another place.") from error

@@ -9,6 +9,9 @@ widened by the scale when shrinking, and differ in three points:
 | `pil`    | kernel clipped, renormalised | horizontal                                | multiples of 2^-22  |
 | `matlab` | picture mirrored             | the side that shrinks most, else vertical | double              |
 
+Pillow 13 begins vertically where the height shrinks much more than the width. That cannot happen where both sides
+scale alike, as everywhere in this package, and `pil` keeps to the order of all versions before.
+
 Reference:
     R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29(6), 1981;
     Pillow's `Image.resize(size, BICUBIC)`; MATLAB's `imresize(image, size)`.
@@ -88,7 +91,7 @@ def _check(images: Tensor, found: tuple[int, int], size: tuple[int, int], mode: 
 
 def _rounded(levels: Tensor) -> Tensor:
     """Returns grey levels rounded half up and clipped to 0..255, as both libraries do."""
-    return (levels + 0.5).floor().clamp(0, 255)
+    return (levels + 0.5).floor_().clamp_(0, 255)
 
 
 def _matrix(source: int, target: int, mode: Mode, fixed_point: bool, like: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> SROutput:
         """Returns the teacher's restoration and features, without gradients."""
-        return self.net(batch["lr"], batch["parsing"])  # type: ignore[no-any-return]
+        return self.net(batch["lr"], batch["parsing"])
 
 
 class StudentModule(SRModule):
@@ -62,7 +62,7 @@ class StudentModule(SRModule):
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on LR faces."""
-        return self.net(batch["lr"])  # type: ignore[no-any-return]
+        return self.net(batch["lr"])
 
     def guide(self, batch: Batch) -> SROutput | None:
         """Returns what the teacher makes of the same faces and their parsing maps."""

@@ -10,4 +10,4 @@ class TeacherModule(SRModule):
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on LR faces and parsing maps."""
-        return self.net(batch["lr"], batch["parsing"])  # type: ignore[no-any-return]
+        return self.net(batch["lr"], batch["parsing"])

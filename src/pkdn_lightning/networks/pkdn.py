@@ -115,9 +115,7 @@ class AutoEncoder(nn.Module):
         sr = self.tail(x)
         return SROutput(sr + enlarged if self.global_residual else sr, features, {})
 
-    def _decode(
-        self, index: int, stage: nn.Module, x: Tensor, retained: Tensor, prior: tuple[Tensor, ...]
-    ) -> Tensor:
+    def _decode(self, index: int, stage: nn.Module, x: Tensor, retained: Tensor, prior: tuple[Tensor, ...]) -> Tensor:
         if not self.ffb:
             return stage(x, *prior)
         if self.ffb_first:

@@ -1,0 +1,57 @@
+# `make` prints this list. Every target is one plain command; `make -n <target>` shows it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-gpu cov format lint type spell check build clean
+
+help: ## print this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+$(BIN)/pkdn: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(BIN)/pkdn ## create the environment in .venv
+
+demo: setup ## train a small teacher and student on drawn faces, on CPU, and show the table
+	rm -rf $(DEMO)
+	$(BIN)/pkdn train experiment=demo run_dir=$(DEMO)/student paths.runs=$(DEMO)
+	$(BIN)/pkdn train experiment=demo objective=reconstruction run_dir=$(DEMO)/plain paths.runs=$(DEMO)
+	$(BIN)/pkdn evaluate data=synthetic run_dir=$(DEMO)/table models.plain=$(DEMO)/plain \
+		models.student=$(DEMO)/student models.teacher=$$(ls -d $(DEMO)/teacher_synthetic/auto-*)
+
+test: setup ## run the default tests (CPU, no network)
+	$(BIN)/python -m pytest -q
+
+test-slow: setup ## run the tests that take longer
+	$(BIN)/python -m pytest -q -m slow
+
+test-gpu: setup ## run the tests that need an accelerator
+	$(BIN)/python -m pytest -q -m gpu
+
+cov: setup ## run the default tests with coverage
+	$(BIN)/python -m pytest -q --cov=pkdn_lightning --cov-report=term-missing:skip-covered
+
+format: setup ## format the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup ## check style and layers
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+type: setup ## check types
+	$(BIN)/mypy
+
+spell: setup ## check spelling
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md conf experiments src tests
+
+check: lint type spell test ## everything a change has to pass
+
+build: setup ## build wheel and sdist into dist/
+	$(BIN)/python -m build
+
+clean: ## remove what tools left (never stores or runs)
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .coverage

@@ -1,0 +1,142 @@
+"""The Hydra tree: every file composes, mistakes are named, and the parts of an experiment fit together."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pkdn_lightning.config import compose, conf_dir
+from pkdn_lightning.config.build import (
+    build_callbacks,
+    build_datamodule,
+    build_loggers,
+    build_network,
+    build_objective,
+    choose_precision,
+)
+from pkdn_lightning.config.verb import explain
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.runs import RunFolder
+
+GROUPS = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
+OPTIONAL = ("callbacks", "debug", "early_stopping", "ema", "experiment", "logger")
+
+
+@pytest.mark.parametrize("choice", GROUPS, ids=str)
+def test_every_file_composes_and_builds(choice, tmp_path):
+    cfg = compose("train", [f"{choice.parent}={choice.name}", f"run_dir={tmp_path}"])
+    OmegaConf.resolve(cfg)
+    build_network(cfg.model)
+    build_objective(cfg.objective)
+    build_datamodule(cfg.data, seed=0, require_parsing=False)
+    build_callbacks(cfg.callbacks, RunFolder(tmp_path))
+    if choice.name != "tensorboard":  # an optional package
+        build_loggers(cfg.logger, RunFolder(tmp_path), "id")
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
+def test_every_verb_composes(verb):
+    assert OmegaConf.to_container(compose(verb))
+
+
+@pytest.mark.parametrize("group", OPTIONAL)
+def test_optional_groups_have_none(group):
+    assert (conf_dir() / group / "none.yaml").is_file()
+
+
+@pytest.mark.parametrize("file", sorted((conf_dir() / "experiment").glob("[!n]*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_begins_with_its_command(file):
+    package, command = file.read_text().splitlines()[:2]
+    assert package == "# @package _global_"
+    assert command.startswith(f"# pkdn train experiment={file.stem}")
+
+
+@pytest.mark.parametrize("dataset", ["celeba", "helen"])
+def test_student_and_teacher_experiments_agree(dataset):
+    """A teacher trained by its own experiment is the one the student's experiment looks for."""
+    student, teacher = (compose("train", [f"experiment={who}_{dataset}"]) for who in ("student", "teacher"))
+    wanted = OmegaConf.to_container(student.module.teacher.model, resolve=True)
+    assert wanted == OmegaConf.to_container(teacher.model, resolve=True)
+    assert student.module.teacher.experiment == teacher.experiment
+    assert student.data == teacher.data
+
+
+def test_the_small_pair_agrees():
+    student, teacher = (compose("train", [f"experiment={who}_celeba_small"]) for who in ("student", "teacher"))
+    assert student.module.teacher.model.width == teacher.model.width
+    assert OmegaConf.to_container(student.module.teacher.model, resolve=True) == OmegaConf.to_container(
+        teacher.model, resolve=True
+    )
+    assert student.module.teacher.max_steps == teacher.trainer.max_steps
+
+
+def test_recipe_paper_is_what_the_literature_states():
+    cfg = compose("train", ["experiment=student_celeba"])
+    assert (cfg.optimizer.lr, list(cfg.optimizer.betas), cfg.optimizer.eps) == (1e-4, [0.9, 0.99], 1e-8)
+    assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.flip_probability) == (8, 400, 0.0)
+    assert (cfg.objective.ts.weight, cfg.objective.ts.schedule) == (0.1, "hold")
+    assert (cfg.objective.fs.weight, cfg.objective.fs.schedule, cfg.objective.fs.over) == (10.0, "linear", 10)
+    assert dict(cfg.scheduler) == {}
+
+
+def test_the_encoding_reaches_the_teacher():
+    cfg = compose("train", ["experiment=student_celeba", "data.encoding=onehot"])
+    assert cfg.module.teacher.model.parsing_channels == 19
+
+
+@pytest.mark.parametrize(
+    ("verb", "override", "message"),
+    [
+        ("train", "traner.max_steps=3", "Unknown key 'traner'. Did you mean 'trainer'?"),
+        ("train", "trainer.max_step=3", "Unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
+        ("train", "data.batchsize=3", "Unknown key 'data.batchsize'. Did you mean 'data.batch_size'?"),
+        ("train", "experiment=student_celebb", "Did you mean 'student_celeba'?"),
+        ("train", "expriment=student_celeba", "Did you mean 'experiment'?"),
+        ("train", "trainer.max_steps=many", "trainer.max_steps: Value 'many'"),
+        ("train", "data.scale=1.5", "data.scale: Value '1.5'"),
+        ("train", "model.widht=3", "Did you mean 'model.width'?"),
+        ("evaluate", "splitt=val", "Did you mean 'split'?"),
+    ],
+)
+def test_a_mistake_is_named(verb, override, message):
+    with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+        compose(verb, [override])
+    assert message in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "override", "message"),
+    [
+        (lambda cfg: build_network(cfg.model), "+model.widht=3", "Unknown key 'model.widht'. Did you mean 'width'?"),
+        (lambda cfg: build_network(cfg.model), "model.width=wide", "model.width='wide' is of type str; expected int"),
+        (lambda cfg: build_network(cfg.model), "model.ffb=3", "model.ffb=3 is of type int; expected bool"),
+        (lambda cfg: build_network(cfg.model), "model.ffb_source=stages", "Did you mean 'stage'?"),
+        (
+            lambda cfg: build_network(cfg.model),
+            "model._target_=pkdn_lightning.networks.pkdn.Student",
+            "cannot be found",
+        ),
+        (lambda cfg: build_objective(cfg.objective), "objective.fs.schedule=linar", "Did you mean 'linear'?"),
+        (lambda cfg: build_objective(cfg.objective), "objective.sr.weight=-1", "objective.sr.weight"),
+        (
+            lambda cfg: build_datamodule(cfg.data, seed=0, require_parsing=False),
+            "data.encoding=color",
+            "Did you mean 'colour'?",
+        ),
+    ],
+)
+def test_a_mistake_in_an_open_part_is_named(build, override, message):
+    with pytest.raises(ConfigError) as caught:
+        build(compose("train", [override]))
+    assert message in str(caught.value)
+
+
+def test_precision():
+    assert choose_precision("auto", "cpu") == "32-true"
+    assert choose_precision("16-mixed", "cpu") == "16-mixed"
+
+
+def test_conf_lies_beside_the_source_in_a_checkout():
+    assert conf_dir() == Path(__file__).resolve().parents[2] / "conf"

@@ -1,0 +1,86 @@
+"""Evaluations: the same numbers wherever they are computed, and everything that is written."""
+
+import csv
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from pkdn_lightning.config import compose
+from pkdn_lightning.data.degradation import degrade, enlarge
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
+from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.metrics import psnr_y, ssim_y
+from pkdn_lightning.train import train
+
+
+@pytest.fixture
+def config(store, tmp_path):
+    def make(*overrides: str):
+        (tmp_path / "table").mkdir(exist_ok=True)
+        places = [f"data.store={store.path}", f"run_dir={tmp_path / 'table'}", "data=folder", "data.name=drawn"]
+        return compose("evaluate", ["data.scale=4", "data.eval_batch_size=2", "accelerator=cpu", *places, *overrides])
+
+    return make
+
+
+def test_bicubic_is_the_floor_of_every_table(config, store):
+    result = evaluate(config())
+    hr = torch.from_numpy(store.hr[store.indices("test")]).permute(0, 3, 1, 2) / 255
+    sr = enlarge(degrade(hr, 4), 4)
+    found = result.means["bicubic"]
+    assert found["test/drawn/psnr_y"] == pytest.approx(psnr_y(sr, hr).mean().item(), abs=1e-9)
+    assert found["test/drawn/ssim_y"] == pytest.approx(ssim_y(sr, hr).mean().item(), abs=1e-9)
+
+
+def test_training_and_evaluation_measure_the_same(config, tiny_config):
+    teacher = train(tiny_config(experiment="teacher_celeba", run="teacher"))
+    student = train(tiny_config("objective=reconstruction", run="student"))
+    result = evaluate(config(f"models.student={student.run.path}", f"models.teacher={teacher.run.path}"))
+    for name, run in {"student": student, "teacher": teacher}.items():
+        for key in ("test/drawn/psnr_y", "test/drawn/ssim_y"):
+            assert result.means[name][key] == pytest.approx(run.metrics[key], abs=1e-5)
+    written = json.loads((result.folder / "results.json").read_text())
+    assert list(written["methods"]) == ["bicubic", "student", "teacher"]
+    assert len(written["methods"]["teacher"]["checkpoint"]["sha256"]) == 64
+    assert written["data"]["drawn"]["faces"] == 5
+    # LR, bicubic, student, teacher, HR, parsing, error: seven columns of 32 px
+    assert Image.open(result.folder / "grid_drawn.png").size[0] == 7 * 32
+    assert (result.folder / "table.md").read_text().count("\n") == 5
+
+
+def test_per_image_values_average_to_the_means(config):
+    result = evaluate(config("protocols=[headline,rgb,float]", "split=val"))
+    with (result.folder / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["face"] for row in rows] == ["013", "014", "015"]
+    for key in ("psnr_y", "psnr_rgb", "ssim_float"):
+        mean = sum(float(row[key]) for row in rows) / 3
+        assert result.means["bicubic"][f"val/drawn/{key}"] == pytest.approx(mean)
+
+
+def test_several_stores_make_several_columns(config, store, bare_store):
+    result = evaluate(config(f"data.test_stores.a={store.path}", f"data.test_stores.b={bare_store.path}"))
+    assert set(result.means["bicubic"]) == {f"test/{name}/{key}" for name in "ab" for key in ("psnr_y", "ssim_y")}
+    assert result.means["bicubic"]["test/a/psnr_y"] == result.means["bicubic"]["test/b/psnr_y"]
+
+
+class TestErrors:
+    def test_a_teacher_on_a_store_without_maps(self, config, tiny_config, bare_store):
+        teacher = train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+        with pytest.raises(DataError, match="no parsing maps, and teacher cannot"):
+            evaluate(config(f"models.teacher={teacher.path}", f"data.store={bare_store.path}"))
+
+    def test_another_scale(self, config, tiny_config):
+        student = train(tiny_config("objective=reconstruction", run="student")).run
+        with pytest.raises(ConfigError, match=r"trained with data\.scale=4"):
+            evaluate(config(f"model={student.path}", "data.scale=8"))
+
+    def test_unknown_protocol(self, config):
+        with pytest.raises(ConfigError, match="Did you mean 'headline'"):
+            evaluate(config("protocols=[hedline]"))
+
+    def test_no_such_run(self, config):
+        with pytest.raises(CheckpointError, match="No run folder"):
+            evaluate(config("model=none"))
