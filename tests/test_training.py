@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from pkdn_lightning import load_model
 from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, PKDNError, ShapeError, TrainingError
+from pkdn_lightning.resuming import saved_config
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
-from pkdn_lightning.training import saved_config
 
 PLAIN = "objective=reconstruction"
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
@@ -67,7 +67,7 @@ def test_a_student_trains_the_teacher_it_needs_once(tiny_config, tmp_path):
 
 def test_the_teacher_stays_as_it_was_and_out_of_the_checkpoint(tiny_config, teacher_run):
     before = weights(teacher_run.best)
-    result = train(tiny_config(*LONG_TERMS, f"module.teacher.checkpoint={teacher_run.path}", "ema=standard"))
+    result = train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={teacher_run.path}", "ema=standard"))
     assert same(before, weights(teacher_run.best))
     checkpoint = torch.load(result.run.last, weights_only=True)
     for part in ("state_dict", "current_model_state"):
@@ -202,16 +202,16 @@ class TestErrors:
     def test_student_and_teacher_of_other_widths(self, tiny_config):
         wide = train(tiny_config("model.width=12", experiment="teacher_celeba", run="wide")).run
         with pytest.raises(ShapeError, match=r"down1: student \(1, 8, 16, 16\), teacher \(1, 12, 16, 16\)"):
-            train(tiny_config(*LONG_TERMS, f"module.teacher.checkpoint={wide.path}"))
+            train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
 
     def test_a_teacher_for_another_encoding(self, tiny_config, teacher_run):
         with pytest.raises(CheckpointError, match=r"data\.encoding=colour"):
-            train(tiny_config("data.encoding=onehot", f"module.teacher.checkpoint={teacher_run.path}"))
+            train(tiny_config("data.encoding=onehot", f"teacher.checkpoint={teacher_run.path}"))
 
     def test_a_student_is_no_teacher(self, tiny_config):
         student = train(tiny_config(PLAIN, run="student")).run
         with pytest.raises(CheckpointError, match="reads no parsing maps"):
-            train(tiny_config(f"module.teacher.checkpoint={student.path}"))
+            train(tiny_config(f"teacher.checkpoint={student.path}"))
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(self, tiny_config):
         cfg = tiny_config(PLAIN, "optimizer.lr=1e30", "trainer.val_check_interval=1")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pkdn_lightning.data.store import file_sha256
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.runs import RunFolder, find_runs, open_run
+from pkdn_lightning.runs import open_run
 
 CARD_KEY: Final = "pkdn_lightning"
 """Where a checkpoint keeps its card."""
@@ -167,16 +167,3 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) ->
             f"{len(wanted | given)} tensors do not fit.\n  {shown}"
         )
     net.load_state_dict(dict(weights))
-
-
-def find_teacher(root: str | Path, wanted: Mapping[str, Any]) -> RunFolder | None:
-    """Returns the newest finished run whose results match, or None.
-
-    Args:
-        root: Folder below which runs lie.
-        wanted: What `results.json` has to say under `identity`: network, data hash, scale, encoding, degradation.
-    """
-    for run in find_runs(root):
-        if run.read_results().get("identity") == wanted and run.best.is_file():
-            return run
-    return None

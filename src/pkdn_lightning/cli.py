@@ -1,6 +1,6 @@
 """The command `pkdn <verb>`: the same as `python -m pkdn_lightning.<verb>`."""
 
-import importlib
+import runpy
 import sys
 
 from pkdn_lightning import __version__
@@ -10,7 +10,7 @@ VERBS = {
     "train": "trains a teacher, a student, or a student with the teacher it needs",
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
 }
-"""Each verb is a module of this package with a function `main`."""
+"""Each verb is a module of this package that can be run."""
 
 
 def main() -> None:
@@ -26,7 +26,8 @@ def main() -> None:
     if verb not in VERBS:
         sys.stderr.write(f"There is no verb '{verb}'. There are: {', '.join(VERBS)}.\n")
         sys.exit(2)
-    importlib.import_module(f"pkdn_lightning.{verb}").main()
+    # As `python -m` does it, so that processes started for further devices can be started the same way.
+    runpy.run_module(f"pkdn_lightning.{verb}", run_name="__main__", alter_sys=True)
 
 
 _FOOTER = "`pkdn <verb> --help` shows what a verb can be told; `pkdn train experiment=demo` is a good start."

@@ -103,8 +103,8 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
     for key, value in {"scale": scale, "degradation": degradation}.items():
         if loaded.card[key] != value:
             raise ConfigError(
-                f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, and is to be measured with {value}. "
-                f"Set data.{key}={loaded.card[key]}."
+                f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, and is to be measured with "
+                f"{value}. Set data.{key}={loaded.card[key]}."
             )
     net = loaded.net.to(device)
     reads_parsing = bool(getattr(net, "uses_parsing", False))

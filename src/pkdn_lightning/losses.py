@@ -153,7 +153,7 @@ class FeatureDistillation(nn.Module):
             raise ShapeError(
                 "L_FS cannot compare features of different shapes (B, C, H, W):\n  "
                 + "\n  ".join(different)
-                + "\nGive student and teacher the same width and levels (model.width, module.teacher.model.width), or "
+                + "\nGive student and teacher the same width and levels (model.width, teacher.model.width), or "
                 "set objective.fs.weight=0."
             )
 

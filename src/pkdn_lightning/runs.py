@@ -6,7 +6,6 @@ metrics.csv        every logged value over time
 results.json       the outcome, written last; its `status` says whether the run is finished
 checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
 grids/             sample pictures
-train.log          the console, kept
 """
 
 import csv
@@ -126,7 +125,7 @@ def provenance(experiment: str, seed: int) -> dict[str, Any]:
     return {
         "experiment": experiment,
         "seed": seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["pkdn", Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},

@@ -41,7 +41,7 @@ def _task(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
 
     if cfg.resume:
-        from pkdn_lightning.training import saved_config
+        from pkdn_lightning.resuming import saved_config
 
         cfg = saved_config(cfg.resume, list(HydraConfig.get().overrides.task))
     return train(cfg).objective

@@ -57,19 +57,19 @@ def test_an_experiment_begins_with_its_command(file):
 def test_student_and_teacher_experiments_agree(dataset):
     """A teacher trained by its own experiment is the one the student's experiment looks for."""
     student, teacher = (compose("train", [f"experiment={who}_{dataset}"]) for who in ("student", "teacher"))
-    wanted = OmegaConf.to_container(student.module.teacher.model, resolve=True)
+    wanted = OmegaConf.to_container(student.teacher.model, resolve=True)
     assert wanted == OmegaConf.to_container(teacher.model, resolve=True)
-    assert student.module.teacher.experiment == teacher.experiment
+    assert student.teacher.experiment == teacher.experiment
     assert student.data == teacher.data
 
 
 def test_the_small_pair_agrees():
     student, teacher = (compose("train", [f"experiment={who}_celeba_small"]) for who in ("student", "teacher"))
-    assert student.module.teacher.model.width == teacher.model.width
-    assert OmegaConf.to_container(student.module.teacher.model, resolve=True) == OmegaConf.to_container(
+    assert student.teacher.model.width == teacher.model.width
+    assert OmegaConf.to_container(student.teacher.model, resolve=True) == OmegaConf.to_container(
         teacher.model, resolve=True
     )
-    assert student.module.teacher.max_steps == teacher.trainer.max_steps
+    assert student.teacher.max_steps == teacher.trainer.max_steps
 
 
 def test_recipe_paper_is_what_the_literature_states():
@@ -83,7 +83,7 @@ def test_recipe_paper_is_what_the_literature_states():
 
 def test_the_encoding_reaches_the_teacher():
     cfg = compose("train", ["experiment=student_celeba", "data.encoding=onehot"])
-    assert cfg.module.teacher.model.parsing_channels == 19
+    assert cfg.teacher.model.parsing_channels == 19
 
 
 @pytest.mark.parametrize(

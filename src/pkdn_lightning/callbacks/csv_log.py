@@ -10,6 +10,9 @@ from lightning.pytorch.loggers import CSVLogger
 class ResumableCSVLogger(CSVLogger):
     """Writes `metrics.csv`; a resumed run appends to it, where Lightning's own logger deletes it."""
 
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Does nothing: the run folder's config.yaml says it already."""
+
     @property
     def experiment(self) -> _ExperimentWriter:
         """The writer of the file."""

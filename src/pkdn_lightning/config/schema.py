@@ -34,8 +34,8 @@ class DataConfig:
 class TeacherConfig:
     """The teacher a student learns from."""
 
-    checkpoint: str = "auto"
-    experiment: str = MISSING
+    checkpoint: str = "none"
+    experiment: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
     max_epochs: int | None = None
@@ -49,7 +49,6 @@ class ModuleConfig:
     channels_last: bool = False
     compile: bool = False
     init_from: str | None = None
-    teacher: TeacherConfig | None = None
 
 
 @dataclass
@@ -118,6 +117,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
     module: ModuleConfig = field(default_factory=ModuleConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     objective: dict[str, TermConfig] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)

@@ -1,9 +1,11 @@
 """Runs a verb from the command line: Hydra composes, errors are told without a stack trace."""
 
+import contextlib
 import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -33,9 +35,14 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
     def app(cfg: DictConfig) -> Any:
+        output = Path(HydraConfig.get().runtime.output_dir)
         if "run_dir" in cfg:
-            cfg.run_dir = HydraConfig.get().runtime.output_dir
-        return task(cfg)
+            cfg.run_dir = str(output)
+        try:
+            return task(cfg)
+        finally:
+            with contextlib.suppress(OSError):
+                output.rmdir()  # Hydra made it; a verb that failed before it wrote anything leaves no empty folder
 
     try:
         app()
@@ -75,8 +82,8 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())
     if isinstance(parent, DictConfig) and not exists and cause.key is not None:
         prefix = key.rpartition(".")[0]
-        return _unknown(key, [f"{prefix}.{name}" if prefix else str(name) for name in parent])
-    wrong: str = str(cause.msg or message).splitlines()[0]
+        return _unknown(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)])
+    wrong = str(cause.msg or message).splitlines()[0]
     return wrong if not key or key in wrong else f"{key}: {wrong}"
 
 

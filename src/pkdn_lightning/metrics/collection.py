@@ -1,7 +1,6 @@
 """Means over all images of an epoch, whatever the batches, the devices and the training precision."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.functional.resize import widest_float
 from pkdn_lightning.metrics.functional import HEADLINE, PROTOCOLS, psnr, ssim
 
@@ -90,8 +89,8 @@ def face_sr_metrics(protocol: str = HEADLINE.name) -> MetricCollection:
         (['psnr_y', 'ssim_y'], ['psnr_rgb', 'ssim_rgb'])
     """
     if protocol not in PROTOCOLS:
-        meant = "".join(f" Did you mean '{name}'?" for name in get_close_matches(protocol, PROTOCOLS, n=1))
-        raise ConfigError(f"Unknown protocol '{protocol}'.{meant} Expected one of: {', '.join(PROTOCOLS)}.")
+        hint = did_you_mean(protocol, PROTOCOLS)
+        raise ConfigError(f"Unknown protocol '{protocol}'.{hint} Expected one of: {', '.join(PROTOCOLS)}.")
     suffix = "y" if protocol == HEADLINE.name else protocol
     measures = {
         f"psnr_{suffix}": MeanOverImages(partial(psnr, protocol=PROTOCOLS[protocol])),

@@ -1,0 +1,86 @@
+"""Beginning a run folder, and going on in one."""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pkdn_lightning.checkpoints import read_checkpoint
+from pkdn_lightning.config.schema import TrainConfig
+from pkdn_lightning.errors import CheckpointError, ConfigError
+from pkdn_lightning.runs import RunFolder, open_run, trim_metrics, write_json
+
+
+def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
+    """Returns the configuration of a run to be resumed, with what the command line changes of it.
+
+    Args:
+        run_dir: The run folder.
+        overrides: The command line's `key=value`s; groups cannot be changed in a run that has begun.
+
+    Raises:
+        CheckpointError: If there is no run, or none that can go on.
+        ConfigError: If an override does not name a key.
+    """
+    run = open_run(run_dir)
+    if run.finished and not any(override.startswith("trainer.") for override in overrides):
+        raise CheckpointError(
+            f"The run {run_dir} is finished; there is nothing to resume. To train it further, raise its length: "
+            "trainer.max_steps=... or trainer.max_epochs=..."
+        )
+    if not run.last.is_file():
+        raise CheckpointError(f"The run {run_dir} stopped before its first checkpoint. Start it anew.")
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(run.config))
+    assert isinstance(cfg, DictConfig)
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key in ("resume", "run_dir"):
+            continue
+        try:
+            if OmegaConf.is_config(OmegaConf.select(cfg, key, throw_on_missing=False)):
+                raise ConfigError(f"{override}: a run that has begun keeps its {key}. Start a new one for another.")
+            OmegaConf.update(cfg, key, OmegaConf.create({"value": value}).value, force_add=False)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{override}: {str(error).splitlines()[0]}") from error
+    cfg.resume = cfg.run_dir = str(run.path)
+    return cfg
+
+
+def open_run_folder(run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], resumed: Path | None) -> None:
+    """Writes what is known before the first step; of a resumed run, what came before is kept.
+
+    Args:
+        run: The run folder.
+        cfg: The configuration, kept there fully resolved.
+        record: Provenance, kept there.
+        resumed: The checkpoint the run goes on from, or None for a new run.
+
+    Raises:
+        ConfigError: If a new run would overwrite an old one.
+        CheckpointError: If a resumed run would go on with other data or another teacher than it began with.
+    """
+    if resumed is None and run.checkpoints.is_dir():
+        raise ConfigError(
+            f"{run.path} holds a run already, which is left as it is. Go on with it: pkdn train resume={run.path}\n"
+            "or give another folder: run_dir=..."
+        )
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    if resumed is not None:
+        previous = json.loads(run.provenance.read_text(encoding="utf-8"))
+        for key in ("data", "teacher"):
+            if previous.get(key) != record[key]:
+                raise CheckpointError(
+                    f"The run {run.path} began with {key} {previous.get(key)} and would go on with {record[key]}.\n"
+                    "Restore what it began with, or start a new run."
+                )
+        trim_metrics(run.metrics, read_checkpoint(resumed)["global_step"])
+    saved = deepcopy(cfg)
+    saved.resume = None
+    if record["teacher"] is not None:  # a newer teacher must not slip in when the run is resumed
+        saved.teacher.checkpoint = record["teacher"]["path"]
+    OmegaConf.save(saved, run.config, resolve=True)
+    write_json(run.provenance, record)
