@@ -185,6 +185,13 @@ def test_models_load_by_run_and_by_file(tiny_config):
     assert load_model(run.last)(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 32, 32)
 
 
+def test_overfitting_sees_the_same_batch_again(tiny_config):
+    cfg = tiny_config(PLAIN, "debug=overfit", "trainer.max_epochs=-1", "trainer.limit_val_batches=0")
+    run = train(cfg).run
+    assert run.read_results()["steps"] == 6
+    assert len(logged(run, "train/loss/sr")) == 6
+
+
 def test_fast_dev_run_keeps_nothing(tiny_config, tmp_path):
     train(tiny_config("debug=fast"))
     assert not (tmp_path / "run").exists()

@@ -221,7 +221,7 @@ def _table(cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mappi
     table.add_column("method")
     table.add_column("params", justify="right")
     for key in means[methods[0].name]:
-        table.add_column(key.partition("/")[2], justify="right")
+        table.add_column(key.partition("/")[2].replace("/", "\n"), justify="right")
     for method in methods:
         values = (f"{value:.3f}" if "psnr" in key else f"{value:.4f}" for key, value in means[method.name].items())
         table.add_row(method.name, f"{method.params:,}" if method.params else "-", *values)

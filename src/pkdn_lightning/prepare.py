@@ -30,7 +30,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore":
     from pkdn_lightning.data.store import FaceStore, verify_store
     from pkdn_lightning.preparation.pipeline import prepare_store
 
-    console = Console()
+    console = Console(soft_wrap=True)
     if cfg.verify:
         verify_store(cfg.verify)
         store = FaceStore.open(cfg.verify)

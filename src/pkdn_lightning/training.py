@@ -31,7 +31,7 @@ from pkdn_lightning.config.build import (
 )
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import DataError, TrainingError
-from pkdn_lightning.modules import FrozenTeacher, SRModule
+from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.preparation.pipeline import prepare_store
 from pkdn_lightning.preparation.sources.synthetic import SyntheticSource
@@ -39,7 +39,7 @@ from pkdn_lightning.resuming import open_run_folder
 from pkdn_lightning.runs import RunFolder, provenance, write_json
 from pkdn_lightning.teachers import acquire_teacher, run_identity, served
 
-_console = Console()
+_console = Console(soft_wrap=True)  # paths stay whole
 
 
 class RunResult(NamedTuple):
@@ -69,9 +69,34 @@ def run_training(cfg: DictConfig) -> RunResult:
     torch.set_float32_matmul_precision("high")  # TF32 where the hardware has it; metrics compute in double
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     ensure_store(cfg)
+    module, datamodule, record = _assemble(cfg)
+    if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
+        open_run_folder(run, cfg, record, resumed)
+    callbacks = build_callbacks(cfg.callbacks, run)
+    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
+    trainer = build_trainer(cfg, callbacks, loggers)
+    _announce(run, module, trainer, record, resumed)
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    try:
+        with _worded_failures(run, record):
+            metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
+    finally:
+        _close(loggers)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        _console.print("fast_dev_run: everything works; nothing was kept.")
+        return RunResult(run, metrics, None)
+    outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
+    if trainer.is_global_zero:
+        write_json(run.results, {**record, "status": "finished", **outcome})
+    _console.print(f"Finished after {trainer.global_step:,} steps: [bold]{_words(metrics)}[/]. Results: {run.results}")
+    return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
+
+def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, dict[str, Any]]:
+    """Returns what is trained, what it is trained on, and the record of both."""
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
     uses_parsing = bool(getattr(net, "uses_parsing", False))
@@ -82,43 +107,15 @@ def run_training(cfg: DictConfig) -> RunResult:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # as if the teacher had been there all along
     network = OmegaConf.to_container(cfg.model, resolve=True)
     card = {"experiment": cfg.experiment, "network": network, "data": data, **served(cfg)}
-    module = build_module(cfg, net, FrozenTeacher(teacher.net) if teacher else None, card)
-
+    module = build_module(cfg, net, teacher.net if teacher else None, card)
     record = provenance(cfg.experiment, cfg.seed) | {
         "data": data,
         "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,
+        "identity": run_identity(cfg, network, data),
         "params": count_parameters(net),
         "macs": _macs(module, datamodule),
     }
-    if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
-        open_run_folder(run, cfg, record, resumed)
-    callbacks = build_callbacks(cfg.callbacks, run)
-    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
-    trainer = build_trainer(cfg, callbacks, loggers)
-    _announce(run, module, trainer, record, resumed)
-    for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-
-    try:
-        with _worded_failures(run, record):
-            metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
-    finally:
-        _close(loggers)
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        _console.print("fast_dev_run: everything works; nothing was kept.")
-        return RunResult(run, metrics, None)
-    results = {
-        **record,
-        "status": "finished",
-        "steps": trainer.global_step,
-        "wall_s": round(_trained_s(callbacks), 1),
-        "identity": run_identity(cfg, network, data),
-        "metrics": metrics,
-    }
-    if trainer.is_global_zero:
-        write_json(run.results, results)
-    _console.print(f"Finished after {trainer.global_step:,} steps: [bold]{_words(metrics)}[/]. Results: {run.results}")
-    return RunResult(run, metrics, run.best if run.best.is_file() else None)
+    return module, datamodule, record
 
 
 def ensure_store(cfg: DictConfig) -> None:
@@ -239,7 +236,7 @@ def _announce(
         f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
         f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
     )
-    _console.print(f"Run folder: [bold]{run.path}[/]", soft_wrap=True)
+    _console.print(f"Run folder: [bold]{run.path}[/]")
 
 
 def _words(metrics: Mapping[str, float]) -> str:

@@ -56,8 +56,8 @@ def build_datamodule(data: DataConfig, *, seed: int, require_parsing: bool) -> F
     return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing)
 
 
-def build_module(cfg: DictConfig, net: nn.Module, teacher: FrozenTeacher | None, card: Mapping[str, Any]) -> SRModule:
-    """Returns the training scheme of `cfg` around a network."""
+def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, card: Mapping[str, Any]) -> SRModule:
+    """Returns the training scheme of `cfg` around a network, and around the trained teacher it learns from."""
     if cfg.module.init_from:
         _start_from(net, cfg.module.init_from)
     if cfg.module.compile:
@@ -65,7 +65,9 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: FrozenTeacher | None,
     make_scheduler = _partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
     arguments: dict[str, Any] = {"channels_last": cfg.module.channels_last, "card": card}
     if teacher is not None:
-        arguments["teacher"] = teacher
+        # The teacher runs as often as the student, so it is laid out the same way.
+        layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
+        arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]
     scheme: type[SRModule] = get_object(cfg.module._target_)
     make_optimizer = _partial(cfg.optimizer, "optimizer", provided=("params",))
     if make_optimizer is None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import Encoding, encode, mirror
@@ -101,8 +101,10 @@ class ShuffledPlans:
             yield Plan(chosen, coin < self.flip_probability)
 
 
-class OrderedPlans:
+class OrderedPlans(SequentialSampler):
     """Plans that visit every row once, in order; processes share the rows without padding, so none counts twice.
+
+    It is a `SequentialSampler` by name, by which Lightning knows that `overfit_batches` may use it as it is.
 
     Args:
         rows: Rows to visit.
@@ -117,7 +119,7 @@ class OrderedPlans:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Plan]:
+    def __iter__(self) -> Iterator[Plan]:  # type: ignore[override]  # a plan is a batch of indices
         for start in range(0, len(self.rows), self.batch_size):
             chosen = self.rows[start : start + self.batch_size]
             yield Plan(chosen, np.zeros(len(chosen), dtype=np.bool_))
@@ -233,7 +235,12 @@ class FaceSRDataModule(lightning.LightningDataModule):
         return self._test_stores
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Returns shuffled batches of `train`, starting behind the batches the run has seen."""
+        """Returns shuffled batches of `train`, starting behind the batches the run has seen.
+
+        With `trainer.overfit_batches` the batches are ordered, so that the same ones come again.
+        """
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            return self._ordered(self.store, "train", self.batch_size)
         plans = ShuffledPlans(
             self.store.indices("train"),
             self.batch_size,
@@ -246,11 +253,11 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Returns ordered batches of `val`."""
-        return self._ordered(self.store, "val")
+        return self._ordered(self.store, "val", self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """Returns ordered batches of `test`, a loader per store in `test_stores`."""
-        return [self._ordered(store, "test") for store in self.test_stores.values()]
+        return [self._ordered(store, "test", self.eval_batch_size) for store in self.test_stores.values()]
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         """Finishes a gathered batch on the device."""
@@ -277,8 +284,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
             )
         return store
 
-    def _ordered(self, store: FaceStore, split: str) -> DataLoader[Any]:
-        plans = OrderedPlans(store.indices(split), self.eval_batch_size, **self._process())
+    def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
+        plans = OrderedPlans(store.indices(split), batch_size, **self._process())
         return self._loader(GatheredBatches(store), plans)
 
     def _loader(self, dataset: GatheredBatches, plans: ShuffledPlans | OrderedPlans) -> DataLoader[Any]:

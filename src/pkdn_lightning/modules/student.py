@@ -46,11 +46,16 @@ class StudentModule(SRModule):
         **kwargs: See `SRModule`.
 
     Raises:
-        ConfigError: If the objective needs a teacher and there is none.
+        ConfigError: If the network reads parsing maps, or the objective needs a teacher and there is none.
     """
 
     def __init__(self, *args: Any, teacher: FrozenTeacher | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if getattr(self.net, "uses_parsing", False):
+            raise ConfigError(
+                f"module=student trains networks that see the LR face alone; {type(self.net).__name__} reads parsing "
+                "maps. Use module=teacher, or model=pkdn_student."
+            )
         if self.objective.needs_teacher() and teacher is None:
             raise ConfigError("The objective compares with a teacher, and none was given. Set teacher.checkpoint.")
         self.teacher = teacher if self.objective.needs_teacher() else None
