@@ -75,7 +75,7 @@ class TestErrors:
     def test_another_scale(self, config, tiny_config):
         student = train(tiny_config("objective=reconstruction", run="student")).run
         with pytest.raises(ConfigError, match=r"trained with data\.scale=4"):
-            evaluate(config(f"model={student.path}", "data.scale=8"))
+            evaluate(config(f"models.student={student.path}", "data.scale=8"))
 
     def test_unknown_protocol(self, config):
         with pytest.raises(ConfigError, match="Did you mean 'headline'"):
@@ -83,4 +83,4 @@ class TestErrors:
 
     def test_no_such_run(self, config):
         with pytest.raises(CheckpointError, match="No run folder"):
-            evaluate(config("model=none"))
+            evaluate(config("models.student=none"))

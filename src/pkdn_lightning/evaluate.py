@@ -1,6 +1,6 @@
 """The verb `evaluate`: runs, checkpoints and bicubic, measured side by side under one protocol.
 
-pkdn evaluate model=runs/student_celeba/2026-01-31_12-00-00 data=celeba
+pkdn evaluate models.student=runs/student_celeba/2026-01-31_12-00-00 data=celeba
 pkdn evaluate models.student=runs/a models.plain=runs/b data=celeba 'protocols=[headline,rgb]'
 """
 

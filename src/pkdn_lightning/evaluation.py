@@ -123,8 +123,7 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
 
 
 def _named_methods(cfg: DictConfig, device: torch.device) -> Iterator[Method]:
-    named = dict(cfg.models) | ({Path(cfg.model).name: cfg.model} if cfg.model else {})
-    for name, path in named.items():
+    for name, path in cfg.models.items():
         if path == BICUBIC or name == BICUBIC:
             continue  # it is in every table anyway
         yield network_method(name, path, scale=cfg.data.scale, degradation=cfg.data.degradation, device=device)

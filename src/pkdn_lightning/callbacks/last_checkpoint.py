@@ -21,7 +21,7 @@ class TrainingInterruptedError(PKDNError):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt` fresh: now and then, at the end of each epoch and of the training, and when asked to stop.
+    """Keeps `last.ckpt` fresh: now and then, at the end of the training, and when asked to stop.
 
     The first Ctrl-C (or SIGTERM) lets the step in progress end, writes the checkpoint and stops; a second one stops
     at once. The file is replaced in one step, so there is always a whole one.
@@ -37,6 +37,7 @@ class LastCheckpoint(Checkpoint):
         self.trained_s = 0.0
         """Time spent training so far, in seconds, over all sittings."""
         self._written = self._tick = time.monotonic()
+        self._step = 0
         self._stop_asked = False
         self._handlers: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
@@ -51,6 +52,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Starts the clock and listens for the request to stop."""
         self._written = self._tick = time.monotonic()
+        self._step = trainer.global_step
         if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
 
@@ -66,6 +68,9 @@ class LastCheckpoint(Checkpoint):
         now = time.monotonic()
         self.trained_s += now - self._tick
         self._tick = now
+        if trainer.global_step == self._step:
+            return  # gradients are still being accumulated: a checkpoint would lose them
+        self._step = trainer.global_step
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             pl_module.log("train/wall_s", self.trained_s)
         ended = trainer.global_step == trainer.max_steps
@@ -79,8 +84,9 @@ class LastCheckpoint(Checkpoint):
         self._tick = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Writes the checkpoint."""
-        self._write(trainer)
+        """Writes the checkpoint if this was the last epoch."""
+        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._write(trainer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Hands the signals back."""

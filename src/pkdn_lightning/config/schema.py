@@ -132,7 +132,6 @@ class EvaluateConfig:
     """Everything `pkdn evaluate` reads."""
 
     models: dict[str, str] = field(default_factory=dict)
-    model: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     split: str = "test"
     protocols: list[str] = field(default_factory=lambda: ["headline"])

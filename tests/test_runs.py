@@ -1,0 +1,58 @@
+"""Run folders: what is recorded, and how runs are found."""
+
+import json
+import os
+
+import pytest
+
+from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance, trim_metrics, write_json
+from pkdn_lightning.teachers import find_teacher
+
+
+def finished(path, when: int, **results) -> RunFolder:
+    run = RunFolder(path)
+    write_json(run.results, {"status": "finished", **results})
+    os.utime(run.results, (when, when))
+    run.checkpoints.mkdir()
+    run.best.touch()
+    return run
+
+
+def test_finished_runs_are_found_newest_first(tmp_path):
+    old, new = finished(tmp_path / "a/old", 100), finished(tmp_path / "new", 200)
+    write_json(tmp_path / "stopped/results.json", {"status": "interrupted"})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/results.json").write_text("{")
+    assert list(find_runs(tmp_path)) == [new, old]
+
+
+def test_a_teacher_is_found_by_what_it_is(tmp_path):
+    finished(tmp_path / "other", 300, identity={"data": "x", "scale": 8})
+    wanted = finished(tmp_path / "wanted", 200, identity={"data": "y", "scale": 8})
+    finished(tmp_path / "older", 100, identity={"data": "y", "scale": 8})
+    assert find_teacher(tmp_path, {"data": "y", "scale": 8}) == wanted
+    assert find_teacher(tmp_path, {"data": "y", "scale": 4}) is None
+    assert find_teacher(tmp_path / "nowhere", {}) is None
+
+
+def test_provenance_is_plain_and_complete():
+    record = json.loads(json.dumps(provenance("demo", 3)))
+    assert (record["experiment"], record["seed"]) == ("demo", 3)
+    assert record["versions"]["torch"]
+    assert record["command"].startswith("pkdn ")
+    git = git_state()
+    assert git is None or len(git["commit"]) == 40
+
+
+def test_trimming_drops_what_a_resumed_run_writes_again(tmp_path):
+    file = tmp_path / "metrics.csv"
+    file.write_text("step,train/loss\n0,1.0\n1,0.9\n2,0.8\n")
+    trim_metrics(file, 2)
+    assert file.read_text().split() == ["step,train/loss", "0,1.0", "1,0.9"]
+    trim_metrics(tmp_path / "none.csv", 2)
+
+
+def test_what_is_no_run_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        open_run(tmp_path)
