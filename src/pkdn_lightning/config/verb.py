@@ -41,8 +41,11 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         try:
             return task(cfg)
         finally:
+            # Hydra made this folder; a verb that failed before it wrote anything leaves no empty ones behind.
             with contextlib.suppress(OSError):
-                output.rmdir()  # Hydra made it; a verb that failed before it wrote anything leaves no empty folder
+                for folder in (output, *output.parents):
+                    if Path.cwd() in folder.parents:
+                        folder.rmdir()
 
     try:
         app()
