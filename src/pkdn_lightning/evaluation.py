@@ -82,8 +82,9 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
         _save_faces(methods, store, cfg, device, folder / f"grid_{name}.png")
 
     _write(folder, cfg, methods, stores, means, rows)
-    Console().print(_table(cfg, methods, means))
-    Console().print(f"Per-image values, grids and results: [bold]{folder}[/]", soft_wrap=True)
+    console = Console()
+    console.print(*_tables(cfg, methods, means, list(stores)), *map(_describe, cfg.protocols), sep="\n")
+    console.print(f"Per-image values, grids and results: [bold]{folder}[/]", soft_wrap=True)
     return Evaluation(folder, means)
 
 
@@ -214,23 +215,28 @@ def _write(
     (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _table(cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]]) -> Table:
-    described = "; ".join(_describe(name) for name in cfg.protocols)
-    table = Table(title=f"{cfg.split}: {described}", title_justify="left")
-    table.add_column("method")
-    table.add_column("params", justify="right")
-    for key in means[methods[0].name]:
-        table.add_column(key.partition("/")[2].replace("/", "\n"), justify="right")
-    for method in methods:
-        values = (f"{value:.3f}" if "psnr" in key else f"{value:.4f}" for key, value in means[method.name].items())
-        table.add_row(method.name, f"{method.params:,}" if method.params else "-", *values)
-    return table
+def _tables(
+    cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], sets: Sequence[str]
+) -> Iterator[Table]:
+    """Yields a table per test set, so that each fits a terminal."""
+    for name in sets:
+        table = Table(title=f"{name}, {cfg.split}", title_justify="left")
+        table.add_column("method")
+        table.add_column("params", justify="right")
+        prefix = f"{cfg.split}/{name}/"
+        keys = [key for key in means[methods[0].name] if key.startswith(prefix)]
+        for key in keys:
+            table.add_column(key.removeprefix(prefix), justify="right")
+        for method in methods:
+            values = (f"{means[method.name][key]:.{3 if 'psnr' in key else 4}f}" for key in keys)
+            table.add_row(method.name, f"{method.params:,}" if method.params else "-", *values)
+        yield table
 
 
 def _describe(name: str) -> str:
     protocol = PROTOCOLS[name]
     rounding = "8-bit" if protocol.rounded else "unrounded"
-    return f"{name}: {protocol.channel.upper()}, border {protocol.border_px}, {rounding}, mean over images"
+    return f"{name}: {protocol.channel.upper()}, border {protocol.border_px}, {rounding}, per image then mean"
 
 
 def _device(accelerator: str) -> torch.device:

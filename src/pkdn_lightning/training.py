@@ -249,7 +249,10 @@ def _close(loggers: Sequence[Any]) -> None:
     for logger in loggers:
         logger.finalize("success")
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+            experiment = logger.experiment
+            if experiment.offline:
+                _console.print(f"W&B, offline: wandb sync {Path(experiment.dir).parent}")
+            experiment.finish()
 
 
 def _quieten() -> None:

@@ -21,9 +21,7 @@ class SyntheticSource:
     with_parsing = True
     with_landmarks = True
 
-    def __init__(
-        self, *, train: int = 1000, val: int = 50, test: int = 100, size_px: int = 128, seed: int = 0
-    ) -> None:
+    def __init__(self, *, train: int = 1000, val: int = 50, test: int = 100, size_px: int = 128, seed: int = 0) -> None:
         self.counts = {"train": train, "val": val, "test": test}
         self.size_px, self.seed = size_px, seed
 
