@@ -72,6 +72,13 @@ def test_the_small_pair_agrees():
     assert student.teacher.max_steps == teacher.trainer.max_steps
 
 
+@pytest.mark.parametrize("file", sorted((conf_dir() / "experiment").glob("student_*.yaml")), ids=lambda file: file.stem)
+def test_every_student_experiment_can_do_without_distillation(file):
+    for experiment in (file.stem, "demo"):
+        cfg = compose("train", [f"experiment={experiment}", "objective=reconstruction"])
+        assert not build_objective(cfg.objective).needs_teacher()
+
+
 def test_recipe_paper_is_what_the_literature_states():
     cfg = compose("train", ["experiment=student_celeba"])
     assert (cfg.optimizer.lr, list(cfg.optimizer.betas), cfg.optimizer.eps) == (1e-4, [0.9, 0.99], 1e-8)
@@ -120,6 +127,11 @@ def test_a_mistake_is_named(verb, override, message):
         ),
         (lambda cfg: build_objective(cfg.objective), "objective.fs.schedule=linar", "Did you mean 'linear'?"),
         (lambda cfg: build_objective(cfg.objective), "objective.sr.weight=-1", "objective.sr.weight"),
+        (
+            lambda cfg: build_objective(cfg.objective),
+            "+objective.new.weight=1",
+            "objective.new has a weight but computes",
+        ),
         (
             lambda cfg: build_datamodule(cfg.data, seed=0, require_parsing=False),
             "data.encoding=color",

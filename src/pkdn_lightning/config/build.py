@@ -43,6 +43,11 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
     for name, term in terms.items():
         _check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
         _check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
+        if not term["term"]:
+            raise ConfigError(
+                f"objective.{name} has a weight but computes nothing: the chosen objective has no term '{name}'.\n"
+                f"Leave objective.{name} out, or choose an objective that has it: objective=distillation."
+            )
         weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
         pairs[name] = (weight, _make(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
