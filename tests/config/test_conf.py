@@ -16,6 +16,7 @@ from pkdn_lightning.config.build import (
     build_objective,
     choose_precision,
 )
+from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.config.verb import explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.runs import RunFolder
@@ -128,11 +129,6 @@ def test_a_mistake_is_named(verb, override, message):
         (lambda cfg: build_objective(cfg.objective), "objective.fs.schedule=linar", "Did you mean 'linear'?"),
         (lambda cfg: build_objective(cfg.objective), "objective.sr.weight=-1", "objective.sr.weight"),
         (
-            lambda cfg: build_objective(cfg.objective),
-            "+objective.new.weight=1",
-            "objective.new has a weight but computes",
-        ),
-        (
             lambda cfg: build_datamodule(cfg.data, seed=0, require_parsing=False),
             "data.encoding=color",
             "Did you mean 'colour'?",
@@ -143,6 +139,13 @@ def test_a_mistake_in_an_open_part_is_named(build, override, message):
     with pytest.raises(ConfigError) as caught:
         build(compose("train", [override]))
     assert message in str(caught.value)
+
+
+def test_a_weight_without_its_term_is_named():
+    cfg = compose("train", ["objective=reconstruction"])
+    cfg.objective["ts"] = TermConfig(weight=1.0)
+    with pytest.raises(ConfigError, match=r"objective\.ts has a weight but computes nothing"):
+        build_objective(cfg.objective)
 
 
 def test_precision():
