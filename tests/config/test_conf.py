@@ -143,6 +143,7 @@ def test_a_mistake_in_an_open_part_is_named(build, override, message):
 
 def test_a_weight_without_its_term_is_named():
     cfg = compose("train", ["objective=reconstruction"])
+    OmegaConf.set_struct(cfg.objective, False)
     cfg.objective["ts"] = TermConfig(weight=1.0)
     with pytest.raises(ConfigError, match=r"objective\.ts has a weight but computes nothing"):
         build_objective(cfg.objective)
