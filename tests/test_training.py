@@ -104,7 +104,10 @@ def test_stopped_and_resumed_equals_uninterrupted(tiny_config, monkeypatch, over
     train(saved_config(str(stopped.path), [f"resume={stopped.path}"]))
     for part in ("last", "best"):
         assert same(weights(getattr(whole, part)), weights(getattr(stopped, part))), part
-    assert stopped.read_results()["metrics"] == whole.read_results()["metrics"]
+    results = stopped.read_results()
+    assert results["metrics"] == whole.read_results()["metrics"]
+    assert (len(results["resumed"]), "resumed" in whole.read_results()) == (1, False)
+    assert results["started"] <= results["resumed"][0]["started"]
     # Nothing is logged twice, and nothing is lost but the row of the very step that was interrupted.
     expected, found = (logged(run, "train/loss/sr") for run in (whole, stopped))
     assert found == [(step, value) for step, value in expected if step != 3]

@@ -50,7 +50,9 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def open_run_folder(run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], resumed: Path | None) -> None:
+def open_run_folder(
+    run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], resumed: Path | None
+) -> Mapping[str, Any]:
     """Writes what is known before the first step; of a resumed run, what came before is kept.
 
     Args:
@@ -58,6 +60,9 @@ def open_run_folder(run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], 
         cfg: The configuration, kept there fully resolved.
         record: Provenance, kept there.
         resumed: The checkpoint the run goes on from, or None for a new run.
+
+    Returns:
+        The record as it is kept: of a resumed run, with the command that began it.
 
     Raises:
         ConfigError: If a new run would overwrite an old one.
@@ -78,9 +83,13 @@ def open_run_folder(run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], 
                     "Restore what it began with, or start a new run."
                 )
         trim_metrics(run.metrics, read_checkpoint(resumed)["global_step"])
+        sitting = {key: record[key] for key in ("command", "started", "git")}
+        begun = {key: previous[key] for key in ("command", "started")}
+        record = {**record, **begun, "resumed": [*previous.get("resumed", []), sitting]}
     saved = deepcopy(cfg)
     saved.resume = None
     if record["teacher"] is not None:  # a newer teacher must not slip in when the run is resumed
         saved.teacher.checkpoint = record["teacher"]["path"]
     OmegaConf.save(saved, run.config, resolve=True)
     write_json(run.provenance, record)
+    return record

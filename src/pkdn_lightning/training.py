@@ -72,7 +72,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     ensure_store(cfg)
     module, datamodule, record = _assemble(cfg)
     if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
-        open_run_folder(run, cfg, record, resumed)
+        record = open_run_folder(run, cfg, record, resumed)
     callbacks = build_callbacks(cfg.callbacks, run)
     loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
     trainer = build_trainer(cfg, callbacks, loggers)
@@ -94,7 +94,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
-def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, dict[str, Any]]:
+def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, Mapping[str, Any]]:
     """Returns what is trained, what it is trained on, and the record of both."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
