@@ -107,7 +107,7 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
                 f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, and is to be measured with "
                 f"{value}. Set data.{key}={loaded.card[key]}."
             )
-    net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
     reads_parsing = bool(getattr(net, "uses_parsing", False))
 
     def restore(batch: Batch) -> Tensor:

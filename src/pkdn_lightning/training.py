@@ -78,7 +78,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     trainer = build_trainer(cfg, callbacks, loggers)
     _announce(run, module, trainer, record, resumed)
     for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]  # plain dict
     try:
         with _worded_failures(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)

@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.global_step == self._step:
             return  # gradients are still being accumulated: a checkpoint would lose them
         self._step = trainer.global_step
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             pl_module.log("train/wall_s", self.trained_s)
         ended = trainer.global_step == trainer.max_steps
         if self._stop_asked or ended or now - self._written > self.every_s:
@@ -100,7 +100,7 @@ class LastCheckpoint(Checkpoint):
         self._stop_asked = True
 
     def _write(self, trainer: lightning.Trainer) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
             return
         for logger in trainer.loggers:
             logger.save()  # a killed run must not lose rows from before its checkpoint

@@ -32,7 +32,7 @@ class SampleGrid(lightning.Callback):
     @torch.no_grad()
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draws the grid, unless this validation only checks that everything works."""
-        if trainer.sanity_checking or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if trainer.sanity_checking or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]  # by a connector
             return
         datamodule: FaceSRDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by `trainer.fit`
         batch = datamodule.preview("val", self.faces)

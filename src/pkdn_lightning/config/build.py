@@ -55,7 +55,7 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
 
 def build_datamodule(data: DataConfig, *, seed: int, require_parsing: bool) -> FaceSRDataModule:
     """Returns the DataModule of `data`."""
-    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]
+    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
     _check_arguments(FaceSRDataModule, arguments, "data")
     return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing)
@@ -72,7 +72,7 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, car
     if teacher is not None:
         # The teacher runs as often as the student, so it is laid out the same way.
         layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
-        arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]
+        arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]  # stub
     scheme: type[SRModule] = get_object(cfg.module._target_)
     make_optimizer = _partial(cfg.optimizer, "optimizer", provided=("params",))
     if make_optimizer is None:
@@ -107,7 +107,7 @@ def build_loggers(loggers: Mapping[str, Any], run: RunFolder, run_id: str) -> li
 
 def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers: list[Logger]) -> lightning.Trainer:
     """Returns Lightning's Trainer."""
-    arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
+    arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
     if not arguments["enable_progress_bar"]:
         callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]

@@ -239,7 +239,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
         With `trainer.overfit_batches` the batches are ordered, so that the same ones come again.
         """
-        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a connector
             return self._ordered(self.store, "train", self.batch_size)
         plans = ShuffledPlans(
             self.store.indices("train"),

@@ -5,7 +5,7 @@ plain values and tensors only, so they load with `weights_only=True`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -22,9 +22,6 @@ from pkdn_lightning.networks.output import SROutput
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
-
-MONITORED: Final = "val/psnr_y"
-"""The metric that chooses the best checkpoint: PSNR on the validation split under the headline protocol."""
 
 
 class SRModule(lightning.LightningModule):
@@ -51,7 +48,8 @@ class SRModule(lightning.LightningModule):
         card: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last) if channels_last else net  # type: ignore[call-overload]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=layout)  # type: ignore[call-overload]  # stub lacks this form
         self.objective = objective
         self.card = dict(card or {})
         self._make_optimizer, self._make_scheduler = make_optimizer, make_scheduler
@@ -61,7 +59,7 @@ class SRModule(lightning.LightningModule):
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch. Every scheme says how."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: TeacherModule and StudentModule say it
 
     def guide(self, batch: Batch) -> SROutput | None:
         """Returns what guides the training besides the truth; nothing, unless a scheme says otherwise."""
@@ -108,12 +106,12 @@ class SRModule(lightning.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measures a batch of a test split."""
         metrics = list(self._test_metrics.values())[dataloader_idx]
-        metrics.update(self(batch), batch["hr"])  # type: ignore[operator]
+        metrics.update(self(batch), batch["hr"])  # type: ignore[operator]  # stub
 
     def on_test_epoch_end(self) -> None:
         """Logs `test/<set>/psnr_y` and `test/<set>/ssim_y`."""
         for dataset, metrics in self._test_metrics.items():
-            self.log_dict({f"test/{dataset}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]
+            self.log_dict({f"test/{dataset}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]  # stub
 
     def configure_optimizers(self) -> Any:
         """Makes the optimiser over network and objective, and the scheduler, stepped with every optimiser step."""
@@ -134,7 +132,7 @@ class SRModule(lightning.LightningModule):
         finite = torch.isfinite(total)
         self._all_finite = finite if self._all_finite is None else self._all_finite & finite
         self._last_parts = parts
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # connector
             self._refuse_non_finite()
 
     def _refuse_non_finite(self) -> None:
