@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.data.store import Entry, FaceStore, StoreWriter
+from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.preparation.writing import StoreWriter
 
 torch.set_num_threads(1)  # two threads on a busy machine are slower than one
 
@@ -17,10 +18,11 @@ COUNTS = {"train": 13, "val": 3, "test": 5}
 def write_store(path: Path, *, with_parsing: bool = True, size_px: int = 32, counts: dict | None = None) -> FaceStore:
     """Writes a store of drawn faces."""
     splits = [split for split, count in (counts or COUNTS).items() for _ in range(count)]
-    with StoreWriter(path, name=path.name, count=len(splits), size_px=size_px, with_parsing=with_parsing) as writer:
+    with StoreWriter(path, name=path.name, size_px=size_px, with_parsing=with_parsing) as writer:
         for number, split in enumerate(splits):
             face = draw_face(number, size_px=size_px)
             writer.add(Entry(f"{number:03d}", split), face.hr, face.parsing if with_parsing else None)
+        writer.finish()
     return FaceStore.open(path)
 
 

@@ -1,9 +1,13 @@
-"""The verb `prepare`: faces on disk become a store; a store is verified.
+"""The verb `prepare`: what a publisher ships becomes a store; a store is verified.
 
-pkdn prepare data=folder data.source.path=~/faces data.name=mine
+pkdn prepare data=celeba data.source.path=~/Downloads/celeba parser=bisenet parser.weights=79999_iter.pth
+pkdn prepare data=photos data.source.path=~/photos data.name=mine dry_run=true
+pkdn prepare data=celeba ... shard=1/8          one of eight machines; afterwards: pkdn prepare join=stores/celeba
 pkdn prepare verify=stores/mine
 """
 
+import csv
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,37 +15,101 @@ from pkdn_lightning.config.verb import run_verb
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from rich.console import Console
 
     from pkdn_lightning.data.store import FaceStore
+    from pkdn_lightning.preparation.pipeline import Job
 
 
-def prepare(cfg: "DictConfig") -> "FaceStore":
-    """Makes the store that `cfg` describes, or verifies the one it names, and returns it.
+def prepare(cfg: "DictConfig") -> "FaceStore | None":
+    """Makes, joins or verifies a store, as `cfg` says, and returns it; None after a dry run or a shard.
 
     Args:
         cfg: A configuration as `compose("prepare", ...)` returns it.
 
     Raises:
-        DataError: If faces cannot be used, or a store is damaged; the message names them.
+        DataError: If nothing can be made of the source, or a store is damaged; the message says what to do.
     """
     from rich.console import Console
 
-    from pkdn_lightning.config.build import build_source
+    from pkdn_lightning.config.job import build_job
     from pkdn_lightning.data.store import FaceStore, verify_store
+    from pkdn_lightning.preparation.artifact import log_artifact
     from pkdn_lightning.preparation.pipeline import prepare_store
+    from pkdn_lightning.preparation.sharing import Shard, join, prepare_shard
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)  # names of files may look like markup
     if cfg.verify:
         verify_store(cfg.verify)
         store = FaceStore.open(cfg.verify)
         console.print(f"{cfg.verify} is whole: {_describe(store)}.")
         return store
-    path = Path(cfg.out or cfg.data.store)
-    store = prepare_store(build_source(cfg.data), path, name=cfg.data.name)
-    console.print(f"Store [bold]{path}[/]: {_describe(store)}.")
-    if store.parsing is None:
-        console.print("It has no parsing maps, so it trains students without a teacher: objective=reconstruction.")
+    if cfg.join:
+        store = join(Path(cfg.join))
+        _report(store, console)
+        if cfg.wandb:
+            log_artifact(store)
+        return store
+    job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
+    if cfg.dry_run:
+        _say_what_would_happen(job, path, console)
+        return None
+    if cfg.shard:
+        made = prepare_shard(job, path, Shard.parse(cfg.shard), workers=cfg.workers)
+        console.print(f"Shard {made}. When all are there: pkdn prepare join={path}")
+        return None
+    store = prepare_store(job, path, workers=cfg.workers)
+    _report(store, console)
+    if cfg.wandb:
+        log_artifact(store)
     return store
+
+
+def _say_what_would_happen(job: "Job", path: Path, console: "Console") -> None:
+    from pkdn_lightning.preparation.delivery import Pending
+
+    console.print("A dry run: nothing is written.")
+    try:
+        candidates = job.source.candidates(dry=True)
+    except Pending as step:
+        console.print(f"First: {step}. Which photographs there are is known after that.")
+        return
+    counts, quotas = Counter(candidate.entry.split for candidate in candidates), job.source.quotas()
+    for split, count in counts.items():
+        wanted = f"{quotas[split]:,} faces wanted of" if split in quotas else "all of"
+        people = len({c.entry.identity for c in candidates if c.entry.split == split and c.entry.identity})
+        of_people = f", {people:,} known identities" if people else ""
+        console.print(f"{split}: {wanted} {count:,} photographs{of_people}")
+    faces = sum(min(count, quotas.get(split, count)) for split, count in counts.items())
+    for key, value in job.provenance().items():
+        console.print(f"{key.replace('_', ' ')}: {value}", highlight=False)
+    per_face = job.source.size_px**2 * (4 if job.parser or job.source.with_parsing else 3)
+    there = "exists already and would be left as it is" if path.exists() else f"about {faces * per_face / 1e6:,.0f} MB"
+    console.print(f"Store: {path}, {there}")
+
+
+def _report(store: "FaceStore", console: "Console") -> None:
+    console.print(f"Store {store.path}: {_describe(store)}.")
+    if rejected := store.manifest.get("rejected"):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
+        console.print(f"{sum(rejected.values()):,} photographs became no face: {reasons}. See {store.path}/rejects.csv")
+    wanted = store.manifest["provenance"].get("faces_wanted") or {}
+    for split, count in wanted.items():
+        if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
+            console.print(f"{split} has {found:,} faces, {count - found:,} fewer than wanted: there are no more.")
+    with (store.path / "duplicates.csv").open(newline="", encoding="utf-8") as file:
+        across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
+    if across:
+        console.print(
+            f"{len(across):,} pictures are in two splits, the first {across[0]['split']}/{across[0]['name']} and "
+            f"{across[0]['other_split']}/{across[0]['other_name']}. See {store.path}/duplicates.csv"
+        )
+    if store.parsing is None:
+        console.print(
+            "It has no parsing maps, so it trains students without a teacher: objective=reconstruction. Maps are made "
+            "by parser=bisenet parser.weights=<file>"
+        )
+    console.print(f"Look at it: {store.path}/card.md and the contact sheets beside it.")
 
 
 def _describe(store: "FaceStore") -> str:

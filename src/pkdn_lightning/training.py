@@ -26,10 +26,11 @@ from pkdn_lightning.config.build import (
     build_module,
     build_network,
     build_objective,
-    build_source,
     build_trainer,
 )
+from pkdn_lightning.config.job import build_job
 from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import DataError, TrainingError
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
@@ -100,7 +101,10 @@ def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, Mapping[str,
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
     uses_parsing = bool(getattr(net, "uses_parsing", False))
-    datamodule = build_datamodule(cfg.data, seed=cfg.seed, require_parsing=uses_parsing or needs_teacher)
+    reader = "the teacher" if needs_teacher else type(net).__name__
+    datamodule = build_datamodule(
+        cfg.data, seed=cfg.seed, require_parsing=uses_parsing or needs_teacher, needed_by=reader
+    )
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
     datamodule.store.indices("train")  # an empty split is told before anything is trained
     teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
@@ -125,19 +129,18 @@ def ensure_store(cfg: DictConfig) -> None:
         DataError: If the store is missing and cannot be made here.
     """
     path = Path(cfg.data.store)
-    if path.exists():
+    if path.exists() or is_remote(cfg.data.store):
         return
     target = str(cfg.data.source.get("_target_", ""))
     if target.rpartition(".")[2] == SyntheticSource.__name__:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             if not path.exists():
-                prepare_store(build_source(cfg.data), path, name=cfg.data.name)
+                prepare_store(build_job(cfg.data), path)
         return
     raise DataError(
-        f"There is no store at {path}. Make it from a folder of 128x128 faces and their parsing maps\n"
-        "(<split>/images/NAME.png and <split>/parsing/NAME.png for the splits train, val, test):\n"
-        f"  pkdn prepare data={cfg.data.name} data.source.path=<that folder>\n"
+        f"There is no store at {path}. Make it from what the publisher ships, or from a folder of ready faces:\n"
+        f"  pkdn prepare data={cfg.data.name} data.source.path=<where it is>\n"
         "or use one that is elsewhere: data.store=<store>. To try everything without data: pkdn train experiment=demo"
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,6 +17,7 @@ from pkdn_lightning.config.build import (
     build_objective,
     choose_precision,
 )
+from pkdn_lightning.config.instances import check_arguments
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.config.verb import explain
 from pkdn_lightning.errors import ConfigError
@@ -25,7 +27,24 @@ GROUPS = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_di
 OPTIONAL = ("callbacks", "debug", "early_stopping", "ema", "experiment", "logger")
 
 
-@pytest.mark.parametrize("choice", GROUPS, ids=str)
+PREPARING = ("parser", "landmarks")  # groups that only `prepare` has
+
+
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS if choice.parent.name in PREPARING], ids=str)
+def test_every_way_to_prepare_composes(choice):
+    cfg = compose("prepare", [f"{choice.parent}={choice.name}"])
+    spec = cfg[choice.parent.name]
+    if spec:
+        check_arguments(get_object(spec["_target_"]), {key: spec[key] for key in spec if key != "_target_"}, "spec")
+
+
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS if choice.parent.name == "data"], ids=str)
+def test_every_source_takes_its_options(choice):
+    source = compose("prepare", [f"data={choice.name}"]).data.source
+    check_arguments(get_object(source["_target_"]), {key: source[key] for key in source if key != "_target_"}, "source")
+
+
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS if choice.parent.name not in PREPARING], ids=str)
 def test_every_file_composes_and_builds(choice, tmp_path):
     cfg = compose("train", [f"{choice.parent}={choice.name}", f"run_dir={tmp_path}"])
     OmegaConf.resolve(cfg)

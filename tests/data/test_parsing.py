@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pkdn_lightning.data.parsing import ENCODINGS, LABELS, MIRRORED, PALETTE, encode, encoding_channels, mirror
+from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
+from pkdn_lightning.data.parsing import ENCODINGS, encode, encoding_channels, mirror
 
 
 def test_the_tables_fit_together():

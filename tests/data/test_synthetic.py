@@ -3,7 +3,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pkdn_lightning.data.parsing import LABELS
+from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.synthetic import SyntheticFace, draw_face
 
 LEFT_EYE, RIGHT_EYE, GLASSES = LABELS.index("l_eye"), LABELS.index("r_eye"), LABELS.index("eye_g")

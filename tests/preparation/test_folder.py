@@ -1,5 +1,8 @@
 """Folders of faces: what is read, and every way in which a file can be wrong."""
 
+import csv
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from PIL import Image
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.preparation.pipeline import prepare_store
+from pkdn_lightning.preparation.pipeline import Job, prepare_store
 from pkdn_lightning.preparation.sources.folder import FolderSource
 from pkdn_lightning.prepare import prepare
 
@@ -40,7 +43,13 @@ def source(folder, **options) -> FolderSource:
 
 
 def make(folder, **options) -> FaceStore:
-    return prepare_store(source(folder, **options), folder.parent / "store", name="faces", progress=False)
+    job = Job(source(folder, **options), "faces")
+    return prepare_store(job, folder.parent / "store", workers=0, progress=False)
+
+
+def rejects(folder) -> list[dict[str, str]]:
+    with (folder / "rejects.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_faces_and_maps_arrive_as_they_are(folder):
@@ -111,17 +120,34 @@ class TestErrors:
             (lambda f: picture(1, 20).save(f / "train/images/a.png"), "20x20, expected 16x16; data.source.resize"),
             (lambda f: picture(1).resize((16, 12)).save(f / "train/images/a.png"), "16x12.*have to be square"),
             (lambda f: (f / "train/images/a.png").write_bytes(b"no picture"), "no picture that can be read"),
-            (lambda f: (f / "train/images/a.png").write_bytes(b""), "no picture that can be read"),
+            (lambda f: (f / "train/images/a.png").write_bytes(b""), "a.png is empty"),
             (lambda f: truncate(f / "train/images/a.png"), "a.png cannot be read"),
             (lambda f: labels(1, top=30).save(f / "train/parsing/a.png"), r"labels \[19.*outside 0\.\.18"),
             (lambda f: picture(1).save(f / "train/parsing/a.png"), "a parsing map holds label ids"),
             (lambda f: labels(1, 20).save(f / "train/parsing/a.png"), "parsing/a.png is 20x20"),
+        ],
+    )
+    def test_a_wrong_file_is_named_and_the_others_go_on(self, folder, damage, expected):
+        damage(folder)
+        store = make(folder)
+        assert [entry.name for entry in store.entries] == ["b", "c", "d", "e", "f"]
+        assert store.manifest["splits"] == {"train": 2, "val": 1, "test": 2}
+        [row] = rejects(store.path)
+        assert (row["name"], row["split"], row["source"]) == ("a", "train", "train/images/a.png")
+        assert re.search(expected, row["detail"])
+        assert store.manifest["rejected"] == {row["reason"]: 1}
+        np.testing.assert_array_equal(store.hr[0], np.asarray(picture(ord("b"))))
+        np.testing.assert_array_equal(store.parsing[0], np.asarray(labels(ord("b"))))
+
+    @pytest.mark.parametrize(
+        ("damage", "expected"),
+        [
             (lambda f: (f / "train/parsing/a.png").unlink(), "train/images/a.png has no map"),
             (lambda f: (f / "val/images/d.png").unlink(), "val/parsing/d.png has no face"),
             (lambda f: picture(1).save(f / "train/images/a.jpg"), "holds both a.jpg and a.png"),
         ],
     )
-    def test_a_wrong_file_is_named_and_nothing_is_left(self, folder, damage, expected):
+    def test_names_that_do_not_pair_up_stop_it_and_nothing_is_left(self, folder, damage, expected):
         damage(folder)
         with pytest.raises(DataError, match=expected):
             make(folder)
@@ -131,19 +157,28 @@ class TestErrors:
     def test_every_problem_is_listed(self, folder):
         for name in "abc":
             picture(1, mode="L").save(folder / "train/images" / f"{name}.png")
-        with pytest.raises(DataError, match="3 of 6 faces cannot be used"):
+        store = make(folder)
+        assert [row["name"] for row in rejects(store.path)] == ["a", "b", "c"]
+        assert store.manifest["rejected"] == {"wrong_mode": 3}
+        assert store.manifest["splits"] == {"train": 0, "val": 1, "test": 2}
+
+    def test_nothing_that_can_be_used(self, folder):
+        for file in folder.glob("*/images/*.png"):
+            picture(1, mode="L").save(file)
+        with pytest.raises(DataError, match=r"No photograph became a face \(wrong_mode 6\)(.|\n)*mode L \(grey\)"):
             make(folder)
-        assert len((folder.parent / "store.problems.txt").read_text().splitlines()) == 3
+        assert not (folder.parent / "store").exists()
+        assert len(rejects(folder.parent / "store.partial")) == 6
 
     def test_an_empty_folder(self, tmp_path):
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match="No pictures below.*found there: nothing"):
-            source(tmp_path / "empty").entries()
+            source(tmp_path / "empty").candidates()
 
     def test_a_flat_folder_is_told_the_layout(self, tmp_path):
         picture(1).save(tmp_path / "a.png")
         with pytest.raises(DataError, match=r"Expected <split>/images/NAME\.png.*found there: a\.png"):
-            source(tmp_path).entries()
+            source(tmp_path).candidates()
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(DataError, match="There is no folder"):

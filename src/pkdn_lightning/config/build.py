@@ -1,20 +1,12 @@
-"""Objects made from a configuration. This is the only module that instantiates what a `_target_` names.
+"""The parts of a training, made from its configuration."""
 
-Open mappings are checked here against the signature of the class they name, so that a typo in `model.widht` is told
-as clearly as one in a key of the schema.
-"""
-
-import inspect
-import typing
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from hydra.errors import HydraException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
@@ -22,18 +14,18 @@ from torch import nn
 
 from pkdn_lightning.callbacks import LastCheckpoint, SampleGrid
 from pkdn_lightning.checkpoints import load_network
+from pkdn_lightning.config.instances import check_arguments, check_choice, make, make_partial
 from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.losses import Objective, Weight
 from pkdn_lightning.modules import FrozenTeacher, SRModule
-from pkdn_lightning.preparation.pipeline import Source
 from pkdn_lightning.runs import RunFolder
 
 
 def build_network(model: Mapping[str, Any]) -> nn.Module:
     """Returns the untrained network that `model` describes."""
-    net: nn.Module = _make(model, "model")
+    net: nn.Module = make(model, "model")
     return net
 
 
@@ -41,24 +33,26 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
     """Returns the objective; a term whose weight is 0 is not even made."""
     pairs = {}
     for name, term in terms.items():
-        _check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
-        _check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
+        check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
+        check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
         if not term["term"]:
             raise ConfigError(
                 f"objective.{name} has a weight but computes nothing: the chosen objective has no term '{name}'.\n"
                 f"Leave objective.{name} out, or choose an objective that has it: objective=distillation."
             )
         weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
-        pairs[name] = (weight, _make(term["term"], f"objective.{name}.term"))
+        pairs[name] = (weight, make(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
 
 
-def build_datamodule(data: DataConfig, *, seed: int, require_parsing: bool) -> FaceSRDataModule:
-    """Returns the DataModule of `data`."""
+def build_datamodule(
+    data: DataConfig, *, seed: int, require_parsing: bool, needed_by: str = "the network"
+) -> FaceSRDataModule:
+    """Returns the DataModule of `data`; `needed_by` is who reads its priors, for messages."""
     plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
-    _check_arguments(FaceSRDataModule, arguments, "data")
-    return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing)
+    check_arguments(FaceSRDataModule, arguments, "data")
+    return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing, needed_by=needed_by)
 
 
 def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, card: Mapping[str, Any]) -> SRModule:
@@ -67,14 +61,17 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, car
         _start_from(net, cfg.module.init_from)
     if cfg.module.compile:
         net.compile()  # in place, so that the names of the weights stay as they are
-    make_scheduler = _partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
+    make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
     arguments: dict[str, Any] = {"channels_last": cfg.module.channels_last, "card": card}
     if teacher is not None:
         # The teacher runs as often as the student, so it is laid out the same way.
         layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
         arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]  # stub
+    if cfg.module.discriminator:
+        arguments["discriminator"] = make(cfg.module.discriminator, "module.discriminator")
+        arguments |= {"adversarial_weight": cfg.module.adversarial_weight, "gate": cfg.module.gate}
     scheme: type[SRModule] = get_object(cfg.module._target_)
-    make_optimizer = _partial(cfg.optimizer, "optimizer", provided=("params",))
+    make_optimizer = make_partial(cfg.optimizer, "optimizer", provided=("params",))
     if make_optimizer is None:
         raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
     return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
@@ -89,7 +86,7 @@ def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightn
         if not spec:
             continue
         key, path = places.get(get_object(spec["_target_"]), ("", Path()))
-        made.append(_make({**spec, key: str(path)} if key else spec, f"callbacks.{name}"))
+        made.append(make({**spec, key: str(path)} if key else spec, f"callbacks.{name}"))
     return made
 
 
@@ -101,7 +98,7 @@ def build_loggers(loggers: Mapping[str, Any], run: RunFolder, run_id: str) -> li
             continue
         if issubclass(get_object(spec["_target_"]), WandbLogger):
             spec = {**spec, "id": run_id, "name": spec.get("name") or run.path.name}
-        made.append(_make(spec, f"logger.{name}"))
+        made.append(make(spec, f"logger.{name}"))
     return made
 
 
@@ -145,73 +142,3 @@ def _start_from(net: nn.Module, source: str) -> None:
     if not shared:
         raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
     net.load_state_dict(shared, strict=False)
-
-
-def _partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...]) -> Callable[..., Any] | None:
-    """Returns the class that `spec` names with its arguments filled in, short of the `provided` ones."""
-    if not spec:
-        return None
-    target, arguments = _target(spec, where)
-    # A scheduler that has no use for the length of the training is not told it.
-    accepted = [name for name in provided if name in inspect.signature(target).parameters]
-    _check_arguments(target, arguments, where)
-    if "total_steps" in provided and "total_steps" not in accepted:
-        return lambda optimizer, total_steps: target(optimizer, **arguments)
-    return partial(target, **arguments)
-
-
-def _make(spec: Mapping[str, Any], where: str) -> Any:
-    """Returns the object that `spec` describes."""
-    target, arguments = _target(spec, where)
-    _check_arguments(target, arguments, where)
-    return instantiate({"_target_": spec["_target_"], **arguments}, _convert_="all")
-
-
-def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    plain: Any = OmegaConf.to_container(spec, resolve=True) if OmegaConf.is_config(spec) else dict(spec)
-    name = plain.pop("_target_", None)
-    if not name:
-        raise ConfigError(f"'{where}' names no class: it has no _target_. Choose one with the group {where}=...")
-    try:
-        return get_object(name), plain
-    except (HydraException, ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
-
-
-def _check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
-    """Checks names, choices and plain types of arguments against a signature."""
-    parameters = inspect.signature(target).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for key in arguments:
-            if key not in parameters:
-                hint = did_you_mean(key, parameters)
-                raise ConfigError(f"Unknown key '{where}.{key}'.{hint}\nKeys there: {', '.join(parameters)}")
-    try:
-        # Of a class, the annotations that matter are those of its constructor.
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):
-        return  # a library's annotations that cannot be resolved here
-    for key, value in arguments.items():
-        if key in hints:
-            _check_type(f"{where}.{key}", value, hints[key])
-
-
-def _check_type(key: str, value: Any, hint: Any) -> None:
-    if typing.get_origin(hint) is Literal:
-        _check_choice(key, value, typing.get_args(hint))
-        return
-    accepts: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str, Path)}
-    if hint in accepts and (not isinstance(value, accepts[hint]) or (isinstance(value, bool) and hint is not bool)):
-        raise ConfigError(f"{key}={value!r} is of type {type(value).__name__}; expected {hint.__name__}.")
-
-
-def _check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        hint = did_you_mean(str(value), map(str, choices))
-        raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
-
-
-def build_source(data: DataConfig) -> Source:
-    """Returns the source that `prepare` makes the store of `data` from."""
-    source: Source = _make(data.source, "data.source")
-    return source

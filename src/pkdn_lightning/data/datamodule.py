@@ -19,6 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.data.heatmaps import (
+    Heatmaps,
+    component_heatmaps,
+    landmark_heatmaps,
+    mirror_landmarks,
+)
 from pkdn_lightning.data.parsing import Encoding, encode, mirror
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
@@ -32,12 +38,14 @@ class Batch(TypedDict):
         lr: (B, 3, H / scale, W / scale) float32 in [0, 1], 8-bit values.
         hr: (B, 3, H, W) float32 in [0, 1].
         parsing: (B, C, H, W) float32 in [0, 1], encoded; absent where the store has no maps.
+        heatmaps: (B, K, h, w) float32 in [0, 1]; absent unless asked for.
         row: (B,) int64, the faces' rows in the store.
     """
 
     lr: Tensor
     hr: Tensor
     parsing: NotRequired[Tensor]
+    heatmaps: NotRequired[Tensor]
     row: Tensor
 
 
@@ -142,17 +150,30 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
             batch["hr"] = torch.from_numpy(self.store.hr[plan.row])
             if self.store.parsing is not None:
                 batch["parsing"] = torch.from_numpy(self.store.parsing[plan.row])
+            if self.store.landmarks is not None:
+                batch["landmarks"] = torch.from_numpy(self.store.landmarks[plan.row])
         return batch
 
 
-def finish_batch(raw: Mapping[str, Tensor], *, scale: int, degradation: Mode, encoding: Encoding) -> Batch:
+def finish_batch(
+    raw: Mapping[str, Tensor],
+    *,
+    scale: int,
+    degradation: Mode,
+    encoding: Encoding,
+    heatmaps: Heatmaps = "none",
+    heatmap_px: int = 32,
+) -> Batch:
     """Returns the batch that modules work with, computed where `raw` lies.
 
     Args:
-        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8.
+        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8 and
+            `landmarks` (B, 68, 2) float32.
         scale: Reduction from HR to LR.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
+        heatmaps: Which to add: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
+        heatmap_px: Their side.
     """
     mirrored = raw["mirrored"].view(-1, 1, 1)
     hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
@@ -161,6 +182,12 @@ def finish_batch(raw: Mapping[str, Tensor], *, scale: int, degradation: Mode, en
     if "parsing" in raw:
         parsing = torch.where(mirrored, mirror(raw["parsing"]), raw["parsing"])
         batch["parsing"] = encode(parsing, encoding)
+        if heatmaps == "components":
+            batch["heatmaps"] = component_heatmaps(parsing, heatmap_px)
+    if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
+        points = raw["landmarks"]
+        points = torch.where(mirrored, mirror_landmarks(points, hr.shape[-1]), points)
+        batch["heatmaps"] = landmark_heatmaps(points, hr.shape[-1], heatmap_px)
     return batch
 
 
@@ -177,8 +204,12 @@ class FaceSRDataModule(lightning.LightningDataModule):
         batch_size: Training faces per step and process.
         eval_batch_size: Validation and test faces per step and process.
         flip_probability: Probability that a training face is shown mirrored, left and right labels swapped.
+        heatmaps: Prior that DIC and FSRNet learn to estimate: `landmarks` (needs a store with landmarks),
+            `components` (made from the parsing maps), `none`.
+        heatmap_px: Side of the heatmaps.
         seed: Seed of order and flips.
         require_parsing: Refuses a store without parsing maps, because a network is to be fed with them.
+        needed_by: Who reads the priors, for messages.
         verify: Compares the stores with their hashes when opened (once; see `FaceStore.open`).
         resident: Keeps the training split's 8-bit faces on the accelerator, where one gather makes a batch.
         num_workers: Loader processes. One gather per batch rarely needs any.
@@ -198,8 +229,11 @@ class FaceSRDataModule(lightning.LightningDataModule):
         batch_size: int = 8,
         eval_batch_size: int = 32,
         flip_probability: float = 0.0,
+        heatmaps: Heatmaps = "none",
+        heatmap_px: int = 32,
         seed: int = 0,
         require_parsing: bool = False,
+        needed_by: str = "the network",
         verify: bool = True,
         resident: bool = False,
         num_workers: int = 0,
@@ -209,12 +243,20 @@ class FaceSRDataModule(lightning.LightningDataModule):
             raise ConfigError(f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} start at 1.")
         if not 0 <= flip_probability <= 1:
             raise ConfigError(f"data.flip_probability={flip_probability} is no probability: give 0 to 1.")
-        self.store_path, self.test_paths = Path(store), dict(test_stores or {})
+        self.store_path, self.test_paths = store, dict(test_stores or {})
         self.scale, self.seed = scale, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.flip_probability, self.require_parsing = flip_probability, require_parsing
+        self.heatmaps, self.needed_by = heatmaps, needed_by
         self.verify, self.resident, self.num_workers = verify, resident, num_workers
-        self._finish = partial(finish_batch, scale=scale, degradation=degradation, encoding=encoding)
+        self._finish = partial(
+            finish_batch,
+            scale=scale,
+            degradation=degradation,
+            encoding=encoding,
+            heatmaps=heatmaps,
+            heatmap_px=heatmap_px,
+        )
         self._store: FaceStore | None = None
         self._test_stores: dict[str, FaceStore] | None = None
         self._resident_faces: dict[str, Tensor] = {}
@@ -224,13 +266,14 @@ class FaceSRDataModule(lightning.LightningDataModule):
         """The store that is trained and validated on; opened when first asked for."""
         if self._store is None:
             self._store = self._open(self.store_path)
+            self._check_priors(self._store)
         return self._store
 
     @property
     def test_stores(self) -> Mapping[str, FaceStore]:
         """The stores that are tested on, by name; opened when first asked for."""
         if self._test_stores is None:
-            stores = {name: self._open(Path(path)) for name, path in self.test_paths.items()}
+            stores = {name: self._open(path) for name, path in self.test_paths.items()}
             self._test_stores = stores or {self.store.name: self.store}
         return self._test_stores
 
@@ -271,7 +314,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         rows = self.store.indices(split)[:count]
         return self._finish(GatheredBatches(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
 
-    def _open(self, path: Path) -> FaceStore:
+    def _open(self, path: str | Path) -> FaceStore:
         store = FaceStore.open(path, verify=self.verify)
         if store.size_px % self.scale:
             raise ConfigError(
@@ -279,10 +322,22 @@ class FaceSRDataModule(lightning.LightningDataModule):
             )
         if self.require_parsing and store.parsing is None:
             raise DataError(
-                f"{path} has no parsing maps, and the network to be trained reads them. Prepare a store with maps, or "
-                "train a student without a teacher: objective=reconstruction."
+                f"{path} has no parsing maps, and {self.needed_by} reads them. Prepare a store with maps "
+                "(parser=bisenet), or train a student without a teacher: objective=reconstruction."
             )
         return store
+
+    def _check_priors(self, store: FaceStore) -> None:
+        if self.heatmaps == "landmarks" and store.landmarks is None:
+            raise DataError(
+                f"{self.store_path} has no landmarks, of which {self.needed_by} learns to estimate the heatmaps. "
+                "Prepare a store with landmarks=dlib, or take components of the parsing map: data.heatmaps=components."
+            )
+        if self.heatmaps == "components" and store.parsing is None:
+            raise DataError(
+                f"{self.store_path} has no parsing maps, of which {self.needed_by} needs component heatmaps. Prepare a "
+                "store with maps: parser=bisenet."
+            )
 
     def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
         plans = OrderedPlans(store.indices(split), batch_size, **self._process())
@@ -315,4 +370,6 @@ class FaceSRDataModule(lightning.LightningDataModule):
             self._resident_faces["hr"] = torch.from_numpy(np.array(self.store.hr)).to(row.device)
             if self.store.parsing is not None:
                 self._resident_faces["parsing"] = torch.from_numpy(np.array(self.store.parsing)).to(row.device)
+            if self.store.landmarks is not None:
+                self._resident_faces["landmarks"] = torch.from_numpy(np.array(self.store.landmarks)).to(row.device)
         return {key: faces[row] for key, faces in self._resident_faces.items()}

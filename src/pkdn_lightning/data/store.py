@@ -6,26 +6,24 @@
     index.csv      name, split, source, identity
     manifest.json  schema version, label set, provenance, counts per split, SHA-256 of each file
 
-Preparation ends here and training begins here: this is the wall between the two. A store is written beside its
-place and moved there when it is whole, so that a half-made one is never mistaken for a finished one.
+Preparation ends here and training begins here: this is the wall between the two. What stands beside these files
+(rejects.csv, duplicates.csv, card.md, contact sheets) is for people to read.
 """
 
 import csv
 import hashlib
 import json
 import os
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pkdn_lightning.data.parsing import LABELS
+from pkdn_lightning.data.remote import cached, is_remote
 from pkdn_lightning.errors import DataError
 
 SCHEMA_VERSION: Final = 1
@@ -33,7 +31,7 @@ SPLITS: Final = ("train", "val", "test")
 _STAMP: Final = ".verified.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One row of `index.csv`.
 
@@ -75,20 +73,20 @@ class FaceStore:
         """Opens a store.
 
         Args:
-            path: The store's folder.
+            path: The store's folder, or its URL, which is read into a local cache (`data.remote`).
             verify: Compares every file with its hash, unless that was done before and no file has changed since.
 
         Raises:
             DataError: If there is no store, it is incomplete, from another version, or its files changed.
         """
-        path = Path(path)
+        path = _local(path)
         manifest = _read_manifest(path)
         if verify:
             _verify_once(path, manifest)
         store = cls(
             path,
             manifest,
-            _read_index(path),
+            read_index(path),
             _open_array(path, "hr"),
             _open_array(path, "parsing") if "parsing.npy" in manifest["sha256"] else None,
             _open_array(path, "landmarks") if "landmarks.npy" in manifest["sha256"] else None,
@@ -125,122 +123,6 @@ class FaceStore:
         return rows
 
 
-class StoreWriter:
-    """Writes a store face by face; use it as a context manager.
-
-    The arrays grow in `<path>.partial`, which becomes `<path>` when the `with` block ends without an error and is
-    removed when it ends with one.
-
-    Args:
-        path: Where the finished store will be.
-        name: The dataset's name.
-        count: Number of faces that will be written.
-        size_px: Side of the square faces.
-        with_parsing: Whether every face comes with a parsing map.
-        with_landmarks: Whether every face comes with 68 landmarks.
-        provenance: Plain values that say how the data was made (source, crop rule, parser, licence); kept in the
-            manifest.
-
-    Raises:
-        DataError: If there is something at `path` already: nothing is ever overwritten.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        name: str,
-        count: int,
-        size_px: int = 128,
-        with_parsing: bool = True,
-        with_landmarks: bool = False,
-        provenance: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.path = Path(path)
-        if self.path.exists():
-            raise DataError(
-                f"{self.path} exists already and is left as it is. Give another place (out=...), or remove it first."
-            )
-        self.name, self.provenance = name, dict(provenance or {})
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        shutil.rmtree(self._partial, ignore_errors=True)  # what a killed run left; it was never a store
-        self._partial.mkdir(parents=True)
-        self._entries: list[Entry] = []
-        shapes: dict[str, tuple[tuple[int, ...], type]] = {"hr": ((count, size_px, size_px, 3), np.uint8)}
-        if with_parsing:
-            shapes["parsing"] = ((count, size_px, size_px), np.uint8)
-        if with_landmarks:
-            shapes["landmarks"] = ((count, 68, 2), np.float32)
-        self._arrays = {
-            key: np.lib.format.open_memmap(self._partial / f"{key}.npy", mode="w+", dtype=dtype, shape=shape)
-            for key, (shape, dtype) in shapes.items()
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def add(
-        self,
-        entry: Entry,
-        hr: NDArray[np.uint8],
-        parsing: NDArray[np.uint8] | None = None,
-        landmarks: NDArray[np.float32] | None = None,
-    ) -> None:
-        """Appends one face.
-
-        Args:
-            entry: Its row in the index.
-            hr: (S, S, 3) uint8.
-            parsing: (S, S) uint8, ids 0..18; required if the store has maps.
-            landmarks: (68, 2) float32; required if the store has landmarks.
-
-        Raises:
-            DataError: If a label lies outside 0..18 or the split is unknown.
-        """
-        if entry.split not in SPLITS:
-            raise DataError(f"'{entry.name}': split '{entry.split}' is none of {', '.join(SPLITS)}.")
-        if parsing is not None and int(parsing.max()) >= len(LABELS):
-            raise DataError(f"'{entry.name}': parsing label {int(parsing.max())} is outside 0..{len(LABELS) - 1}.")
-        row = len(self._entries)
-        for key, value in {"hr": hr, "parsing": parsing, "landmarks": landmarks}.items():
-            if key in self._arrays:
-                self._arrays[key][row] = value
-        self._entries.append(entry)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._finish()
-        else:
-            self._arrays.clear()
-            shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _finish(self) -> None:
-        promised = len(self._arrays["hr"])
-        if len(self._entries) != promised:
-            raise DataError(f"{self.path}: {promised} faces were promised, {len(self._entries)} came.")
-        for array in self._arrays.values():
-            array.flush()
-        files = [f"{key}.npy" for key in self._arrays]
-        self._arrays.clear()
-        with (self._partial / "index.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["name", "split", "source", "identity"], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(entry) for entry in self._entries)
-        counts = Counter(entry.split for entry in self._entries)
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.name,
-            "labels": list(LABELS),
-            "provenance": self.provenance,
-            "splits": {split: counts[split] for split in SPLITS},
-            "sha256": {file: file_sha256(self._partial / file) for file in [*files, "index.csv"]},
-        }
-        (self._partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        self._partial.replace(self.path)
-
-
 def file_sha256(path: Path) -> str:
     """Returns the SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
@@ -253,7 +135,7 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
     Raises:
         DataError: If there is no store, or a file is missing or changed; the message names it.
     """
-    path = Path(path)
+    path = _local(path)
     manifest = _read_manifest(path)
     for name, expected in manifest["sha256"].items():
         file = path / name
@@ -266,6 +148,10 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
                 f"{expected[:12]}.... Restore it, or prepare the store anew in another place."
             )
     return manifest
+
+
+def _local(path: str | Path) -> Path:
+    return cached(str(path)) if is_remote(path) else Path(path)
 
 
 def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -294,6 +180,22 @@ def _file_state(file: Path) -> list[int] | None:
     return [stat.st_size, stat.st_mtime_ns]
 
 
+def blocks(file: Path, rows: int = 256) -> Iterator[NDArray[Any]]:
+    """Yields the rows of an array on disk, some at a time, by plain reading.
+
+    Going through a whole memory map would count as this process's memory, though the system may take it back.
+    """
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    shape, dtype, begin = array.shape, array.dtype, array.offset
+    del array
+    with file.open("rb") as opened:
+        opened.seek(begin)
+        for start in range(0, shape[0], rows):
+            count = min(rows, shape[0] - start)
+            flat = np.fromfile(opened, dtype, count * int(np.prod(shape[1:])))
+            yield flat.reshape(count, *shape[1:])
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
@@ -309,10 +211,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_index(path: Path) -> tuple[Entry, ...]:
+def read_index(path: Path) -> tuple[Entry, ...]:
+    """Returns the rows of a store's `index.csv`."""
     with (path / "index.csv").open(newline="", encoding="utf-8") as file:
         rows: Iterable[dict[str, str]] = csv.DictReader(file)
-        return tuple(Entry(**row) for row in rows)
+        # Equal words are kept once: a large store repeats its splits and sources many times.
+        return tuple(Entry(**{key: sys.intern(value) for key, value in row.items()}) for row in rows)
 
 
 def _open_array(path: Path, key: str) -> NDArray[Any]:

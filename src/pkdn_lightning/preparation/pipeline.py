@@ -1,139 +1,180 @@
-"""What every source passes through on its way into a store."""
+"""What every source passes through on its way into a store.
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+    source.candidates() ─> chunks ─> workers: source.read, landmarks ─> parser ─> StoreWriter ─> sheets, card ─> store
+
+A chunk of candidates is the unit of work: its faces are parsed in one go, written, and committed. Chunks lie at fixed
+places in the order of candidates and each is computed from nothing but its candidates, so the store's bytes depend
+neither on the number of workers, nor on interruptions, nor on how many machines shared the work (`sharing`).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from pkdn_lightning.data.store import Entry, FaceStore, StoreWriter
-from pkdn_lightning.errors import DataError
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.preparation.detection import Landmarker
+from pkdn_lightning.preparation.looking import describe
+from pkdn_lightning.preparation.parser import Parser
+from pkdn_lightning.preparation.rejection import Rejected
+from pkdn_lightning.preparation.source import Candidate, Face, Source
+from pkdn_lightning.preparation.workers import in_order, worker_count
+from pkdn_lightning.preparation.writing import StoreWriter
 
-_SHOWN = 5
-_AHEAD = 64  # faces read ahead of the writer: enough to keep the threads busy, few enough to fit anywhere
-
-
-class Face(NamedTuple):
-    """One face on its way into a store.
-
-    Attributes:
-        hr: (S, S, 3) uint8 RGB.
-        parsing: (S, S) uint8 label ids, or None.
-        landmarks: (68, 2) float32 pixels, or None.
-    """
-
-    hr: NDArray[np.uint8]
-    parsing: NDArray[np.uint8] | None = None
-    landmarks: NDArray[np.float32] | None = None
+CHUNK = 64
 
 
-class Source(Protocol):
-    """A dataset that can be turned into a store.
+class Job(NamedTuple):
+    """Everything that decides what a store contains.
 
     Attributes:
-        size_px: Side of the faces it delivers.
-        with_parsing: Whether every face comes with a parsing map.
-        with_landmarks: Whether every face comes with landmarks.
+        source: Where the faces come from.
+        name: The dataset's name.
+        parser: Makes the parsing maps; None leaves what the source has.
+        landmarker: Finds the landmarks; None leaves what the source has.
     """
 
-    size_px: int
-    with_parsing: bool
-    with_landmarks: bool
-
-    def entries(self) -> Sequence[Entry]:
-        """Returns what the store will hold, in order.
-
-        Raises:
-            DataError: If there is nothing to prepare, or names do not pair up.
-        """
-
-    def read(self, entry: Entry) -> Face:
-        """Returns one face. May be called from several threads.
-
-        Raises:
-            DataError: If this face cannot be used; the message says why.
-        """
+    source: Source
+    name: str
+    parser: Parser | None = None
+    landmarker: Landmarker | None = None
 
     def provenance(self) -> dict[str, Any]:
-        """Returns plain values that say how the data was made, for the manifest."""
+        """Returns how the store is made."""
+        made = self.source.provenance()
+        for part in (self.parser, self.landmarker):
+            made |= part.provenance() if part is not None else {}
+        return made
+
+    def plan(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
+        """Returns the plain values on which the store's bytes depend."""
+        digest = hashlib.sha256()
+        for candidate in candidates:
+            digest.update("\0".join(astuple(candidate.entry)).encode(errors="surrogateescape") + b"\n")
+        return {
+            "name": self.name,
+            "size_px": self.source.size_px,
+            "made": self.provenance(),
+            "faces_wanted": dict(self.source.quotas()),
+            "photographs": f"{len(candidates)}, SHA-256 of their names {digest.hexdigest()[:16]}",
+        }
+
+    def writer(self, path: Path, plan: Mapping[str, Any]) -> StoreWriter:
+        """Returns the writer for a store of this job at `path`."""
+        return StoreWriter(
+            path,
+            name=self.name,
+            size_px=self.source.size_px,
+            with_parsing=self.parser is not None or self.source.with_parsing,
+            with_landmarks=self.landmarker is not None or self.source.with_landmarks,
+            provenance=self.provenance(),
+            plan=plan,
+        )
 
 
-def prepare_store(source: Source, path: Path, *, name: str, progress: bool = True) -> FaceStore:
-    """Turns a source into a store and returns it, verified.
+def prepare_store(job: Job, path: Path, *, workers: int | None = None, progress: bool = True) -> FaceStore:
+    """Makes a store and returns it, verified.
 
-    Every face is tried before anything fails, so one run names every problem.
+    Interrupted at any moment and called again, it goes on where it was.
 
     Args:
-        source: Where the faces come from.
+        job: What to make.
         path: Where the store will be.
-        name: The dataset's name.
+        workers: Worker processes; 0 works in this one; None takes one per core where there is enough to do.
         progress: Shows a progress bar.
 
     Raises:
-        DataError: If a face cannot be used. Nothing is left at `path`; the whole list of problems is written to
-            `<path>.problems.txt`.
+        DataError: If nothing can be made of the source, or it cannot be written. Single photographs that cannot be
+            used are listed in the store's `rejects.csv`.
     """
-    entries = source.entries()
-    problems: list[str] = []
-    try:
-        with StoreWriter(
-            path,
-            name=name,
-            count=len(entries),
-            size_px=source.size_px,
-            with_parsing=source.with_parsing,
-            with_landmarks=source.with_landmarks,
-            provenance=source.provenance(),
-        ) as writer:
-            for entry, face in _read_all(source, entries, problems, progress):
-                writer.add(entry, *face)
-            if problems:
-                raise DataError(_report(problems, len(entries), path))
-    except OSError as error:
-        raise DataError(f"{path} could not be written: {error}. Nothing was left there.") from error
+    candidates = job.source.candidates()
+    with job.writer(path, job.plan(candidates)) as writer:
+        fill(writer, job, candidates, workers=workers, progress=progress)
+        del candidates  # a store's index takes as much memory again
+        writer.finish(describe)
     return FaceStore.open(path)
 
 
-def _read_all(
-    source: Source, entries: Sequence[Entry], problems: list[str], progress: bool
-) -> Iterator[tuple[Entry, Face]]:
-    def attempt(entry: Entry) -> Face | str:
+def fill(
+    writer: StoreWriter, job: Job, candidates: Sequence[Candidate], *, workers: int | None, progress: bool
+) -> None:
+    """Adds the candidates that have not been tried yet."""
+    quotas, begin = job.source.quotas(), writer.tried
+    chunks = (candidates[start : start + CHUNK] for start in range(begin, len(candidates), CHUNK))
+
+    def unneeded(chunk: Sequence[Candidate]) -> bool:
+        return all(_is_full(writer, candidate.entry, quotas) for candidate in chunk)
+
+    reader = _Reader(job.source, job.landmarker)
+    results = in_order(reader, chunks, worker_count(workers, len(candidates) - begin), skip=unneeded)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    # Closed at once when something goes wrong, so that no worker outlives the error.
+    with closing(results), Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task("preparing faces", total=len(candidates), completed=begin, begin=begin, rejected=0)
+        for chunk, found in results:
+            faces: list[Face | Rejected | None] = [None] * len(chunk) if found is None else [*found]
+            if job.parser is not None:
+                faces = _with_maps(job.parser, chunk, faces)
+            for candidate, face in zip(chunk, faces, strict=True):
+                keep(writer, candidate.entry, face, quotas)
+            writer.commit()
+            bar.update(task, advance=len(chunk), rejected=writer.rejected.total())
+
+
+def keep(writer: StoreWriter, entry: Entry, found: Face | Rejected | None, quotas: Mapping[str, int]) -> None:
+    """Adds or rejects what a candidate became, unless its split is full by then."""
+    if found is None or _is_full(writer, entry, quotas):
+        writer.skip()
+    elif isinstance(found, Rejected):
+        writer.reject(entry, found)
+    else:
+        writer.add(entry, *found)
+
+
+def _is_full(writer: StoreWriter, entry: Entry, quotas: Mapping[str, int]) -> bool:
+    return entry.split in quotas and writer.accepted[entry.split] >= quotas[entry.split]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a chunk; what a worker process does. The parser stays behind: it may hold a GPU."""
+
+    source: Source
+    landmarker: Landmarker | None
+
+    def __call__(self, chunk: Sequence[Candidate]) -> list[Face | Rejected]:
+        return [self._read(candidate) for candidate in chunk]
+
+    def _read(self, candidate: Candidate) -> Face | Rejected:
         try:
-            return source.read(entry)
-        except DataError as error:
-            return str(error)
-
-    for entry, face in zip(entries, _ordered_map(attempt, entries, progress), strict=True):
-        if isinstance(face, str):
-            problems.append(face)
-        else:
-            yield entry, face
+            face = self.source.read(candidate)
+            return face if self.landmarker is None else face._replace(landmarks=self.landmarker.find(face.hr))
+        except Rejected as why:
+            return why
 
 
-def _ordered_map(
-    function: Callable[[Entry], Face | str], entries: Sequence[Entry], progress: bool
-) -> Iterator[Face | str]:
-    """Yields results in order, computed by threads a little ahead of whoever asks."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with ThreadPoolExecutor() as pool, Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task("preparing faces", total=len(entries))
-        waiting = [pool.submit(function, entry) for entry in entries[:_AHEAD]]
-        for number in range(len(entries)):
-            result = waiting.pop(0).result()
-            if number + _AHEAD < len(entries):
-                waiting.append(pool.submit(function, entries[number + _AHEAD]))
-            bar.advance(task)
-            yield result
+def _with_maps(
+    parser: Parser, chunk: Sequence[Candidate], found: Sequence[Face | Rejected | None]
+) -> list[Face | Rejected | None]:
+    faces = {place: face for place, face in enumerate(found) if isinstance(face, Face)}
+    names = [f"{chunk[place].entry.split}/{chunk[place].entry.name}" for place in faces]
+    made = list(found)
+    for (place, face), labels in zip(
+        faces.items(), parser.parse(names, [face.hr for face in faces.values()]), strict=True
+    ):
+        made[place] = labels if isinstance(labels, Rejected) else face._replace(parsing=labels)
+    return made
 
 
-def _report(problems: list[str], total: int, path: Path) -> str:
-    file = path.with_name(f"{path.name}.problems.txt")
-    file.write_text("\n".join(problems) + "\n", encoding="utf-8")
-    shown = "\n  ".join(problems[:_SHOWN])
-    more = f"\n  ... all of them are in {file}" if len(problems) > _SHOWN else ""
-    return f"{len(problems)} of {total} faces cannot be used, so no store was made:\n  {shown}{more}"
+class _Rate(ProgressColumn):
+    """Photographs per second since this run began, and how many were rejected."""
+
+    def render(self, task: Task) -> Text:
+        done = task.completed - task.fields["begin"]
+        rate = f"{done / task.elapsed:,.1f}/s" if task.elapsed and done else "-/s"
+        return Text(f"{rate}, {task.fields['rejected']:,} rejected, left")

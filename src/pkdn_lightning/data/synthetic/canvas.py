@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from pkdn_lightning.data.parsing import LABELS
+from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.synthetic.geometry import Floats, head_distance, head_frame, project
 from pkdn_lightning.data.synthetic.traits import Traits
 

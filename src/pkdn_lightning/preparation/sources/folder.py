@@ -7,18 +7,19 @@ for the splits train, val and test; not all need to be there. Either every face 
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pkdn_lightning.data.parsing import LABELS
+from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.preparation.pipeline import Face
+from pkdn_lightning.preparation.pictures import MODES, SUFFIXES, open_picture, to_rgb
+from pkdn_lightning.preparation.rejection import Rejected
+from pkdn_lightning.preparation.source import Face
 
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _SHOWN: Final = 5
 
 
@@ -50,30 +51,32 @@ class FolderSource:
         self._maps = {split: _files(self.path / split / "parsing") for split in SPLITS}
         self.with_parsing = any(self._maps.values())
 
-    def entries(self) -> list[Entry]:
+    def candidates(self, *, dry: bool = False) -> list["ReadyFace"]:
         """Returns the faces in the order of splits and names."""
-        entries = [
-            Entry(name, split, file.relative_to(self.path).as_posix())
+        faces = [
+            ReadyFace(Entry(name, split, file.relative_to(self.path).as_posix()), file, self._maps[split].get(name))
             for split, files in self._pictures.items()
             for name, file in files.items()
         ]
-        if not entries:
+        if not faces:
             found = sorted(child.name for child in self.path.iterdir())[:8]
             raise DataError(
                 f"No pictures below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
-                f"found there: {', '.join(found) or 'nothing'}."
+                f"found there: {', '.join(found) or 'nothing'}.\n"
+                "Photographs out of which faces have to be cut are prepared by data=photos."
             )
         if self.with_parsing:
             self._check_pairs()
-        return entries
+        return faces
 
-    def read(self, entry: Entry) -> Face:
+    def quotas(self) -> dict[str, int]:
+        """Returns nothing: all faces are taken."""
+        return {}
+
+    def read(self, candidate: "ReadyFace") -> Face:
         """Returns a face and its map."""
-        file = self._pictures[entry.split][entry.name]
-        hr = self._read_picture(file)
-        if not self.with_parsing:
-            return Face(hr)
-        return Face(hr, self._read_map(self._maps[entry.split][entry.name]))
+        hr = self._read_picture(candidate.file)
+        return Face(hr, self._read_map(candidate.map) if candidate.map is not None else None)
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
@@ -100,27 +103,27 @@ class FolderSource:
             )
 
     def _read_picture(self, file: Path) -> NDArray[np.uint8]:
-        with _open(file) as picture:
-            if picture.mode != "RGB" and not self.convert:
-                raise DataError(
-                    f"{file} is of mode {picture.mode} ({_MODES.get(picture.mode, 'unusual')}), expected 8-bit RGB; "
-                    "data.source.convert=true converts"
-                )
-            rgb = picture if picture.mode == "RGB" else _to_rgb(picture)
-            rgb = self._fit(file, rgb, Image.Resampling.BICUBIC)
-            return np.asarray(rgb, dtype=np.uint8)
+        picture = open_picture(file)
+        if picture.mode != "RGB" and not self.convert:
+            raise Rejected(
+                "wrong_mode",
+                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}), expected 8-bit RGB; "
+                "data.source.convert=true converts",
+            )
+        return np.asarray(self._fit(file, to_rgb(picture, file), Image.Resampling.BICUBIC), dtype=np.uint8)
 
     def _read_map(self, file: Path) -> NDArray[np.uint8]:
-        with _open(file) as picture:
-            if picture.mode not in ("L", "P"):
-                raise DataError(
-                    f"{file} is of mode {picture.mode} ({_MODES.get(picture.mode, 'unusual')}); a parsing map holds "
-                    "label ids in an 8-bit grey or palette picture"
-                )
-            labels = np.asarray(self._fit(file, picture, Image.Resampling.NEAREST), dtype=np.uint8)
+        picture = open_picture(file)
+        if picture.mode not in ("L", "P"):
+            raise Rejected(
+                "bad_map",
+                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}); a parsing map holds "
+                "label ids in an 8-bit grey or palette picture",
+            )
+        labels = np.asarray(self._fit(file, picture, Image.Resampling.NEAREST), dtype=np.uint8)
         if labels.max() >= len(LABELS):
             wrong = sorted({int(label) for label in np.unique(labels)} - set(range(len(LABELS))))
-            raise DataError(f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
+            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
         return labels
 
     def _fit(self, file: Path, picture: Image.Image, resample: Image.Resampling) -> Image.Image:
@@ -129,32 +132,21 @@ class FolderSource:
         width, height = picture.size
         if not self.resize or width != height:
             hint = "; data.source.resize=true resizes" if width == height else "; faces have to be square"
-            raise DataError(f"{file} is {width}x{height}, expected {self.size_px}x{self.size_px}{hint}")
+            raise Rejected("wrong_size", f"{file} is {width}x{height}, expected {self.size_px}x{self.size_px}{hint}")
         return picture.resize((self.size_px, self.size_px), resample)
 
 
-_MODES: Final = {"L": "grey", "P": "palette", "RGBA": "with alpha", "LA": "grey with alpha", "I;16": "16-bit grey",
-                 "I": "32-bit grey", "F": "float grey", "1": "black and white", "CMYK": "CMYK"}  # fmt: skip
+class ReadyFace(NamedTuple):
+    """A face that needs no cropping, and its map."""
+
+    entry: Entry
+    file: Path
+    map: Path | None
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        picture = Image.open(file)
-        picture.load()  # decodes: a truncated file shows itself here
-    except UnidentifiedImageError as error:
-        raise DataError(f"{file} is no picture that can be read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    return picture
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(picture, dtype=np.uint32) / 257).round().astype(np.uint8)).convert("RGB")
-    if "A" in picture.getbands():
-        rgba = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-    return picture.convert("RGB")
+def is_folder_of_faces(path: str) -> bool:
+    """Returns whether a folder has the layout of this source."""
+    return any((Path(path).expanduser() / split / "images").is_dir() for split in SPLITS)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -167,7 +159,7 @@ def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return files
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
             if file.stem in files:
                 raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")
             files[file.stem] = file

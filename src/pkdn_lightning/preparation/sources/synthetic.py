@@ -1,10 +1,10 @@
 """The built-in drawn faces: no download, exact parsing maps and landmarks."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.data.synthetic import draw_face
-from pkdn_lightning.preparation.pipeline import Face
+from pkdn_lightning.preparation.source import Face
 
 
 class SyntheticSource:
@@ -25,14 +25,19 @@ class SyntheticSource:
         self.counts = {"train": train, "val": val, "test": test}
         self.size_px, self.seed = size_px, seed
 
-    def entries(self) -> list[Entry]:
+    def candidates(self, *, dry: bool = False) -> list["DrawnFace"]:
         """Returns the numbers of the faces."""
-        splits = [split for split, count in self.counts.items() for _ in range(count)]
-        return [Entry(f"{number:06d}", split, f"drawn with seed {self.seed}") for number, split in enumerate(splits)]
+        source = f"drawn with seed {self.seed}"
+        splits = (split for split, count in self.counts.items() for _ in range(count))
+        return [DrawnFace(Entry(f"{number:06d}", split, source)) for number, split in enumerate(splits)]
 
-    def read(self, entry: Entry) -> Face:
+    def quotas(self) -> dict[str, int]:
+        """Returns nothing: all faces are taken."""
+        return {}
+
+    def read(self, candidate: "DrawnFace") -> Face:
         """Draws a face."""
-        return Face(*draw_face(int(entry.name), seed=self.seed, size_px=self.size_px))
+        return Face(*draw_face(int(candidate.entry.name), seed=self.seed, size_px=self.size_px))
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
@@ -43,3 +48,9 @@ class SyntheticSource:
             "seed": self.seed,
             "licence": "CC0-1.0",
         }
+
+
+class DrawnFace(NamedTuple):
+    """A face that will be drawn; its name is its number."""
+
+    entry: Entry

@@ -1,0 +1,149 @@
+"""Who trains, who validates, who tests: by stated rules and a fixed seed, nobody in two splits.
+
+A photograph's place in a seeded order is the SHA-256 of the seed and its name, so it depends on nothing else: not on
+the file system, not on which other photographs are there.
+"""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkdn_lightning.data.store import SPLITS, Entry
+from pkdn_lightning.errors import DataError, did_you_mean
+
+_RESERVE: Final = 1.1  # photographs set aside for a split beyond its number, to take the place of rejected ones
+_AT_MOST: Final = 0.1  # share of all photographs that validation and test take, each
+_SHOWN: Final = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A photograph that may become a face.
+
+    Attributes:
+        entry: Its row in the index. Before splits are made, `split` is the publisher's, or empty.
+        file: Where it is.
+        points: (n, 2) float32 landmarks in its pixels, where the publisher gives them.
+    """
+
+    entry: Entry
+    file: str
+    points: NDArray[np.float32] | None = None
+
+
+def seeded_order(items: Iterable[T], seed: int, name: Callable[[T], str]) -> list[T]:
+    """Returns items in the order of the SHA-256 of `<seed>:<name>`."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{name(item)}".encode(errors="replace")).digest())
+
+
+def reserve(count: int) -> int:
+    """Returns how many photographs are set aside for a split of `count` faces."""
+    return int(count * _RESERVE) + 10 if count else 0
+
+
+def split_by_identity(
+    photographs: Sequence[Photograph], counts: Mapping[str, int | None], seed: int
+) -> list[Photograph]:
+    """Returns all photographs with a split each; an identity, or a file where it is unknown, lies in one split only.
+
+    Identities are walked in the seeded order. Test takes whole identities until it has its number and a tenth in
+    reserve, then validation, each at most a tenth of all photographs, and that tenth where no number is given; what is
+    left is for training.
+
+    Args:
+        photographs: In the publisher's order.
+        counts: Faces wanted for `val` and `test`.
+        seed: Another seed gives other splits.
+    """
+    groups: dict[str, list[Photograph]] = {}
+    for photo in photographs:
+        groups.setdefault(photo.entry.identity or f"file {photo.entry.name}", []).append(photo)
+    walk = iter(seeded_order(groups, seed, str))
+    split_of: dict[str, str] = {}
+    for split in ("test", "val"):
+        count, taken = counts.get(split), 0
+        wanted = int(len(photographs) * _AT_MOST)
+        wanted = wanted if count is None else min(wanted, reserve(count))
+        while taken < wanted and (group := next(walk, None)) is not None:
+            split_of[group] = split
+            taken += len(groups[group])
+    return [
+        with_split(photo, split_of.get(photo.entry.identity or f"file {photo.entry.name}", "train"))
+        for photo in photographs
+    ]
+
+
+def with_split(photo: Photograph, split: str) -> Photograph:
+    """Returns the photograph in another split."""
+    return replace(photo, entry=replace(photo.entry, split=split))
+
+
+def by_split(photographs: Iterable[Photograph], counts: Mapping[str, int | None], seed: int) -> list[Photograph]:
+    """Returns photographs split by split; a split of which only some are wanted in the seeded order."""
+    members: dict[str, list[Photograph]] = {split: [] for split in SPLITS}
+    for photo in photographs:
+        members[photo.entry.split].append(photo)
+    for split, photos in members.items():
+        if counts.get(split) is not None:
+            members[split] = seeded_order(photos, seed, lambda photo: photo.entry.name)
+    return [photo for photos in members.values() for photo in photos]
+
+
+def split_by_list(photographs: Sequence[Photograph], file: Path) -> list[Photograph]:
+    """Returns the photographs that a list names, in its order, with the splits it gives.
+
+    Args:
+        photographs: All of them.
+        file: CSV with the columns `name` and `split`; a name may be given with or without its file's suffix.
+
+    Raises:
+        DataError: If the list cannot be read, names photographs that are not there, a photograph twice, or a split
+            that does not exist.
+    """
+    known = {f"{photo.entry.name}{Path(photo.file).suffix}": photo for photo in photographs}
+    known |= {photo.entry.name: photo for photo in photographs}
+    rows = _read_list(file)
+    missing = [name for name, _ in rows if name not in known]
+    if missing:
+        hint = did_you_mean(missing[0], list(known)[:20_000])
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise DataError(f"{file} names {len(missing)} photographs that are not there: {shown}.{hint}")
+    chosen = [with_split(known[name], split) for name, split in rows]
+    twice = [name for name, count in Counter(photo.entry.name for photo in chosen).items() if count > 1]
+    if twice:
+        raise DataError(f"{file} names {len(twice)} photographs more than once: {', '.join(twice[:_SHOWN])}.")
+    return [photo for split in SPLITS for photo in chosen if photo.entry.split == split]
+
+
+def _read_list(file: Path) -> list[tuple[str, str]]:
+    try:
+        with file.expanduser().open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            if not {"name", "split"} <= set(reader.fieldnames or ()):
+                found = ", ".join(reader.fieldnames or ()) or "nothing"
+                raise DataError(f"{file} has the columns {found}; a split list needs name and split.")
+            rows = [(row["name"] or "", row["split"] or "") for row in reader]  # None where a line is too short
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"The split list {file} cannot be read: {error}.") from error
+    wrong = next(((name, split) for name, split in rows if split not in SPLITS), None)
+    if wrong:
+        raise DataError(f"{file}: '{wrong[0]}' is in split '{wrong[1]}', which is none of {', '.join(SPLITS)}.")
+    return rows
+
+
+def shared_identities(photographs: Iterable[Photograph]) -> list[str]:
+    """Returns the identities that occur in more than one split."""
+    splits: dict[str, set[str]] = {}
+    for photo in photographs:
+        if photo.entry.identity:
+            splits.setdefault(photo.entry.identity, set()).add(photo.entry.split)
+    return sorted(identity for identity, found in splits.items() if len(found) > 1)

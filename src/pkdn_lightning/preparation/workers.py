@@ -1,0 +1,98 @@
+"""Work shared among processes, its results in order."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from pkdn_lightning.errors import ConfigError, DataError
+
+_AHEAD = 3  # items per worker that are under way: enough to keep it busy, few enough to fit anywhere
+_WORTH_WORKERS = 256  # starting processes takes longer than reading this many faces
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, *, skip: Callable[[Item], bool]
+) -> Generator[tuple[Item, Result | None], None, None]:
+    """Yields each item with what `work` made of it, in order, computed a little ahead of whoever asks.
+
+    Args:
+        work: What to do; it travels to each worker process once, so it must be possible to pickle it.
+        items: What to do it with; drawn as needed.
+        workers: Worker processes; 0 works in this one.
+        skip: Says at the last moment that an item needs no work; its result is None.
+
+    Raises:
+        DataError: If a worker process died.
+    """
+    if not workers:
+        for item in items:
+            yield item, None if skip(item) else work(item)
+        return
+    # Not forked: threads of torch or OpenCV in this process would leave locks held in the copy.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (work,))
+    waiting: deque[tuple[Item, Future[Any] | None]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, None if skip(item) else pool.submit(_do, item)))
+            if len(waiting) > workers * _AHEAD:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A worker process died, perhaps for want of memory. What was made is kept: run the same command again, "
+            "with a smaller workers=... if it happens again."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def worker_count(wanted: int | None, faces: int) -> int:
+    """Returns how many worker processes to start; `wanted` of None takes one per core where there is enough to do.
+
+    Raises:
+        ConfigError: If `wanted` is negative.
+    """
+    if wanted is not None and wanted < 0:
+        raise ConfigError(f"workers={wanted}: expected 0, which works without, or more; null takes one per core.")
+    if not faces:
+        return 0
+    if wanted is not None:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores > 1 and faces >= _WORTH_WORKERS else 0
+
+
+def _finished(item: Item, future: "Future[Any] | None") -> tuple[Item, Any]:
+    return item, None if future is None else future.result()
+
+
+_work: Callable[[Any], Any]
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    global _work  # set once per process
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is killed; it would wait for more work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _do(item: Any) -> Any:
+    return _work(item)
