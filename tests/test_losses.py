@@ -4,8 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from pkdn_lightning.errors import ConfigError, ShapeError
-from pkdn_lightning.losses import FeatureDistillation, Objective, Progress, Reconstruction, TeacherImage, Weight
+from pkdn_lightning.errors import ConfigError, DataError, ShapeError
+from pkdn_lightning.losses import (
+    FeatureDistillation,
+    Intermediate,
+    Objective,
+    PriorEstimate,
+    Progress,
+    Reconstruction,
+    Spectrum,
+    TeacherImage,
+    Weight,
+)
 from pkdn_lightning.networks.output import SROutput
 
 START = Progress(step=0, epoch=0)
@@ -134,3 +144,50 @@ class TestErrors:
     def test_nothing_to_learn(self):
         with pytest.raises(ConfigError, match="lasts the whole training"):
             Objective({"sr": (Weight(0.0), Reconstruction())})
+
+
+class TestTermsOfOtherMethods:
+    def output(self):
+        return SROutput(torch.full((1, 3, 8, 8), 0.5), {}, {
+            "sr1": torch.zeros(1, 3, 8, 8), "sr2": torch.full((1, 3, 8, 8), 0.25),
+            "heatmaps1": torch.zeros(1, 5, 2, 2), "heatmaps2": torch.ones(1, 5, 2, 2),
+        })  # fmt: skip
+
+    def test_squared_reconstruction(self):
+        assert Reconstruction("l2")(self.output(), torch.ones(1, 3, 8, 8), None).item() == pytest.approx(0.25)
+
+    def test_earlier_steps_add_up(self):
+        loss = Intermediate("sr")(self.output(), torch.ones(1, 3, 8, 8), None)
+        assert loss.item() == pytest.approx(1 + 0.75)
+
+    def test_estimates_of_a_prior_add_up_at_their_size(self):
+        heatmaps = torch.zeros(1, 5, 4, 4)
+        heatmaps[:, :, :2] = 1  # the mean of the upper half of the small map
+        loss = PriorEstimate("heatmaps")(self.output(), torch.ones(1, 3, 8, 8), None, heatmaps=heatmaps)
+        assert loss.item() == pytest.approx(0.5 + 0.5)
+
+    def test_a_spectrum_equals_itself_only(self):
+        face = torch.rand(1, 3, 8, 8)
+        output = SROutput(face, {}, {"frequency": face})
+        assert Spectrum()(output, face, None).item() == 0
+        assert Spectrum()(output, face.flip(-1), None).item() > 0
+
+    def test_the_objective_hands_priors_to_who_asks(self):
+        objective = Objective({"sr": (Weight(1.0), Reconstruction()), "heat": (Weight(0.1), PriorEstimate("heatmaps"))})
+        batch = {"heatmaps": torch.zeros(1, 5, 4, 4)}
+        total, parts = objective(self.output(), torch.ones(1, 3, 8, 8), None, Progress(0, 0), batch)
+        assert total.item() == pytest.approx(0.5 + 0.1 * 1.0)
+        assert set(parts) == {"sr", "heat"}
+
+    def test_a_missing_prior_is_named(self):
+        objective = Objective({"sr": (Weight(1.0), Reconstruction()), "heat": (Weight(0.1), PriorEstimate("heatmaps"))})
+        with pytest.raises(DataError, match="term 'heat' needs heatmaps"):
+            objective(self.output(), torch.ones(1, 3, 8, 8), None, Progress(0, 0), {})
+
+    def test_a_network_that_estimates_nothing_is_told(self):
+        with pytest.raises(ConfigError, match=r"compares the network's 'coarse'.*it makes: sr1, sr2"):
+            Intermediate("coarse")(self.output(), torch.ones(1, 3, 8, 8), None)
+
+    def test_channels_that_do_not_fit_are_told(self):
+        with pytest.raises(ShapeError, match=r"landmarks has 68 channels, components 5"):
+            PriorEstimate("heatmaps")(self.output(), torch.ones(1, 3, 8, 8), None, heatmaps=torch.zeros(1, 68, 4, 4))

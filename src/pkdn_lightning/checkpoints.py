@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from pkdn_lightning.data.store import file_sha256
 from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.networks.published import recognise
 from pkdn_lightning.runs import open_run
 
 CARD_KEY: Final = "pkdn_lightning"
 """Where a checkpoint keeps its card."""
 
 _NETWORKS: Final = "pkdn_lightning.networks."
+_PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # what all of them served
 
 
 class LoadedNetwork(NamedTuple):
@@ -86,10 +88,10 @@ def resolve_checkpoint(path: str | Path) -> Path:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Returns the contents of a checkpoint of this package.
+    """Returns the contents of a checkpoint of this package, or of a compared method's published weights as if it were.
 
     Raises:
-        CheckpointError: If the file is truncated, would execute code, or is not one of this package's.
+        CheckpointError: If the file is truncated, would execute code, or belongs to no network that is known.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -104,12 +106,16 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"{file} ({size:,} bytes) cannot be read: it is truncated or no checkpoint. Copy it again, or use the "
             "other checkpoint of the run (best.ckpt, last.ckpt)."
         ) from error
-    if not isinstance(checkpoint, dict) or CARD_KEY not in checkpoint or "state_dict" not in checkpoint:
+    if isinstance(checkpoint, dict) and CARD_KEY in checkpoint and "state_dict" in checkpoint:
+        return checkpoint
+    published = recognise(checkpoint)
+    if published is None:
         raise CheckpointError(
-            f"{file} is a checkpoint, but not of this package: it has no '{CARD_KEY}' entry that says which network "
-            "its weights belong to."
+            f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry that says which "
+            "network its weights belong to) nor of a method whose published names are known (networks/published.py)."
         )
-    return checkpoint
+    card = {"experiment": f"{published.method}, published weights", "network": published.network, **_PUBLISHED}
+    return {CARD_KEY: card, "state_dict": {f"net.{name}": value for name, value in published.weights.items()}}
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,19 +1,21 @@
-"""The losses of PKDN (Eq. 1-5): named terms, each with a weight that may change while training.
+"""The losses: named terms, each with a weight that may change while training.
 
-A term compares what the network made with the truth (`Reconstruction`) or with what the frozen teacher made
-(`TeacherImage`, `FeatureDistillation`). `Objective` adds the weighted terms up. A term whose weight is 0 at a moment
-is not computed at that moment, and when no term asks for the teacher, the teacher does not run.
+A term compares what the network made with the truth (`Reconstruction`), with what the frozen teacher made
+(`TeacherImage`, `FeatureDistillation`), or what it estimated along the way with a prior of the true face
+(`PriorEstimate`). `Objective` adds the weighted terms up. A term whose weight is 0 at a moment is not computed at that
+moment, and when no term asks for the teacher, the teacher does not run. PKDN's are Eq. 1-5; the compared methods' name
+their paper.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.networks.output import SROutput
 
 
@@ -78,14 +80,116 @@ class Weight(NamedTuple):
             )
 
 
+Distance = Literal["l1", "l2"]
+_DISTANCES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"l1": F.l1_loss, "l2": F.mse_loss}
+
+
 class Reconstruction(nn.Module):
-    """Mean absolute difference of the restored face and the truth: L_T (Eq. 1) and L_SR (Eq. 3)."""
+    """Mean difference of the restored face and the truth: L_T (Eq. 1) and L_SR (Eq. 3).
+
+    Args:
+        distance: `l1` is absolute; `l2` squared (URDGN, FSRNet).
+    """
 
     needs_teacher = False
 
+    def __init__(self, distance: Distance = "l1") -> None:
+        super().__init__()
+        self.distance = _DISTANCES[distance]
+
     def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        return F.l1_loss(output.sr, hr)
+        return self.distance(output.sr, hr)
+
+
+class Intermediate(nn.Module):
+    """Difference of the faces that a network made on its way and the truth, summed over them.
+
+    DIC's earlier steps, FSRNet's coarse face, SFMNet's face of the frequency branch.
+
+    Args:
+        name: Beginning of their names among the network's extras, as in `sr` for `sr1`, `sr2`, `sr3`.
+        distance: `l1` or `l2`.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, name: str, distance: Distance = "l1") -> None:
+        super().__init__()
+        self.name, self.distance = name, _DISTANCES[distance]
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        return torch.stack([self.distance(face, hr) for face in _extras(output, self.name)]).sum()
+
+
+class Spectrum(nn.Module):
+    """Differences of amplitude and of phase of a face's Fourier transform and the truth's, added (SFMNet).
+
+    Args:
+        name: The face among the network's extras.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, name: str = "frequency") -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        made, true = (torch.fft.rfft2(face.float()) for face in (_extras(output, self.name)[0], hr))
+        return F.l1_loss(made.abs(), true.abs()) + F.l1_loss(made.angle(), true.angle())
+
+
+class PriorEstimate(nn.Module):
+    """Difference of the priors that a network estimated and those of the true face, summed over its estimates.
+
+    DIC's and FSRNet's heatmaps, FSRNet's and FishFSRNet's parsing maps. The true prior is brought to the estimate's
+    size by averaging.
+
+    Args:
+        prior: `heatmaps` or `parsing`: the key in the batch, and the beginning of the estimates' names among the
+            network's extras.
+        distance: `l1` or `l2`.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, prior: Literal["heatmaps", "parsing"], distance: Distance = "l2") -> None:
+        super().__init__()
+        self.priors = (prior,)
+        self.distance = _DISTANCES[distance]
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None, **priors: Tensor) -> Tensor:
+        """Returns the loss, a scalar."""
+        (name,) = self.priors
+        losses = []
+        for estimate in _extras(output, name):
+            true = F.interpolate(priors[name], size=estimate.shape[-2:], mode="area")
+            if true.shape != estimate.shape:
+                raise ShapeError(
+                    f"The network estimates {name} of shape {tuple(estimate.shape)}, the data has {tuple(true.shape)}. "
+                    + _PRIOR_HINTS[name]
+                )
+            losses.append(self.distance(estimate, true))
+        return torch.stack(losses).sum()
+
+
+_PRIOR_HINTS: Final = {
+    "heatmaps": "data.heatmaps=landmarks has 68 channels, components 5.",
+    "parsing": "data.encoding=onehot has 19 channels, colour 3.",
+}
+
+
+def _extras(output: SROutput, name: str) -> list[Tensor]:
+    found = [value for key, value in output.extras.items() if key.startswith(name)]
+    if not found:
+        raise ConfigError(
+            f"The objective compares the network's '{name}', and the network makes none (it makes: "
+            f"{', '.join(output.extras) or 'nothing but the face'}). Choose an objective that fits the model."
+        )
+    return found
 
 
 class TeacherImage(nn.Module):
@@ -163,7 +267,8 @@ class Objective(nn.Module):
 
     Args:
         terms: Each term's weight and module, by name. A module is called with `(output, hr, guide)`, says by
-            `needs_teacher` whether it reads the teacher's output `guide`, and returns a scalar.
+            `needs_teacher` whether it reads the teacher's output `guide`, and returns a scalar. A module that lists
+            keys of the batch in `priors` gets them by name.
 
     Raises:
         ConfigError: If a weight is impossible, or no term counts during the whole training.
@@ -209,7 +314,12 @@ class Objective(nn.Module):
                 check(output.features, guide.features)
 
     def forward(
-        self, output: SROutput, hr: Tensor, guide: SROutput | None, progress: Progress
+        self,
+        output: SROutput,
+        hr: Tensor,
+        guide: SROutput | None,
+        progress: Progress,
+        priors: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the total, and every computed term before its weight.
 
@@ -218,11 +328,22 @@ class Objective(nn.Module):
             hr: The truth, (B, 3, H, W) in [0, 1].
             guide: What the teacher made; None where `needs_teacher(progress)` is False.
             progress: The moment in the training.
+            priors: The batch, from which terms take the priors they list.
 
         Returns:
             The weighted sum, a scalar, and the unweighted terms by name, detached.
         """
         weights = self.active(progress)
-        parts = {name: self.terms[name](output, hr, guide) for name in weights}
+        parts = {name: self.terms[name](output, hr, guide, **self._priors(name, priors or {})) for name in weights}
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def _priors(self, name: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
+        wanted: tuple[str, ...] = getattr(self.terms[name], "priors", ())
+        missing = [prior for prior in wanted if prior not in given]
+        if missing:
+            raise DataError(
+                f"The objective's term '{name}' needs {missing[0]}, which the data does not have: prepare a store with "
+                "parsing maps (parser=bisenet) or landmarks (landmarks=dlib), and set data.heatmaps for heatmaps."
+            )
+        return {prior: given[prior] for prior in wanted}

@@ -74,11 +74,15 @@ class SRModule(lightning.LightningModule):
         """Returns the restored faces of a batch, (B, 3, H, W), not clamped."""
         return self.restore(batch).sr
 
+    def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the objective of a restored batch, and each of its terms, unweighted."""
+        guide = self.guide(batch) if self.objective.needs_teacher(progress) else None
+        return self.objective(output, batch["hr"], guide, progress, batch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the objective of a batch; logs it and each of its terms."""
         progress = Progress(step=self.global_step, epoch=self.current_epoch)
-        guide = self.guide(batch) if self.objective.needs_teacher(progress) else None
-        total, parts = self.objective(self.restore(batch), batch["hr"], guide, progress)
+        total, parts = self.loss(batch, self.restore(batch), progress)
         self._watch(total.detach(), parts)
         faces = len(batch["hr"])
         self.log("train/loss", total, prog_bar=True, batch_size=faces)

@@ -103,20 +103,90 @@ _SPATIAL_ATTENTION: Final[dict[str, type[nn.Module]]] = {"csar": CSARAttention, 
 
 
 class ResidualBlock(nn.Module):
-    """conv3, ReLU, conv3, plus the input.
+    """conv3, activation, conv3, plus the input: the block of which most restoration networks are made.
 
     Args:
         channels: Width of the feature.
+        bias: Whether the convolutions have one.
+        norm: Batch norm after each convolution (FSRNet).
+        groups: Groups of channels that the convolutions keep apart (DIC's fusion).
+        slope: Of the activation below 0; 0 is ReLU.
+        scale: Factor of the branch before it is added (FishFSRNet's parsing network has 0.2).
+        activate_sum: Activates the sum, too (SFMNet).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        bias: bool = True,
+        norm: bool = False,
+        groups: int = 1,
+        slope: float = 0.0,
+        scale: float = 1.0,
+        activate_sum: bool = False,
+    ) -> None:
         super().__init__()
-        self.conv_in = conv3(channels, channels)
-        self.conv_out = conv3(channels, channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1, bias=bias, groups=groups)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1, bias=bias, groups=groups)
+        self.norm_in = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.norm_out = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.slope, self.scale, self.activate_sum = slope, scale, activate_sum
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined feature, (B, C, H, W)."""
-        return x + self.conv_out(F.relu(self.conv_in(x)))
+        inner = F.leaky_relu(self.norm_in(self.conv_in(x)), self.slope)
+        result = x + self.scale * self.norm_out(self.conv_out(inner))
+        return F.leaky_relu(result, self.slope) if self.activate_sum else result
+
+
+class BottleneckBlock(nn.Module):
+    """1x1 to half the width, 3x3, 1x1 to the full width, plus the input: the block of hourglass networks.
+
+    Args:
+        in_channels: Width of the feature before.
+        out_channels: Width after; where they differ the input passes a 1x1 convolution of its own.
+        norm: Batch norm and ReLU before each convolution (FSRNet); without it only ReLU after the first (DIC).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: bool = False) -> None:
+        super().__init__()
+        half = out_channels // 2
+        self.reduce, self.conv, self.expand = conv1(in_channels, half), conv3(half, half), conv1(half, out_channels)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in ((in_channels, half, half) if norm else ()))
+        self.skip = conv1(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C', H, W)."""
+        if not self.norms:
+            return self.skip(x) + self.expand(self.conv(F.relu(self.reduce(x))))
+        inner = x
+        for norm, conv in zip(self.norms, (self.reduce, self.conv, self.expand), strict=True):
+            inner = conv(F.relu(norm(inner)))
+        return self.skip(x) + inner
+
+
+class Hourglass(nn.Module):
+    """A level of an hourglass: what is beside it, plus what comes back from half the resolution.
+
+    `skip(x) + up(inner(down(x)))`, where `inner` is the next level or the bottom. Build one from the inside:
+    start with the bottom and wrap it as often as it is deep (Newell et al. 2016; DIC, FSRNet and SPARNet's attention
+    differ in what the parts are).
+
+    Args:
+        skip: Keeps the size.
+        down: Halves it.
+        inner: Works at half the size.
+        up: Doubles it.
+    """
+
+    def __init__(self, *, skip: nn.Module, down: nn.Module, inner: nn.Module, up: nn.Module) -> None:
+        super().__init__()
+        self.skip, self.down, self.inner, self.up = skip, down, inner, up
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the feature, of the size of `x`."""
+        return self.skip(x) + self.up(self.inner(self.down(x)))
 
 
 class RCAB(nn.Module):

@@ -1,0 +1,143 @@
+"""Training against a discriminator: URDGN with its gate, FSRGAN, DICGAN."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.losses import Progress
+from pkdn_lightning.modules.student import StudentModule
+from pkdn_lightning.networks.output import SROutput
+
+_CHECKPOINT_KEY = "discriminator"
+_TOO_STRONG, _TOO_WEAK = 0.3, 0.7  # URDGN's bounds of the discriminator's error
+
+
+class Errors(NamedTuple):
+    """How wrong a discriminator is: binary cross-entropies on true and on restored faces."""
+
+    true: Tensor
+    restored: Tensor
+
+
+class Opponent:
+    """A discriminator and its optimiser, trained by a step of its own before each step of the network.
+
+    It is no `nn.Module`, so the network's optimiser, its averaged weights and its gradient synchronisation do not know
+    it; the scheme saves and restores it.
+
+    Args:
+        net: Returns logits (B, 1) of faces (B, 3, H, W) in [0, 1]: above 0 for true ones.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+        self.optimizer: Optimizer | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # averaging callbacks copy the module they average; the opponent is not averaged
+
+    def errors(self, hr: Tensor, sr: Tensor) -> Errors:
+        """Returns its errors on true and restored faces."""
+        true, restored = self.net(hr), self.net(sr)
+        return Errors(
+            F.binary_cross_entropy_with_logits(true, torch.ones_like(true)),
+            F.binary_cross_entropy_with_logits(restored, torch.zeros_like(restored)),
+        )
+
+    def deceived(self, sr: Tensor) -> Tensor:
+        """Returns how badly restored faces pass for true ones, with gradients for the faces only."""
+        self.net.requires_grad_(False)
+        logits = self.net(sr)
+        self.net.requires_grad_(True)
+        return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+    def learn(self, errors: Errors, rate: float) -> None:
+        """Takes a step that lowers its errors."""
+        assert self.optimizer is not None  # made before the first batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate  # both follow one schedule
+        self.optimizer.zero_grad()
+        (errors.true + errors.restored).backward()  # type: ignore[no-untyped-call]  # torch's stub
+        self._share_gradients()
+        self.optimizer.step()
+
+    def _share_gradients(self) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for parameter in self.net.parameters():
+                if parameter.grad is not None:
+                    torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
+
+    def state(self) -> dict[str, Any]:
+        """Returns weights and optimiser state."""
+        assert self.optimizer is not None
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+
+class AdversarialModule(StudentModule):
+    """Trains a network that reads LR faces against a discriminator, beside the objective's terms.
+
+    Args:
+        *args: See `SRModule`.
+        discriminator: Tells true faces from restored ones: logits (B, 1).
+        adversarial_weight: Weight of the network's part of the game.
+        gate: URDGN's: a discriminator whose error on true or restored faces is below 0.3 does not learn in this step;
+            a network is not taught in a step where one of them is above 0.7; where both should rest, both learn.
+        **kwargs: See `StudentModule`.
+    """
+
+    def __init__(
+        self, *args: Any, discriminator: nn.Module, adversarial_weight: float, gate: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.opponent = Opponent(discriminator)
+        self.adversarial_weight, self.gate = adversarial_weight, gate
+        self._saved: Mapping[str, Any] | None = None
+
+    def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        """Lets the discriminator learn, and returns the objective with the network's part of the game."""
+        total, parts = super().loss(batch, output, progress)
+        # In float32: the discriminator's step has no gradient scaler.
+        with torch.autocast(self.device.type, enabled=False):
+            errors = self.opponent.errors(batch["hr"], output.sr.detach().float())
+            network_learns, opponent_learns = self._who_learns(errors)
+            if opponent_learns:
+                self.opponent.learn(errors, self._rate())
+            deceived = self.opponent.deceived(output.sr.float())
+        total = total + self.adversarial_weight * deceived
+        parts |= {"adversarial": deceived.detach(), "true": errors.true.detach(), "restored": errors.restored.detach()}
+        # Times 0 instead of leaving the step out, so that steps, schedules and processes stay together.
+        return total * float(network_learns), parts
+
+    def configure_optimizers(self) -> Any:
+        """Makes the network's optimiser and scheduler, and the discriminator's optimiser beside them."""
+        self.opponent.net.to(self.device)
+        self.opponent.optimizer = self._make_optimizer(self.opponent.net.parameters())
+        if self._saved is not None:
+            self.opponent.net.load_state_dict(self._saved["net"])
+            self.opponent.optimizer.load_state_dict(self._saved["optimizer"])
+        return super().configure_optimizers()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the discriminator."""
+        super().on_save_checkpoint(checkpoint)
+        if self.opponent.optimizer is not None:
+            checkpoint[_CHECKPOINT_KEY] = self.opponent.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the discriminator's state until its optimiser is made."""
+        self._saved = checkpoint.get(_CHECKPOINT_KEY)
+
+    def _who_learns(self, errors: Errors) -> tuple[bool, bool]:
+        if not self.gate:
+            return True, True
+        worst, best = max(errors).item(), min(errors).item()
+        network, opponent = worst <= _TOO_WEAK, best >= _TOO_STRONG
+        return (network, opponent) if network or opponent else (True, True)
+
+    def _rate(self) -> float:
+        return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser

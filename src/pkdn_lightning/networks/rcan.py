@@ -1,0 +1,238 @@
+"""RCAN (Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018).
+
+Paper: https://arxiv.org/abs/1807.02758. Public code: yulunzhang/RCAN. A network for pictures of any kind, which face
+super-resolution compares itself with. It works at LR size: a head, residual groups of `RCAB`s in one long skip
+("residual in residual"), pixel shuffles to HR size, a tail. No normalisation layers.
+
+What differs from the public code:
+
+- The colours are shifted by DIV2K's mean, which the authors meant to fix. Their code trains the 24 values after all
+  (it freezes the module, not its parameters), so the paper's network is the one without them: here the mean is a
+  buffer. `rename_published` folds trained shifts into the buffer and the neighbouring convolutions.
+- Faces arrive and leave in [0, 1]; inside, the range is the published 0..255.
+- The residual scale of the public blocks is never applied there and missing here.
+
+The skeleton serves SISN, too, which puts other groups and another head into it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.networks.blocks import RCAG, Up, conv3
+from pkdn_lightning.networks.output import SROutput, require_image
+
+DIV2K_MEAN: Final = (0.4488, 0.4371, 0.4040)
+"""Mean colour of DIV2K's training pictures, in [0, 1]."""
+
+Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
+"""What becomes of a published name: pattern and replacement as in `re.sub`, None where the tensor is dropped."""
+
+
+class ResidualInResidual(nn.Module):
+    """The skeleton: residual groups at LR size in one long skip, then pixel shuffles.
+
+    Args:
+        head: From the normalised LR face (3 channels) to the width.
+        group: Makes one residual group.
+        scale: Enlargement from LR to HR, a power of 2.
+        width: Feature channels.
+        groups: Number of residual groups.
+
+    Raises:
+        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+    """
+
+    uses_parsing = False
+    mean: Tensor
+
+    def __init__(self, head: nn.Module, group: Callable[[], nn.Module], *, scale: int, width: int, groups: int) -> None:
+        super().__init__()
+        if scale < 1 or scale & (scale - 1):
+            raise ConfigError(f"scale={scale} has to be a power of 2: every pixel shuffle doubles the resolution.")
+        if groups < 1:
+            raise ConfigError(f"groups={groups} has to be 1 or more.")
+        self.scale = scale
+        self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(3, 1, 1))
+        self.head = head
+        self.groups = nn.ModuleList(group() for _ in range(groups))
+        self.fuse = conv3(width, width)
+        self.up = nn.ModuleList(Up(width) for _ in range(scale.bit_length() - 1))
+        self.tail = conv3(width, 3)
+
+    def forward(self, lr: Tensor) -> SROutput:
+        """Returns the restored faces.
+
+        Args:
+            lr: LR faces in [0, 1], (B, 3, H, W).
+
+        Returns:
+            `sr` (B, 3, H * scale, W * scale), and the features `head`, `group1`... and `body` (behind the long skip)
+            at LR size, `up1`... at twice the size each.
+
+        Raises:
+            ShapeError: If `lr` is not a batch of colour pictures.
+        """
+        require_image(lr, scale=self.scale, multiple=1)
+        head = x = self.head((lr - self.mean) * 255)
+        features: dict[str, Tensor] = {"head": head}
+        for number, group in enumerate(self.groups, start=1):
+            x = features[f"group{number}"] = group(x)
+        x = features["body"] = head + self.fuse(x)
+        for number, up in enumerate(self.up, start=1):
+            x = features[f"up{number}"] = up(x)
+        return SROutput(self.tail(x) / 255 + self.mean, features, {})
+
+
+class ResidualGroup(nn.Module):
+    """RCABs and a closing conv3, plus the input (RCAN, section 3.2).
+
+    Args:
+        channels: Width of the feature.
+        blocks: Number of RCABs.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = RCAG(channels, blocks)
+        self.conv = conv3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C, H, W)."""
+        return x + self.conv(self.blocks(x))
+
+
+class RCAN(ResidualInResidual):
+    """RCAN. Its training in the paper: L1, Adam 1e-4, halved every 200 of 1,000 epochs.
+
+    Args:
+        scale: Enlargement from LR to HR, a power of 2.
+        width: Feature channels.
+        groups: Number of residual groups.
+        blocks: RCABs in each group.
+
+    Raises:
+        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+
+    Example:
+        >>> net = RCAN(width=8, groups=2, blocks=1)
+        >>> list(net(torch.rand(1, 3, 16, 16)).features)
+        ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
+    """
+
+    def __init__(self, *, scale: int = 8, width: int = 64, groups: int = 10, blocks: int = 20) -> None:
+        super().__init__(conv3(3, width), lambda: ResidualGroup(width, blocks), scale=scale, width=width, groups=groups)
+
+
+def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Returns the public code's state dict under this package's names, or None if it is of another network.
+
+    `g` counts groups, `b` blocks:
+
+    | published                         | here                                                     |
+    |-----------------------------------|----------------------------------------------------------|
+    | `head.0`                          | `head`                                                   |
+    | `body.g.body.b.body.0`, `.2`      | `groups.g.blocks.b.conv_in`, `.conv_out`                 |
+    | `body.g.body.b.body.3.conv_du.0`  | `groups.g.blocks.b.attention.squeeze`; `.2`: `.excite`   |
+    | `body.g.body.20` (the last)       | `groups.g.conv`                                          |
+    | `body.10` (the last)              | `fuse`                                                   |
+    | `tail.0.0`, `.2`, `.4`            | `up.0.conv`, `up.1.conv`, `up.2.conv`                    |
+    | `tail.1`                          | `tail`                                                   |
+    | `sub_mean`, `add_mean`            | folded into `mean`, `head` and `tail`                    |
+
+    Weights for other scales and depths are renamed alike; they fit a network of the same `scale`, `groups` and
+    `blocks`.
+
+    Args:
+        state: As published, with or without `module.` or `model.` before the names.
+
+    Returns:
+        What `RCAN().load_state_dict` takes.
+    """
+    renamed = rename(
+        state,
+        {
+            r"body\.(\d+)\.body\.(\d+)\.(body\..+)": lambda m: f"groups.{m[1]}.blocks.{m[2]}.{rename_rcab(m[3])}",
+            r"body\.(\d+)\.body\.\d+\.(weight|bias)": r"groups.\1.conv.\2",
+            **SKELETON_RULES,
+            r"head\.0\.(weight|bias)": r"head.\1",
+        },
+    )
+    return renamed if renamed is None else fold_mean_shifts(renamed, head="head.weight")
+
+
+SKELETON_RULES: Final[Rules] = {
+    r"body\.\d+\.(weight|bias)": r"fuse.\1",
+    r"tail\.0\.(\d+)\.(weight|bias)": lambda m: f"up.{int(m[1]) // 2}.conv.{m[2]}",  # between them, shuffles
+    r"tail\.1\.(weight|bias)": r"tail.\1",
+    r"(sub_mean|add_mean)\.(weight|bias)": r"\1.\2",
+}
+"""The published names of `ResidualInResidual`'s own layers, head excepted; RCAN and SISN share them."""
+
+_RCAB: Final = {
+    "body.0": "conv_in",
+    "body.2": "conv_out",
+    "body.3.conv_du.0": "attention.squeeze",
+    "body.3.conv_du.2": "attention.excite",
+}
+
+
+def rename_rcab(name: str) -> str:
+    """Returns the name of an RCAB's tensor, given the name that RCAN and KDFSRNet published it under."""
+    layer, _, kind = name.rpartition(".")
+    return f"{_RCAB.get(layer, layer)}.{kind}"
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
+    """Returns tensors under new names, or None if the names are not what the rules expect.
+
+    Args:
+        state: Published names and tensors; `module.` and `model.` before a name do not count.
+        rules: The first whose pattern matches the whole name counts. Every name has to match one, and every rule
+            that does not drop has to match some name.
+    """
+    renamed: dict[str, Tensor] = {}
+    unmet = {pattern for pattern, replacement in rules.items() if replacement is not None}
+    for published, tensor in state.items():
+        name = re.sub(r"^((module|model)\.)+", "", published)
+        match = next((match for pattern in rules if (match := re.fullmatch(pattern, name))), None)
+        if match is None:
+            return None
+        replacement = rules[match.re.pattern]
+        if replacement is not None:
+            unmet.discard(match.re.pattern)
+            renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = tensor
+    return None if unmet else renamed
+
+
+def fold_mean_shifts(state: dict[str, Tensor], *, head: str) -> dict[str, Tensor]:
+    """Returns a state dict whose mean shifts have become part of `mean`, of the head and of the tail.
+
+    A published shift is a 1x1 convolution that starts as "minus the mean" or "plus the mean" and was trained along.
+    `Wx + b` before the head is `W(x - mean)` with the mean `-b / W`; the matrix joins the head's weights, and what
+    follows the tail joins the tail's. Nothing is lost, not even at the border, where the head pads with zeros.
+
+    Args:
+        state: Renamed, with `sub_mean` and `add_mean` still in it.
+        head: The head's weight, whose input channels are colours, or repetitions of the three.
+    """
+    state = dict(state)
+    dtype = state[head].dtype
+    before, offset, after, lift = (
+        state.pop(f"{shift}.{kind}").double() for shift in ("sub_mean", "add_mean") for kind in ("weight", "bias")
+    )
+    before, after = before.flatten(1), after.flatten(1)  # (3, 3, 1, 1) -> (3, 3)
+    mean = -torch.linalg.solve(before, offset)
+    weight = torch.unflatten(state[head].double(), 1, (-1, 3))  # (width, 3 * copies, 3, 3) -> (width, copies, 3, 3, 3)
+    tail_weight, tail_bias = state["tail.weight"].double(), state["tail.bias"].double()
+    folded = {
+        "mean": mean.view(3, 1, 1) / 255,
+        head: torch.einsum("okihw,ij->okjhw", weight, before).flatten(1, 2),
+        "tail.weight": torch.einsum("oi,ichw->ochw", after, tail_weight),
+        "tail.bias": after @ tail_bias + lift - mean,
+    }
+    return state | {name: tensor.to(dtype) for name, tensor in folded.items()}

@@ -1,0 +1,209 @@
+"""SISN (Lu et al., "Face Hallucination via Split-Attention in Split-Attention Network", ACM MM 2021).
+
+Paper: https://doi.org/10.1145/3474085.3475682 (https://arxiv.org/abs/2010.11575). Public code:
+mdswyz/SISN-Face-Hallucination (MIT). RCAN's skeleton with other groups: a block splits its feature in four, weighs the
+splits per channel by a softmax (split attention, after ResNeSt), and a group adds a block on its skip.
+
+What differs from the public code:
+
+- It takes the LR face enlarged by nearest neighbour and folds it back by space-to-depth, which gives the LR face 64
+  times (x8). Here the LR face is repeated at once: the same numbers, without the way there and back.
+- Each block there holds a 1x1 convolution that is never used, 450,560 parameters in all; they are left out.
+- The colours are shifted by DIV2K's mean; see `rcan` for what became of the shifts. Faces arrive and leave in [0, 1];
+  inside, the range is the published 0..255.
+
+Batch norm follows a global pooling, so a batch of one face cannot be trained on. The published training: L1, Adam 2e-4,
+batches of 10.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import ShapeError
+from pkdn_lightning.networks.blocks import conv1, conv3
+from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.rcan import SKELETON_RULES, ResidualInResidual, fold_mean_shifts, rename
+
+
+class SplitAttention(nn.Module):
+    """Computes several versions of a feature and mixes them per channel.
+
+    Args:
+        channels: Width of the feature, a multiple of `splits`.
+        splits: Number of versions (radix).
+    """
+
+    def __init__(self, channels: int, splits: int = 4) -> None:
+        super().__init__()
+        self.splits = splits
+        self.conv = nn.Conv2d(channels, splits * channels, 3, padding=1, groups=splits, bias=False)
+        self.norm = nn.BatchNorm2d(splits * channels)
+        self.squeeze, self.squeeze_norm = conv1(channels, channels), nn.BatchNorm2d(channels)
+        self.excite = conv1(channels, splits * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the mixed feature, (B, C, H, W)."""
+        versions = torch.unflatten(F.relu(self.norm(self.conv(x))), 1, (self.splits, -1))  # (B, splits, C, H, W)
+        pooled = versions.sum(1).mean((-2, -1), keepdim=True)
+        votes = self.excite(F.relu(self.squeeze_norm(self.squeeze(pooled))))
+        return (versions * torch.unflatten(votes, 1, (self.splits, -1)).softmax(1)).sum(1)
+
+
+class ISAB(nn.Module):
+    """Internal-feature split attention block: conv1, split attention, conv1, plus the input; ReLU at the end.
+
+    Args:
+        channels: Width of the feature.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm_in = nn.BatchNorm2d(channels)
+        self.attention = SplitAttention(channels)
+        self.conv_out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm_out = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C, H, W)."""
+        inner = self.attention(F.relu(self.norm_in(self.conv_in(x))))
+        return F.relu(x + self.norm_out(self.conv_out(inner)))
+
+
+class ESAG(nn.Module):
+    """External-internal split attention group: blocks and a closing conv3, plus a block on the skip.
+
+    Args:
+        channels: Width of the feature.
+        blocks: Number of blocks, not counting the one on the skip.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(ISAB(channels) for _ in range(blocks)))
+        self.conv = conv3(channels, channels)
+        self.skip = ISAB(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined feature, (B, C, H, W)."""
+        return self.conv(self.blocks(x)) + self.skip(x)
+
+
+class FoldedHead(nn.Module):
+    """conv3 over the LR face as it looks after enlarging by nearest neighbour and folding by space-to-depth.
+
+    Folding makes one channel of each pixel of a `scale` x `scale` tile, (dy, dx, colour) with the colour fastest. All
+    pixels of a tile are one LR pixel, hence the colours are repeated as a whole.
+
+    Args:
+        scale: Side of the tile.
+        width: Feature channels.
+    """
+
+    def __init__(self, scale: int, width: int) -> None:
+        super().__init__()
+        self.copies = scale**2
+        self.conv = conv3(3 * self.copies, width)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Returns the feature (B, width, H, W) of the LR face (B, 3, H, W)."""
+        return self.conv(lr.repeat(1, self.copies, 1, 1))
+
+
+class SISN(ResidualInResidual):
+    """SISN; `RCAN`'s skeleton, features included.
+
+    Args:
+        scale: Enlargement from LR to HR, a power of 2.
+        width: Feature channels, a multiple of 4.
+        groups: Number of residual groups.
+        blocks: Split attention blocks in each group, not counting the one on the skip.
+
+    Raises:
+        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+
+    Example:
+        >>> net = SISN(width=8, groups=2, blocks=1)
+        >>> list(net(torch.rand(2, 3, 16, 16)).features)
+        ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
+    """
+
+    def __init__(self, *, scale: int = 8, width: int = 64, groups: int = 10, blocks: int = 10) -> None:
+        super().__init__(FoldedHead(scale, width), lambda: ESAG(width, blocks), scale=scale, width=width, groups=groups)
+
+    def forward(self, lr: Tensor) -> SROutput:
+        """Returns the restored faces.
+
+        Args:
+            lr: LR faces in [0, 1], (B, 3, H, W); 2 faces or more while training.
+
+        Returns:
+            See `ResidualInResidual`.
+
+        Raises:
+            ShapeError: If `lr` is not a batch of colour pictures, or a single one while training.
+        """
+        if self.training and lr.shape[0] == 1:
+            raise ShapeError(
+                "SISN cannot be trained on a batch of 1 face: batch norm follows its global pooling and sees one "
+                "value per channel. Use data.batch_size=2 or more."
+            )
+        return super().forward(lr)
+
+
+def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Returns the public code's state dict under this package's names, or None if it is of another network.
+
+    `g` counts groups, `b` blocks; a batch norm has five tensors, running statistics among them:
+
+    | published                               | here                                                |
+    |-----------------------------------------|-----------------------------------------------------|
+    | `head.1`                                | `head.conv`                                         |
+    | `body.g.body.b`                         | `groups.g.blocks.b`                                 |
+    | `body.g.IA`                             | `groups.g.skip`                                     |
+    | in both: `conv1`, `bn1`                 | `conv_in`, `norm_in`                                |
+    | `conv2.conv`, `conv2.bn0`               | `attention.conv`, `attention.norm`                  |
+    | `conv2.conv1x1_1`, `conv2.bn1`          | `attention.squeeze`, `attention.squeeze_norm`       |
+    | `conv2.conv1x1_2`                       | `attention.excite`                                  |
+    | `conv3`, `bn3`                          | `conv_out`, `norm_out`                              |
+    | `skip` (never used)                     | dropped                                             |
+    | `body.g.body.10` (the last)             | `groups.g.conv`                                     |
+    | `body.10`, `tail`, `sub_mean`, `add_mean` | as in RCAN: `fuse`, `up`, `tail`, `mean`          |
+
+    Args:
+        state: As published, with or without `module.` or `model.` before the names.
+
+    Returns:
+        What `SISN().load_state_dict` takes.
+    """
+    layers = {
+        "conv1": "conv_in",
+        "bn1": "norm_in",
+        "conv2.conv": "attention.conv",
+        "conv2.bn0": "attention.norm",
+        "conv2.conv1x1_1": "attention.squeeze",
+        "conv2.bn1": "attention.squeeze_norm",
+        "conv2.conv1x1_2": "attention.excite",
+        "conv3": "conv_out",
+        "bn3": "norm_out",
+    }
+
+    def layer(match: re.Match[str]) -> str:
+        block = "skip" if match[2] == "IA" else match[2].replace("body", "blocks")
+        return f"groups.{match[1]}.{block}.{layers[match[3]]}.{match[4]}"
+
+    renamed = rename(
+        state,
+        {
+            rf"body\.(\d+)\.(body\.\d+|IA)\.({'|'.join(map(re.escape, layers))})\.(\w+)": layer,
+            r"body\.\d+\.(?:body\.\d+|IA)\.skip\.weight": None,
+            r"body\.(\d+)\.body\.\d+\.(weight|bias)": r"groups.\1.conv.\2",
+            **SKELETON_RULES,
+            r"head\.1\.(weight|bias)": r"head.conv.\1",
+        },
+    )
+    return renamed if renamed is None else fold_mean_shifts(renamed, head="head.conv.weight")

@@ -1,0 +1,147 @@
+"""The game against a discriminator: who learns, what is saved, and that a resumed game goes on as it was."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from pkdn_lightning.losses import Objective, Progress, Reconstruction, Weight
+from pkdn_lightning.modules import AdversarialModule
+from pkdn_lightning.modules.adversarial import Errors
+from pkdn_lightning.networks.output import SROutput
+
+
+class Enlarge(nn.Module):
+    """A network of one convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, lr):
+        return SROutput(nn.functional.interpolate(self.conv(lr), scale_factor=4), {}, {})
+
+
+class Judge(nn.Module):
+    """A discriminator of one layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, faces):
+        return self.layer(faces.mean((-2, -1)))
+
+
+def module(gate=False, weight=0.5) -> AdversarialModule:
+    torch.manual_seed(0)
+    made = AdversarialModule(
+        Enlarge(),
+        Objective({"sr": (Weight(1.0), Reconstruction("l2"))}),
+        partial(torch.optim.Adam, lr=0.01),
+        discriminator=Judge(),
+        adversarial_weight=weight,
+        gate=gate,
+    )
+    optimizer = made.configure_optimizers()
+    made.optimizers = lambda: optimizer
+    return made
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    hr = torch.rand(2, 3, 32, 32, generator=generator)
+    return {"lr": nn.functional.avg_pool2d(hr, 4), "hr": hr, "row": torch.arange(2)}
+
+
+def step(made, batch):
+    total, parts = made.loss(batch, made.restore(batch), Progress(0, 0))
+    made.optimizers().zero_grad()
+    total.backward()
+    made.optimizers().step()
+    return total, parts
+
+
+def test_both_learn(batch):
+    made = module()
+    before = [copy.deepcopy(each.state_dict()) for each in (made.net, made.opponent.net)]
+    _, parts = step(made, batch)
+    assert set(parts) == {"sr", "adversarial", "true", "restored"}
+    for state, each in zip(before, (made.net, made.opponent.net), strict=True):
+        assert any(not torch.equal(state[name], value) for name, value in each.state_dict().items())
+
+
+def test_the_discriminator_wins_when_the_network_rests(batch):
+    made = module()
+    errors = []
+    for _ in range(60):
+        _, parts = made.loss(batch, made.restore(batch), Progress(0, 0))
+        errors.append(float(parts["true"] + parts["restored"]))
+    assert errors[-1] < errors[0]
+
+
+def test_the_total_adds_the_weighted_game(batch):
+    made = module(weight=0.5)
+    total, parts = made.loss(batch, made.restore(batch), Progress(0, 0))
+    assert total.item() == pytest.approx((parts["sr"] + 0.5 * parts["adversarial"]).item(), rel=1e-5)
+
+
+def test_the_network_is_not_in_the_discriminators_gradients(batch):
+    made = module()
+    total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
+    made.opponent.net.zero_grad()
+    total.backward()
+    assert all(parameter.grad is None for parameter in made.opponent.net.parameters())
+    assert all(parameter.requires_grad for parameter in made.opponent.net.parameters())
+
+
+def test_the_opponent_is_not_part_of_the_module():
+    made = module()
+    assert not any("opponent" in name for name in made.state_dict())
+    assert len(list(made.parameters())) == 2
+    assert copy.deepcopy(made.opponent) is made.opponent
+
+
+@pytest.mark.parametrize(
+    ("true", "restored", "network", "opponent"),
+    [
+        (0.5, 0.5, True, True),
+        (0.2, 0.5, True, False),  # the discriminator is too good
+        (0.8, 0.5, False, True),  # and here too bad
+        (0.8, 0.2, True, True),  # both would rest, so both learn
+    ],
+)
+def test_the_gate(true, restored, network, opponent):
+    errors = Errors(torch.tensor(true), torch.tensor(restored))
+    assert module(gate=True)._who_learns(errors) == (network, opponent)
+    assert module(gate=False)._who_learns(errors) == (True, True)
+
+
+def test_a_gated_network_does_not_move(batch):
+    made = module(gate=True)
+    made._who_learns = lambda errors: (False, True)
+    total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
+    total.backward()
+    assert all((parameter.grad == 0).all() for parameter in made.net.parameters())
+
+
+def test_a_resumed_game_goes_on_as_it_was(batch):
+    undisturbed = module()
+    for _ in range(3):
+        step(undisturbed, batch)
+    checkpoint: dict = {}
+    undisturbed.on_save_checkpoint(checkpoint)
+    checkpoint = copy.deepcopy(checkpoint)
+    resumed = module()
+    resumed.net.load_state_dict(undisturbed.net.state_dict())
+    resumed.on_load_checkpoint(checkpoint)
+    optimizer = resumed.configure_optimizers()
+    resumed.optimizers = lambda: optimizer
+    optimizer.load_state_dict(copy.deepcopy(undisturbed.optimizers().state_dict()))
+    for each in (undisturbed, resumed):
+        step(each, batch)
+    for mine, other in zip(undisturbed.opponent.net.parameters(), resumed.opponent.net.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)

@@ -1,0 +1,128 @@
+"""SISN: published size and cost, the head's shortcut, shapes, gradients, errors, and the public code's weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.networks.cost import count_macs, count_parameters
+from pkdn_lightning.networks.sisn import SISN, FoldedHead, rename_published
+from tests.networks.test_rcan import Published, learns_two_faces, without_gradient
+
+SMALL = {"width": 8, "groups": 2, "blocks": 1}
+
+
+def space_to_depth(x, side):
+    """SISN's own, the colour fastest."""
+    tiles = torch.unflatten(F.pixel_unshuffle(x, side), 1, (x.shape[1], side**2))
+    return tiles.transpose(1, 2).flatten(1, 2)
+
+
+def published_block(state, name, x):
+    width = x.shape[1]
+    state[f"{name}.skip.weight"] = torch.zeros(width, width, 1, 1, device=x.device)
+    inner = F.relu(state.norm(f"{name}.bn1", state.conv(f"{name}.conv1", x, width, 1, bias=False)))
+    inner = state.conv(f"{name}.conv2.conv", inner, 4 * width, bias=False, groups=4)
+    parts = F.relu(state.norm(f"{name}.conv2.bn0", inner)).chunk(4, dim=1)
+    pooled = state.conv(f"{name}.conv2.conv1x1_1", F.adaptive_avg_pool2d(sum(parts), 1), width, 1)
+    votes = state.conv(f"{name}.conv2.conv1x1_2", F.relu(state.norm(f"{name}.conv2.bn1", pooled)), 4 * width, 1)
+    weights = torch.stack(votes.chunk(4, dim=1)).softmax(0)
+    inner = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    return F.relu(x + state.norm(f"{name}.bn3", state.conv(f"{name}.conv3", inner, width, 1, bias=False)))
+
+
+def published_sisn(state, lr, *, width, groups, blocks, train_along=0.0):
+    """The public network as METHODS describes it, from the enlarged face on; fills `state` on the way."""
+    enlarged = F.interpolate(lr, scale_factor=8, mode="nearest") * 255
+    folded = space_to_depth(state.shift("sub_mean", enlarged, -1, train_along), 8)
+    head = x = state.conv("head.1", folded, width)
+    for group in range(groups):
+        inner = x
+        for block in range(blocks):
+            inner = published_block(state, f"body.{group}.body.{block}", inner)
+        inner = state.conv(f"body.{group}.body.{blocks}", inner, width)
+        x = inner + published_block(state, f"body.{group}.IA", x)
+    x = head + state.conv(f"body.{groups}", x, width)
+    for layer in (0, 2, 4):
+        x = F.pixel_shuffle(state.conv(f"tail.0.{layer}", x, 4 * width), 2)
+    return state.shift("add_mean", state.conv("tail.1", x, 3), 1, train_along) / 255
+
+
+def test_size_and_cost():
+    net = SISN().eval()
+    assert count_parameters(net) == 8_755_035 - 450_560 - 24  # unused convolutions, mean shifts
+    with torch.no_grad():
+        assert count_macs(net, torch.rand(1, 3, 16, 16)) / 1e9 == pytest.approx(2.2245, abs=0.001)
+
+
+@pytest.mark.parametrize("scale", [2, 8])
+def test_the_head_sees_what_enlarging_and_folding_would_give(scale):
+    lr, head = torch.rand(2, 3, 5, 7), FoldedHead(scale, 4)
+    folded = space_to_depth(F.interpolate(lr, scale_factor=scale, mode="nearest"), scale)
+    assert torch.equal(head(lr), head.conv(folded))
+
+
+@pytest.mark.parametrize(("scale", "height", "width"), [(8, 16, 16), (8, 5, 7), (4, 8, 4)])
+def test_shapes_and_features(scale, height, width):
+    output = SISN(scale=scale, **SMALL)(torch.rand(2, 3, height, width))
+    assert output.sr.shape == (2, 3, scale * height, scale * width)
+    ups = ["up1", "up2", "up3"] if scale == 8 else ["up1", "up2"]
+    assert list(output.features) == ["head", "group1", "group2", "body", *ups]
+    assert output.features["group2"].shape == (2, 8, height, width)
+    assert output.extras == {}
+
+
+def test_every_parameter_gets_a_gradient():
+    assert without_gradient(SISN(**SMALL), torch.rand(2, 3, 8, 8)) == []
+
+
+def test_it_learns_two_faces():
+    torch.manual_seed(0)
+    losses = learns_two_faces(SISN(**SMALL))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_exports():
+    net, lr = SISN(**SMALL).eval(), torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(torch.export.export(net, (lr,)).module()(lr).sr, net(lr).sr)
+
+
+class TestErrors:
+    def test_training_on_one_face(self):
+        net = SISN(**SMALL)
+        with pytest.raises(ShapeError, match="batch of 1 face"):
+            net(torch.rand(1, 3, 8, 8))
+        assert net.eval()(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 64, 64)
+
+    def test_scale(self):
+        with pytest.raises(ConfigError, match="power of 2"):
+            SISN(scale=3)
+
+    def test_grey_input(self):
+        with pytest.raises(ShapeError, match=r"\(B, 3, H, W\)"):
+            SISN(**SMALL)(torch.rand(2, 1, 16, 16))
+
+
+class TestPublishedWeights:
+    @pytest.mark.parametrize("train_along", [0.0, 0.05], ids=["fixed shifts", "trained shifts"])
+    def test_they_restore_the_same_faces(self, train_along):
+        torch.manual_seed(0)
+        lr, state, net = torch.rand(2, 3, 6, 6).double(), Published(), SISN(**SMALL).double().eval()
+        expected = published_sisn(state, lr, **SMALL, train_along=train_along)
+        renamed = rename_published(state)
+        net.load_state_dict(renamed)
+        torch.testing.assert_close(net(lr).sr, expected, rtol=1e-9, atol=1e-9)
+        counter = renamed["groups.1.skip.attention.squeeze_norm.num_batches_tracked"]
+        assert counter == state["body.1.IA.conv2.bn1.num_batches_tracked"]
+
+    def test_all_of_them_fit(self):
+        state = Published()
+        published_sisn(state, torch.rand(1, 3, 2, 2), width=64, groups=10, blocks=10)
+        assert len(state) == 110 * (3 + 4 + 4 * 5 + 1) + 2 * (10 + 1 + 1 + 4) + 4
+        SISN().load_state_dict(rename_published({f"module.{name}": tensor for name, tensor in state.items()}))
+
+    def test_others_are_refused(self):
+        state = Published()
+        published_sisn(state, torch.rand(1, 3, 4, 4), **SMALL)
+        assert rename_published({}) is None
+        assert rename_published(state | {"body.0.body.0.body.0.weight": torch.zeros(1)}) is None

@@ -1,0 +1,169 @@
+"""SPARNet: published sizes and cost, shapes, initialisation, gradients, errors, and the public code's weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.functional.resize import bicubic
+from pkdn_lightning.networks.cost import count_macs, count_parameters
+from pkdn_lightning.networks.sparnet import SPARNet, rename_published
+from tests.networks.test_rcan import Published, learns_two_faces, without_gradient
+
+SMALL = {"width": 4, "max_width": 8, "res_depth": 1, "attention_width": 4}
+LIGHT = {"attention": "spar3d", "res_depth": 1}
+FEATURES = ["down1", "down2", "down3", "body", "up1", "up2", "up3"]
+
+
+def published_layer(state, name, x, channels, scale=None, *, norm=True, activate=True):
+    if scale == "up":
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+    x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    x = state.conv(f"{name}.conv2d", x, channels, bias=not norm, stride=2 if scale == "down" else 1, padding=0)
+    x = state.norm(f"{name}.norm.norm", x) if norm else x
+    return F.leaky_relu(x, 0.2) if activate else x
+
+
+def published_hourglass(state, name, x, level, width):
+    beside = published_layer(state, f"{name}.b1_{level}", x, width)
+    x = published_layer(state, f"{name}.b2_{level}", x, width, "down")
+    if level > 1:
+        x = published_hourglass(state, name, x, level - 1, width)
+    else:
+        x = published_layer(state, f"{name}.b2_plus_1", x, width)
+    return beside + published_layer(state, f"{name}.b3_{level}", x, width, "up")
+
+
+def published_unit(state, name, x, channels, depth, scale=None, *, attention, attention_width):
+    bare = {"norm": False, "activate": False}
+    resampled = scale is not None or x.shape[1] != channels
+    shortcut = published_layer(state, f"{name}.shortcut_func", x, channels, scale, **bare) if resampled else x
+    x = F.leaky_relu(state.norm(f"{name}.preact_func.0.norm", x), 0.2)
+    x = published_layer(state, f"{name}.conv1", x, channels, scale if scale == "up" else None)
+    x = published_layer(state, f"{name}.conv2", x, channels, scale if scale == "down" else None, activate=False)
+    gate = published_hourglass(state, f"{name}.att_func", x, depth, attention_width)
+    gates = 1 if attention == "spar" else channels
+    return shortcut + x * published_layer(state, f"{name}.att_func.out_block.0", gate, gates, **bare).sigmoid()
+
+
+def published_sparnet(state, x, *, width=32, max_width=128, res_depth=10, attention="spar", attention_width=64):
+    """The public network as METHODS describes it, from the enlarged face on; fills `state` on the way."""
+    options = {"attention": attention, "attention_width": attention_width}
+    bare = {"norm": False, "activate": False}
+    widths = [min(2**level * width, max_width) for level in range(4)]
+    x = published_layer(state, "encoder.0", x, widths[0], **bare)
+    for number, (channels, depth) in enumerate(zip(widths[1:], (4, 3, 2), strict=True), start=1):
+        x = published_unit(state, f"encoder.{number}", x, channels, depth, "down", **options)
+    for number in range(res_depth):
+        x = published_unit(state, f"res_layers.{number}", x, widths[3], 2, **options)
+    for number, (channels, depth) in enumerate(zip(widths[2::-1], (3, 4, 5), strict=True)):
+        x = published_unit(state, f"decoder.{number}", x, channels, depth, "up", **options)
+    return published_layer(state, "out_conv", x, 3, **bare)
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters", "giga"), [({}, 10_518_867, 7.130), (LIGHT, 5_242_211, 6.876)], ids=["released", "light"]
+)
+def test_size_and_cost(options, parameters, giga):
+    net = SPARNet(**options).eval()
+    assert count_parameters(net) == parameters
+    with torch.no_grad():
+        assert count_macs(net, torch.rand(1, 3, 16, 16)) / 1e9 == pytest.approx(giga, abs=0.002)
+
+
+@pytest.mark.parametrize(("scale", "height", "width"), [(8, 16, 16), (8, 8, 12), (4, 16, 24)])
+def test_shapes_and_features(scale, height, width):
+    output = SPARNet(scale=scale, **SMALL)(torch.rand(2, 3, height, width))
+    height, width = scale * height, scale * width
+    assert output.sr.shape == (2, 3, height, width)
+    assert list(output.features) == FEATURES
+    shapes = [(feature.shape[1], feature.shape[2]) for feature in output.features.values()]
+    assert shapes == [
+        (8, height // 2),
+        (8, height // 4),
+        *[(8, height // 8)] * 2,
+        (8, height // 4),
+        (8, height // 2),
+        (4, height),
+    ]
+    assert output.extras == {}
+
+
+def test_initialised_as_published():
+    torch.manual_seed(0)
+    net = SPARNet(width=16, max_width=16, res_depth=1, attention_width=16)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 1000:
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.15)
+            assert module.bias is None or not module.bias.any()
+    norms = torch.cat([module.weight for module in net.modules() if isinstance(module, nn.BatchNorm2d)])
+    assert norms.mean().item() == pytest.approx(1, abs=0.01)
+    assert norms.std().item() == pytest.approx(0.02, rel=0.15)
+
+
+def test_every_parameter_gets_a_gradient():
+    for attention in ("spar", "spar3d"):
+        assert without_gradient(SPARNet(attention=attention, **SMALL), torch.rand(2, 3, 8, 8)) == []
+
+
+def test_it_learns_two_faces():
+    torch.manual_seed(0)
+    losses = learns_two_faces(SPARNet(**SMALL), lr_px=8, steps=15, rate=1e-2)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_exports():
+    net, lr = SPARNet(**SMALL).eval(), torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(torch.export.export(net, (lr,)).module()(lr).sr, net(lr).sr)
+
+
+class TestErrors:
+    def test_sides_that_do_not_divide(self):
+        with pytest.raises(ShapeError, match="80x80, but the sides have to divide by 32"):
+            SPARNet(**SMALL)(torch.rand(1, 3, 10, 10))
+
+    def test_faces_too_small_for_the_hourglass(self):
+        with pytest.raises(ShapeError, match="32x32, but SPARNet needs 64 pixels"):
+            SPARNet(**SMALL)(torch.rand(1, 3, 4, 4))
+
+    def test_grey_input(self):
+        with pytest.raises(ShapeError, match=r"\(B, 3, H, W\)"):
+            SPARNet(**SMALL)(torch.rand(1, 1, 16, 16))
+
+    def test_attention(self):
+        with pytest.raises(ConfigError, match="Unknown attention 'cbam'"):
+            SPARNet(attention="cbam")
+
+    def test_no_units(self):
+        with pytest.raises(ConfigError, match="res_depth=0"):
+            SPARNet(res_depth=0)
+
+
+class TestPublishedWeights:
+    @pytest.mark.parametrize("attention", ["spar", "spar3d"])
+    def test_they_restore_the_same_faces(self, attention):
+        torch.manual_seed(0)
+        options = SMALL | {"attention": attention, "res_depth": 2}
+        lr, state, net = torch.rand(1, 3, 8, 8).double(), Published(), SPARNet(**options).double().eval()
+        expected = published_sparnet(state, bicubic(lr, (64, 64)) * 2 - 1, **options) / 2 + 0.5
+        renamed = rename_published(state)
+        net.load_state_dict(renamed)
+        torch.testing.assert_close(net(lr).sr, expected, rtol=1e-9, atol=1e-9)
+        counter = renamed["up.2.attention.hourglass.inner.inner.skip.norm.num_batches_tracked"]
+        assert counter == state["decoder.2.att_func.b1_3.norm.norm.num_batches_tracked"]
+
+    @pytest.mark.parametrize(("options", "tensors"), [({}, 1154), (LIGHT, 605)], ids=["released", "light"])
+    def test_all_of_them_fit(self, options, tensors):
+        state = Published()
+        published_sparnet(state, torch.rand(1, 3, 64, 64), **options)
+        assert len(state) == tensors
+        SPARNet(**options).load_state_dict(
+            rename_published({f"module.{name}": tensor for name, tensor in state.items()})
+        )
+
+    def test_others_are_refused(self):
+        state = Published()
+        published_sparnet(state, torch.rand(1, 3, 64, 64), **SMALL)
+        assert rename_published({}) is None
+        assert rename_published(state | {"encoder.1.conv1.weight": torch.zeros(1)}) is None

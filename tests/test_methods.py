@@ -1,0 +1,188 @@
+"""Every compared method on the whole way: its experiment trains, resumes, evaluates, is exported, and can memorise."""
+
+import pytest
+import torch
+
+from pkdn_lightning.checkpoints import load_network
+from pkdn_lightning.config import compose
+from pkdn_lightning.config.build import build_network, build_objective
+from pkdn_lightning.data.datamodule import GatheredBatches, Plan, finish_batch
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.errors import DataError
+from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.losses import Progress
+from pkdn_lightning.metrics.functional import psnr_y
+from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.resuming import saved_config
+from pkdn_lightning.train import train
+
+from .conftest import TINY
+
+JUDGE = "module.discriminator.size_px=64"
+SMALL = {
+    "sparnet": ["model.width=8", "model.max_width=16", "model.res_depth=1", "model.attention_width=8"],
+    "sisn": ["model.width=16", "model.groups=1", "model.blocks=1"],
+    "rcan": ["model.width=16", "model.groups=1", "model.blocks=1"],
+    "kdfsrnet": ["model.width=8", "model.levels=2", "model.rcabs_per_level=1", "teacher.model.rcabs_per_level=1"],
+    "kdfsrnet_teacher": ["model.width=8", "model.levels=2", "model.rcabs_per_level=1"],
+    "sfmnet": ["model.width=8", "model.heads=2", "model.blocks=1"],
+    "fishfsrnet": ["model.width=16", "model.pafbs=1"],
+    "urdgn": ["model.widths=[4,8,8,8]", JUDGE],
+    "fsrnet": ["model.width=8"],
+    "fsrgan": ["model.width=8", JUDGE],
+    "dic": [
+        "model.steps=2",
+        "model.features=8",
+        "model.groups=1",
+        "model.fusion_blocks=1",
+        "model.hourglass_features=16",
+    ],
+}
+SMALL["dicgan"] = [*SMALL["dic"], JUDGE]
+
+
+def write(path, *, landmarks: bool) -> FaceStore:
+    with StoreWriter(path, name="faces", size_px=64, with_landmarks=landmarks) as writer:
+        for number in range(9):
+            face = draw_face(number, size_px=64)
+            split = "val" if number < 2 else "test" if number < 4 else "train"
+            writer.add(Entry(f"{number}", split), face.hr, face.parsing, face.landmarks if landmarks else None)
+        writer.finish()
+    return FaceStore.open(path)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> FaceStore:
+    return write(tmp_path_factory.mktemp("stores") / "faces", landmarks=True)
+
+
+@pytest.fixture(scope="module")
+def faces_without_landmarks(tmp_path_factory) -> FaceStore:
+    return write(tmp_path_factory.mktemp("stores") / "bare", landmarks=False)
+
+
+def config(method: str, store: FaceStore, tmp_path, *overrides: str):
+    tiny = [each for each in TINY if not each.startswith(("model.", "data.scale", "data.batch_size"))]
+    return compose(
+        "train",
+        [
+            f"experiment={method}_celeba", "recipe=common", *tiny, "data.batch_size=2", *SMALL[method],
+            f"data.store={store.path}", f"run_dir={tmp_path / method}", f"paths.runs={tmp_path / 'runs'}",
+            "trainer.max_steps=4", "trainer.val_check_interval=2", *overrides,
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_a_method_trains_resumes_and_evaluates(method, faces, tmp_path):
+    first = train(config(method, faces, tmp_path, "trainer.max_steps=2", "test=false"))
+    assert first.run.read_results()["steps"] == 2
+    second = train(saved_config(first.run.path, ["trainer.max_steps=4", "test=true"]))
+    assert second.run.read_results()["steps"] == 4
+    found = evaluate(
+        compose("evaluate", ["data=celeba", f"data.store={faces.path}", f"models.it={first.run.path}",
+                             f"run_dir={tmp_path / 'table'}"])
+    ).means["it"]  # fmt: skip
+    assert found["test/celeba/psnr_y"] == pytest.approx(second.metrics["test/faces/psnr_y"], abs=1e-6)
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_a_methods_forward_is_exported(method, faces, tmp_path):
+    net = build_network(config(method, faces, tmp_path).model).eval()
+    lr = torch.rand(1, 3, 8, 8)
+    inputs = (lr, torch.rand(1, 3, 64, 64)) if net.uses_parsing else (lr,)
+    exported = torch.export.export(net, inputs).module()
+    torch.testing.assert_close(exported(*inputs).sr, net(*inputs).sr, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["dic", "fsrnet"])
+def test_where_there_are_no_landmarks_components_are_the_prior(method, faces_without_landmarks, tmp_path):
+    cfg = config(method, faces_without_landmarks, tmp_path)
+    assert cfg.data.heatmaps == "components"
+    assert cfg.model.get("keypoints", cfg.model.get("landmarks")) == 5
+    assert train(cfg).run.finished
+
+
+def test_a_prior_that_the_store_lacks_is_named_with_the_method(bare_store, tmp_path):
+    with pytest.raises(DataError, match="has no landmarks, of which DIC learns"):
+        train(config("dic", bare_store, tmp_path, "data.heatmaps=landmarks", "model.keypoints=68"))
+    with pytest.raises(DataError, match="has no parsing maps, of which FSRNet needs component heatmaps"):
+        train(config("fsrnet", bare_store, tmp_path))
+
+
+def batch_of_two(cfg, store: FaceStore):
+    rows = store.indices("train")[:2]
+    raw = GatheredBatches(store)[Plan(rows, rows < 0)]
+    data = cfg.data
+    return finish_batch(
+        raw, scale=data.scale, degradation=data.degradation, encoding=data.encoding, heatmaps=data.heatmaps,
+        heatmap_px=data.heatmap_px,
+    )  # fmt: skip
+
+
+def fit(net, objective, batch, steps: int, until_db: float = float("inf")) -> tuple[list[float], float]:
+    """Trains on one batch; returns the losses and the PSNR in training mode at the end."""
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    losses, reached = [], 0.0
+    for number in range(steps):
+        output = net(batch["lr"], batch["parsing"]) if net.uses_parsing else net(batch["lr"])
+        total, _ = objective(output, batch["hr"], None, Progress(number, 0), batch)
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(total.item())
+        reached = psnr_y(output.sr.detach(), batch["hr"]).mean().item()
+        if reached >= until_db:
+            break
+    return losses, reached
+
+
+WITHOUT_GAME = [method for method in SMALL if method not in ("fsrgan", "dicgan")]  # the same networks as without
+
+
+@pytest.mark.parametrize("method", WITHOUT_GAME)
+def test_the_loss_falls(method, faces, tmp_path):
+    torch.manual_seed(0)
+    cfg = config(method, faces, tmp_path, *(["objective=reconstruction"] if method == "kdfsrnet" else []))
+    losses, _ = fit(build_network(cfg.model), build_objective(cfg.objective), batch_of_two(cfg, faces), 12)
+    assert min(losses[-3:]) < 0.9 * losses[0]
+
+
+LARGER = {
+    "sparnet": ["model.res_depth=2"],
+    "sisn": ["model.groups=2", "model.blocks=3"],
+    "rcan": ["model.groups=2", "model.blocks=3"],
+    "kdfsrnet": ["model.width=32", "model.rcabs_per_level=1"],
+    "kdfsrnet_teacher": ["model.width=32", "model.rcabs_per_level=1"],
+    "sfmnet": ["model.width=32", "model.blocks=1"],
+    "fishfsrnet": ["model.width=32", "model.pafbs=1"],
+    "urdgn": ["model.widths=[16,64,64,64]", JUDGE],
+    "fsrnet": ["model.width=32"],
+    "dic": ["model.steps=2", "model.features=24", "model.groups=2", "model.hourglass_features=32"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LARGER)
+def test_a_method_memorises_two_faces(method, faces, tmp_path):
+    torch.manual_seed(0)
+    shared = config(method, faces, tmp_path)
+    cfg = compose(
+        "train",
+        [f"experiment={method}_celeba", f"data.store={faces.path}", *LARGER[method],
+         *(["objective=reconstruction"] if method == "kdfsrnet" else [])],
+    )  # fmt: skip
+    net = build_network(cfg.model)
+    _, reached = fit(net, build_objective(cfg.objective), batch_of_two(shared, faces), 800, until_db=30.0)
+    assert reached >= 30.0
+
+
+def test_a_checkpoint_of_every_method_is_rebuilt(faces, tmp_path):
+    run = train(config("dic", faces, tmp_path)).run
+    loaded = load_network(run.path)
+    assert type(loaded.net).__name__ == "DIC"
+    assert loaded.net(torch.rand(1, 3, 8, 8)).extras.keys() == {"sr1", "heatmaps1", "heatmaps2"}
