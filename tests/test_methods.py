@@ -9,7 +9,7 @@ from pkdn_lightning.config.build import build_network, build_objective
 from pkdn_lightning.data.datamodule import GatheredBatches, Plan, finish_batch
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
-from pkdn_lightning.errors import DataError
+from pkdn_lightning.errors import DataError, TrainingError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.metrics.functional import psnr_y
@@ -40,6 +40,13 @@ SMALL = {
     ],
 }
 SMALL["dicgan"] = [*SMALL["dic"], JUDGE]
+
+
+# A schedule that ends with the training would not let it be made longer.
+CONSTANT_RATE = (
+    "scheduler._target_=torch.optim.lr_scheduler.ConstantLR", "scheduler.max_lr=null", "scheduler.pct_start=null",
+    "scheduler.div_factor=null", "scheduler.final_div_factor=null", "scheduler.cycle_momentum=null",
+)  # fmt: skip
 
 
 def write(path, *, landmarks: bool) -> FaceStore:
@@ -76,7 +83,7 @@ def config(method: str, store: FaceStore, tmp_path, *overrides: str):
 
 @pytest.mark.parametrize("method", SMALL)
 def test_a_method_trains_resumes_and_evaluates(method, faces, tmp_path):
-    first = train(config(method, faces, tmp_path, "trainer.max_steps=2", "test=false"))
+    first = train(config(method, faces, tmp_path, "trainer.max_steps=2", "test=false", *CONSTANT_RATE))
     assert first.run.read_results()["steps"] == 2
     second = train(saved_config(first.run.path, ["trainer.max_steps=4", "test=true"]))
     assert second.run.read_results()["steps"] == 4
@@ -179,6 +186,12 @@ def test_a_method_memorises_two_faces(method, faces, tmp_path):
     net = build_network(cfg.model)
     _, reached = fit(net, build_objective(cfg.objective), batch_of_two(shared, faces), 800, until_db=30.0)
     assert reached >= 30.0
+
+
+def test_a_run_made_longer_than_its_schedule_is_told_so(faces, tmp_path):
+    run = train(config("rcan", faces, tmp_path, "trainer.max_steps=2", "test=false")).run
+    with pytest.raises(TrainingError, match="schedule came to its end"):
+        train(saved_config(run.path, ["trainer.max_steps=4"]))
 
 
 def test_a_checkpoint_of_every_method_is_rebuilt(faces, tmp_path):

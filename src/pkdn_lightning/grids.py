@@ -1,10 +1,12 @@
 """Picture grids: one row per face, one titled column per view of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.functional.colour import round_8bit
 
 _TITLE_PX = 18
+_COLUMN_PX = 128  # a figure's columns are at least as wide, so that words fit above them
+_GAP_PX = 4
 _ERROR_GAIN = 4.0
 
 
@@ -60,9 +64,8 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
     Args:
         columns: Pictures (B, 3, H, W) in [0, 1] by title, all of the same shape; values outside are clamped.
     """
-    stacked = torch.stack([round_8bit(pictures.detach().float().cpu()) for pictures in columns.values()])
-    count, faces, _, height, width = stacked.shape
-    pixels = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8)  # (faces, H, columns, W, 3)
+    pixels = _pixels(columns)
+    faces, height, count, width, _ = pixels.shape
     canvas = Image.new("RGB", (count * width, _TITLE_PX + faces * height), "white")
     canvas.paste(
         Image.fromarray(np.ascontiguousarray(pixels.reshape(faces * height, count * width, 3))), (0, _TITLE_PX)
@@ -79,3 +82,57 @@ def save_grid(columns: Mapping[str, Tensor], file: Path) -> Image.Image:
     file.parent.mkdir(parents=True, exist_ok=True)
     picture.save(file)
     return picture
+
+
+def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[str]], file: Path) -> Image.Image:
+    """Writes a figure to be read on its own, as PNG, and returns it.
+
+    Args:
+        columns: Pictures (B, 3, H, W) in [0, 1] by title, all of the same shape. Small ones are enlarged by a whole
+            number, pixel by pixel; long titles are broken into lines.
+        below: What stands below each picture of a column, by title; nothing where a column is not named.
+        file: Where it goes.
+    """
+    pixels = _pixels(columns)
+    faces, height, count, width, _ = pixels.shape
+    zoom = max(1, -(-_COLUMN_PX // width))
+    width, height = width * zoom, height * zoom
+    size = width // 9
+    font, line = ImageFont.load_default(size=size), size + size // 3
+    titles = [_broken(title, font, width) for title in columns]
+    top = line * max(len(title) for title in titles) + _GAP_PX
+    pitch_x, pitch_y = width + _GAP_PX, height + line + _GAP_PX
+    canvas = Image.new("RGB", (count * pitch_x - _GAP_PX, top + faces * pitch_y), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (key, title) in enumerate(zip(columns, titles, strict=True)):
+        left = number * pitch_x
+        for place, words in enumerate(reversed(title)):  # the last line stands on the picture
+            draw.text((left + width / 2, top - _GAP_PX - place * line), words, fill="black", font=font, anchor="ms")
+        for face in range(faces):
+            picture = Image.fromarray(np.ascontiguousarray(pixels[face, :, number]))
+            canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top + face * pitch_y))
+            if key in below:
+                middle = (left + width / 2, top + face * pitch_y + height + line / 2)
+                draw.text(middle, below[key][face], fill="black", font=font, anchor="mm")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(file)
+    return canvas
+
+
+def _broken(title: str, font: Any, width: int) -> list[str]:
+    """Returns a title in lines that are no wider than a column, as far as its words allow."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _pixels(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+    """Returns pictures as 8-bit values, (faces, H, columns, W, 3)."""
+    stacked = torch.stack([round_8bit(pictures.detach().float().cpu()) for pictures in columns.values()])
+    pixels: NDArray[np.uint8] = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8).numpy()
+    return pixels

@@ -200,6 +200,14 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
             f"The accelerator's memory does not suffice: {str(error).splitlines()[0]}\nSet a smaller data.batch_size "
             "with trainer.accumulate_grad_batches to match, or trainer.precision=bf16-mixed."
         ) from error
+    except ValueError as error:
+        if "total steps" not in str(error):
+            raise
+        raise TrainingError(
+            "The learning-rate schedule came to its end before the training did: it was made for the length that the "
+            "run was begun with.\nResume with that length, or begin a new run from these weights: module.init_from="
+            f"{run.path}"
+        ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -208,9 +216,13 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
 
 def _macs(module: SRModule, datamodule: FaceSRDataModule) -> int:
     """Returns the multiply-accumulates of restoring one face."""
-    with torch.no_grad():
-        face: Any = datamodule.preview("train", 1)
-        return count_macs(_Restorer(module), face)
+    face: Any = datamodule.preview("train", 1)
+    training = module.training
+    try:
+        with torch.no_grad():
+            return count_macs(_Restorer(module.eval()), face)  # eval: a batch norm must not learn from counting
+    finally:
+        module.train(training)
 
 
 class _Restorer(torch.nn.Module):

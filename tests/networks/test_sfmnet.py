@@ -11,14 +11,14 @@ from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.sfmnet import ChannelCrossAttention, FrequencyBlock, SFMNet, rename_published
 
 LEVELS = ["down1", "down2", "down3", "bottleneck", "up1", "up2", "up3"]
-AS_BUILT = 8_799_622  # the public code's, with 14 attentions that it never uses
+AS_BUILT = 8_799_622  # the public code's, with 14 attentions that it never uses and that are used here
 NEVER_USED = 14 * 18_120
 
 
 @pytest.fixture(scope="module")
 def unfilled() -> SFMNet:
     with torch.device("meta"):
-        return SFMNet()
+        return SFMNet(shared_attention=True)
 
 
 def small(**options) -> SFMNet:
@@ -28,6 +28,8 @@ def small(**options) -> SFMNet:
 
 def test_size(unfilled):
     assert count_parameters(unfilled) == 8_545_942 == AS_BUILT - NEVER_USED
+    with torch.device("meta"):
+        assert count_parameters(SFMNet()) == AS_BUILT
     assert count_parameters(ChannelCrossAttention(64, heads=8)) == 18_120
     assert count_parameters(unfilled.frequency) + count_parameters(unfilled.spatial) == count_parameters(unfilled)
 

@@ -17,7 +17,27 @@ def parsing_channels(encoding: str) -> int:
     return encoding_channels(encoding)  # type: ignore[arg-type]  # the DataModule checks the name
 
 
+def heatmaps_of(store: str) -> str:
+    """Returns the heatmaps that a store has the data for: `landmarks`, or `components` of its parsing maps."""
+    import json
+
+    try:
+        manifest = json.loads((Path(store) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "landmarks"  # there is no such store yet; who opens it says what is missing
+    return "landmarks" if "landmarks.npy" in manifest["sha256"] else "components"
+
+
+def heatmap_count(heatmaps: str) -> int:
+    """Returns how many channels heatmaps of a kind have."""
+    from pkdn_lightning.data.heatmaps import COUNTS
+
+    return COUNTS[heatmaps]
+
+
 def register_resolvers() -> None:
     """Makes the resolvers known to OmegaConf."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("parsing_channels", parsing_channels, replace=True)
+    OmegaConf.register_new_resolver("heatmaps_of", heatmaps_of, replace=True)
+    OmegaConf.register_new_resolver("heatmap_count", heatmap_count, replace=True)

@@ -24,6 +24,8 @@ class DataConfig:
     batch_size: int = 8
     eval_batch_size: int = 32
     flip_probability: float = 0.0
+    heatmaps: str = "none"
+    heatmap_px: int = 32
     verify: bool = True
     resident: bool = False
     num_workers: int = 0
@@ -49,6 +51,9 @@ class ModuleConfig:
     channels_last: bool = False
     compile: bool = False
     init_from: str | None = None
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    adversarial_weight: float = 0.0
+    gate: bool = False
 
 
 @dataclass
@@ -135,9 +140,34 @@ class EvaluateConfig:
     data: DataConfig = field(default_factory=DataConfig)
     split: str = "test"
     protocols: list[str] = field(default_factory=lambda: ["headline"])
+    extra: list[str] = field(default_factory=list)
+    parser: dict[str, Any] = field(default_factory=dict)
     faces_in_grid: int = 8
     accelerator: str = "auto"
     run_dir: str | None = None
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class ReportDataConfig:
+    """What a report measures on; scale and degradation are the runs' own."""
+
+    test_stores: dict[str, str] = field(default_factory=dict)
+    eval_batch_size: int = 32
+    verify: bool = True
+
+
+@dataclass
+class ReportConfig:
+    """Everything `pkdn report` reads."""
+
+    runs: str = MISSING
+    out: str | None = None
+    data: ReportDataConfig = field(default_factory=ReportDataConfig)
+    faces: int = 5
+    seed: int = 0
+    accelerator: str = "auto"
+    threads: int | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
@@ -146,9 +176,15 @@ class PrepareConfig:
     """Everything `pkdn prepare` reads."""
 
     data: DataConfig = field(default_factory=DataConfig)
+    parser: dict[str, Any] = field(default_factory=dict)
+    landmarks: dict[str, Any] = field(default_factory=dict)
     out: str | None = None
+    workers: int | None = None
+    shard: str | None = None
+    join: str | None = None
+    dry_run: bool = False
     verify: str | None = None
-    faces_in_sheet: int = 8
+    wandb: bool = False
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
@@ -157,6 +193,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
+    store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))
     store.store(name="prepare_schema", node=PrepareConfig)
 
 

@@ -4,6 +4,7 @@ Each method's file maps its public names to those of this package (`rename_publi
 file of KDFSRNet, SPARNet, DIC, SISN, RCAN, SFMNet or FishFSRNet can be measured under this package's protocol.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -56,10 +57,38 @@ _METHODS: Final[dict[str, tuple[str, Rename]]] = {
 }
 
 
+def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
+    """Returns how many different numbers stand in place of `#` at the beginning of the names."""
+    rule = re.compile(re.escape(pattern).replace(r"\#", r"(\d+)"))
+    return len({match.group(1) for name in weights if (match := rule.match(name))})
+
+
+# What a file says about the size of its network: several were published in more than one.
+_OPTIONS: Final[dict[str, Callable[[Mapping[str, Tensor]], dict[str, Any]]]] = {
+    "sparnet.SPARNet": lambda weights: {
+        "res_depth": _count(weights, "body.#."),
+        "attention": "spar" if weights["up.2.attention.gate.conv.weight"].shape[0] == 1 else "spar3d",
+    },
+    "rcan.RCAN": lambda weights: {
+        "scale": 2 ** _count(weights, "up.#."),
+        "groups": _count(weights, "groups.#."),
+        "blocks": _count(weights, "groups.0.blocks.#."),
+    },
+    "sisn.SISN": lambda weights: {
+        "scale": 2 ** _count(weights, "up.#."),
+        "groups": _count(weights, "groups.#."),
+        "blocks": _count(weights, "groups.0.blocks.#."),
+    },
+    "sfmnet.SFMNet": lambda weights: {"shared_attention": True},
+}
+
+
 def _spec(network: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     if network == "kdfsrnet.KDFSRNetStudent" and weights["head.weight"].shape[1] != 3:  # the parsing map joins there
         network = "kdfsrnet.KDFSRNetTeacher"
-    return {"_target_": f"pkdn_lightning.networks.{network}"}
+    spec: dict[str, Any] = {"_target_": f"pkdn_lightning.networks.{network}"}
+    options = _OPTIONS.get(network)
+    return spec if options is None else spec | options(weights)
 
 
 def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:

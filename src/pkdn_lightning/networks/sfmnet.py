@@ -9,8 +9,9 @@ every block of the spatial branch a fusion block lets both meet. Each branch res
 
 The layers follow the public code; three things differ:
 
-- The fusion block's second attention is built there, but the first one is used in both directions. It is left out:
-  14 times 18,120 of the code's 8,799,622 parameters, so 8,545,942 remain.
+- The fusion block has an attention for each direction, 8,799,622 parameters in all. The code builds both and uses the
+  first one twice, so that 14 times 18,120 parameters are never trained; `shared_attention` is that, with the unused
+  ones left out (8,545,942), and what published weights need.
 - The code calls its fusion blocks with the two branches in swapped order. Names here say what a layer really sees.
 - The code adds 1e-8 here and there around the Fourier transform, which is no more than rounding, and puts 1e-5 where a
   feature is not a number; a network that fails should show it.
@@ -113,24 +114,26 @@ class ChannelCrossAttention(nn.Module):
 class FusionBlock(nn.Module):
     """Frequency-spatial interaction block: each feature asks the other, and a gate per pixel and channel adds both.
 
-    The spatial feature asks first; the frequency feature asks the answer. Both use the same attention, as in the code.
+    The spatial feature asks first; the frequency feature asks the answer.
 
     Args:
         channels: Width of both features.
         heads: See `ChannelCrossAttention`.
+        shared_attention: Both ask by the same attention, as in the code.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, *, shared_attention: bool = False) -> None:
         super().__init__()
         self.spatial, self.frequency = conv3(channels, channels), conv3(channels, channels)
         self.attention = ChannelCrossAttention(channels, heads)
+        self.answer = None if shared_attention else ChannelCrossAttention(channels, heads)
         self.gates = nn.Sequential(conv3(2 * channels, channels), conv3(channels, 2 * channels), nn.Sigmoid())
 
     def forward(self, spatial: Tensor, frequency: Tensor) -> Tensor:
         """Returns the fused feature; all are (B, C, H, W)."""
         spatial, frequency = self.spatial(spatial), self.frequency(frequency)
         spatial = spatial + self.attention(spatial, frequency)
-        frequency = frequency + self.attention(frequency, spatial)
+        frequency = frequency + (self.answer or self.attention)(frequency, spatial)
         both = torch.cat([spatial, frequency], dim=1)
         gated_spatial, gated_frequency = (both * self.gates(both)).chunk(2, dim=1)
         return gated_spatial + gated_frequency
@@ -194,6 +197,7 @@ class SFMNet(nn.Module):
         width: Feature channels.
         blocks: Residual blocks in each block of the spatial branch.
         heads: Groups of channels that attend among themselves when the branches meet.
+        shared_attention: Both directions of a fusion use one attention, as the public code and its weights do.
 
     Raises:
         ConfigError: If a number is below 1, or `heads` does not divide `width`.
@@ -206,7 +210,9 @@ class SFMNet(nn.Module):
 
     uses_parsing = False
 
-    def __init__(self, *, scale: int = 8, width: int = 64, blocks: int = 2, heads: int = 8) -> None:
+    def __init__(
+        self, *, scale: int = 8, width: int = 64, blocks: int = 2, heads: int = 8, shared_attention: bool = False
+    ) -> None:
         super().__init__()
         if min(scale, width, blocks, heads) < 1 or width % heads:
             raise ConfigError(
@@ -215,7 +221,11 @@ class SFMNet(nn.Module):
             )
         self.scale = scale
         self.frequency = Branch(width, lambda: FrequencyBlock(width))
-        self.spatial = Branch(width, lambda: ResidualGroup(width, blocks), lambda: FusionBlock(width, heads))
+        self.spatial = Branch(
+            width,
+            lambda: ResidualGroup(width, blocks),
+            lambda: FusionBlock(width, heads, shared_attention=shared_attention),
+        )
 
     def forward(self, lr: Tensor) -> SROutput:
         """Returns the restored faces.
@@ -313,7 +323,7 @@ def _published_modules() -> dict[str, str]:
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns published weights under the names of this package, for a network with default options.
+    """Returns published weights under the names of this package, for a network with `shared_attention`.
 
     | public                                    | here                                              |
     |-------------------------------------------|---------------------------------------------------|
