@@ -51,7 +51,7 @@ def test_a_checkpoint_of_another_network(tmp_path, net):
 
 def test_a_foreign_checkpoint(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match="not of this package"):
+    with pytest.raises(CheckpointError, match="neither of this package"):
         load_model(tmp_path / "a.ckpt")
 
 

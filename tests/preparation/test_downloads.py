@@ -15,6 +15,7 @@ import pytest
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.preparation import downloads
 from pkdn_lightning.preparation.downloads import fetch, is_url
+from pkdn_lightning.preparation.locks import alone
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -351,7 +352,7 @@ def test_several_at_once_download_it_once(server):
 def test_one_that_waits_says_so_and_takes_what_the_other_brought(server, cache, capsys):
     target = cache / downloads._name(server.url)
     cache.mkdir()
-    with downloads._alone(target):
+    with alone(target, "downloads"):
         thread = threading.Thread(target=fetch, args=(server.url,), kwargs={"sha256": SHA256})
         thread.start()
         thread.join(0.1)

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import conv1, conv3
 from pkdn_lightning.networks.dic import RGB_MEAN, init_kaiming
+from pkdn_lightning.networks.output import require_size
 
 
 class MaxFeatureMap(nn.Module):
@@ -112,11 +113,7 @@ class LightCNNDiscriminator(nn.Module):
         Raises:
             ShapeError: If the pictures are of another size.
         """
-        if tuple(images.shape[1:]) != (3, self.size_px, self.size_px):
-            raise ShapeError(
-                f"Expected pictures of shape (B, 3, {self.size_px}, {self.size_px}), got {tuple(images.shape)}. "
-                "Set the discriminator's size_px to their side."
-            )
+        require_size(images, self.size_px)
         return self.classifier(self.features(images).flatten(1))
 
 

@@ -40,3 +40,20 @@ def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:
             f"LR {lr.shape[-2]}x{lr.shape[-1]} enlarged x{scale} is {height}x{width}, but the sides have to divide "
             f"by {multiple} (2 per level of the network). Crop or pad the picture, or use a network with fewer levels."
         )
+
+
+def require_size(images: Tensor, size_px: int) -> None:
+    """Checks that `images` are what a discriminator was built for.
+
+    Args:
+        images: Candidate input, expected (B, 3, size_px, size_px).
+        size_px: Side that the discriminator was built for.
+
+    Raises:
+        ShapeError: If they are of another shape.
+    """
+    if tuple(images.shape[1:]) != (3, size_px, size_px):
+        raise ShapeError(
+            f"Expected pictures of shape (B, 3, {size_px}, {size_px}), got {tuple(images.shape)}. Set the "
+            "discriminator's size_px to their side."
+        )

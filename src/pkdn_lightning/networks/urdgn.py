@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ConfigError, ShapeError
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.networks.output import SROutput, require_image, require_size
 
 
 class URDGN(nn.Module):
@@ -99,11 +99,7 @@ class URDGNDiscriminator(nn.Module):
         Raises:
             ShapeError: If the pictures are of another size.
         """
-        if tuple(images.shape[1:]) != (3, self.size_px, self.size_px):
-            raise ShapeError(
-                f"Expected pictures of shape (B, 3, {self.size_px}, {self.size_px}), got {tuple(images.shape)}. "
-                "Set the discriminator's size_px to their side."
-            )
+        require_size(images, self.size_px)
         return self.classifier(torch.flatten(self.features(2 * images - 1), 1))
 
 

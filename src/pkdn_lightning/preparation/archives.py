@@ -21,12 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, NamedTuple, Protocol, Self
 
-from filelock import FileLock, Timeout
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pkdn_lightning.errors import DataError
+from pkdn_lightning.preparation.locks import alone
 
 _SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _BY_HAND: Final = re.compile(r"\.(7z(\.\d{3})?|rar)$", re.IGNORECASE)
@@ -81,7 +80,7 @@ def unpack(archive: Path, into: Path | None = None) -> Path:
         if _marker(folder) == identity:
             return folder  # before the lock: a shared folder may be read-only
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone(folder, "unpacks"):
             if _marker(folder) != identity:
                 _unpack(archive, folder, identity)
     return folder
@@ -404,17 +403,3 @@ def _stem(archive: Path) -> str:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        Console().print(f"Waiting for another process that unpacks {folder.name}.", soft_wrap=True, markup=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

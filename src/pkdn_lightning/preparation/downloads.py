@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.preparation.locks import alone
 
 if TYPE_CHECKING:  # both take a while to import, and `pkdn --help` has no use for them
     import requests
@@ -81,7 +81,7 @@ def fetch(url: str, *, sha256: str | None = None, size: int | None = None, folde
         return target  # before the lock: a shared folder may be read-only
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
+        with alone(target, "downloads"):
             return _fetch(url, target, digest, size)
     except OSError as error:
         raise DataError(
@@ -420,20 +420,6 @@ def _reason(error: BaseException) -> str:
         inner = following
     text = re.sub(r"<[^<>]*object at 0x[0-9a-f]+>:? ?", "", str(inner) or type(inner).__name__)
     return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", text).rstrip(".")
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        Console().print(f"Waiting for another process that downloads {target.name}.", soft_wrap=True, markup=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
