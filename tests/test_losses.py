@@ -6,6 +6,7 @@ from torch import nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.losses import (
+    FaceFeatures,
     FeatureDistillation,
     Intermediate,
     Objective,
@@ -16,6 +17,7 @@ from pkdn_lightning.losses import (
     TeacherImage,
     Weight,
 )
+from pkdn_lightning.networks.lightcnn import LightCNNFeatures
 from pkdn_lightning.networks.output import SROutput
 
 START = Progress(step=0, epoch=0)
@@ -191,3 +193,28 @@ class TestTermsOfOtherMethods:
     def test_channels_that_do_not_fit_are_told(self):
         with pytest.raises(ShapeError, match=r"landmarks has 68 channels, components 5"):
             PriorEstimate("heatmaps")(self.output(), torch.ones(1, 3, 8, 8), None, heatmaps=torch.zeros(1, 68, 4, 4))
+
+    def test_face_features_compare_what_lightcnn_sees(self, tmp_path):
+        torch.manual_seed(0)
+        net = LightCNNFeatures()
+        layers = {"layers.0.layer": "features.0.filter"}
+        for number, stage in enumerate(net.layers):
+            if isinstance(stage, nn.Sequential):
+                layers |= {f"layers.{number}.0.layer": f"features.{number}.conv_a.filter"}
+                layers |= {f"layers.{number}.1.layer": f"features.{number}.conv.filter"}
+        renamed = {layers.get(key.rpartition(".")[0], key.rpartition(".")[0]) + "." + key.rpartition(".")[2]: value
+                   for key, value in net.state_dict().items()}  # fmt: skip
+        torch.save(renamed, tmp_path / "features.pth")
+        term = FaceFeatures(str(tmp_path / "features.pth"))
+        faces = torch.rand(1, 3, 32, 32)
+        assert term(SROutput(faces, {}, {}), faces, None).item() == 0
+        moved = faces.flip(-1).requires_grad_()
+        loss = term(SROutput(moved, {}, {}), faces, None)
+        loss.backward()
+        assert loss.item() > 0
+        assert moved.grad.abs().sum() > 0
+        assert not list(term.parameters())
+
+    def test_face_features_without_weights_say_what_to_do(self):
+        with pytest.raises(ConfigError, match=r"objective\.features\.weight=0"):
+            FaceFeatures(None)

@@ -9,6 +9,7 @@ their paper.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
+from pkdn_lightning.networks.lightcnn import LightCNNFeatures, rename_published
 from pkdn_lightning.networks.output import SROutput
 
 
@@ -174,6 +176,39 @@ class PriorEstimate(nn.Module):
                 )
             losses.append(self.distance(estimate, true))
         return torch.stack(losses).sum()
+
+
+class FaceFeatures(nn.Module):
+    """Mean absolute difference of LightCNN features of the restored face and the truth (DICGAN's perceptual term).
+
+    Args:
+        weights: The feature network that DICGAN's authors publish (LightCNN_feature.pth).
+
+    Raises:
+        ConfigError: If there are no weights, or they are of another network.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, weights: str | None) -> None:
+        super().__init__()
+        if weights is None or not Path(weights).expanduser().is_file():
+            raise ConfigError(
+                f"The face features need LightCNN's weights, and there is no file {weights}: give DICGAN's "
+                "LightCNN_feature.pth by objective.features.term.weights=<file>, or objective.features.weight=0."
+            )
+        state = rename_published(torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True))
+        if state is None:
+            raise ConfigError(f"{weights} does not hold LightCNN's features.")
+        net = LightCNNFeatures()
+        net.load_state_dict(state)
+        # In a tuple, so that its weights are in no checkpoint and no optimiser: they never change.
+        self._net = (net.eval().requires_grad_(False),)
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        net = self._net[0].to(hr.device)
+        return F.l1_loss(net(output.sr), net(hr))
 
 
 _PRIOR_HINTS: Final = {

@@ -34,6 +34,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
 
     from pkdn_lightning.config.job import build_job
     from pkdn_lightning.data.store import FaceStore, verify_store
+    from pkdn_lightning.errors import DataError
     from pkdn_lightning.preparation.artifact import log_artifact
     from pkdn_lightning.preparation.pipeline import prepare_store
     from pkdn_lightning.preparation.sharing import Shard, join, prepare_shard
@@ -58,7 +59,12 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
         made = prepare_shard(job, path, Shard.parse(cfg.shard), workers=cfg.workers)
         console.print(f"Shard {made}. When all are there: pkdn prepare join={path}")
         return None
-    store = prepare_store(job, path, workers=cfg.workers)
+    try:
+        store = prepare_store(job, path, workers=cfg.workers)
+    except KeyboardInterrupt:
+        raise DataError(
+            f"Stopped by the keyboard. What was made is kept in {path}.partial: the same command goes on."
+        ) from None
     _report(store, console)
     if cfg.wandb:
         log_artifact(store)

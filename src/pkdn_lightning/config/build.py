@@ -40,6 +40,8 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
                 f"objective.{name} has a weight but computes nothing: the chosen objective has no term '{name}'.\n"
                 f"Leave objective.{name} out, or choose an objective that has it: objective=distillation."
             )
+        if term["weight"] == 0:
+            continue  # it may need what is not there
         weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
         pairs[name] = (weight, make(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
