@@ -25,7 +25,7 @@ demo: setup ## train a small teacher and student on drawn faces, on CPU, and sho
 		models.student=$(DEMO)/student models.teacher=$$(ls -d $(DEMO)/teacher_synthetic/auto-*)
 
 test: setup ## run the default tests (CPU, no network)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-slow: setup ## run the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
