@@ -165,7 +165,7 @@ LARGER = {
     "rcan": ["model.groups=2", "model.blocks=3"],
     "kdfsrnet": ["model.width=32", "model.rcabs_per_level=1"],
     "kdfsrnet_teacher": ["model.width=32", "model.rcabs_per_level=1"],
-    "sfmnet": ["model.width=32", "model.blocks=1"],
+    "sfmnet": ["model.width=16", "model.heads=4", "model.blocks=1"],
     "fishfsrnet": ["model.width=32", "model.pafbs=1"],
     "urdgn": ["model.widths=[16,64,64,64]", JUDGE],
     "fsrnet": ["model.width=32"],
