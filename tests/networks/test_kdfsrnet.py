@@ -16,7 +16,7 @@ SMALL = {"width": 16, "rcabs_per_level": 1}
 
 
 def published_kdfsrnet(state, x, *, width, rcabs_per_level, down="1", up="0"):
-    """The public network as METHODS describes it, from the enlarged face on; fills `state` on the way."""
+    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
 
     def stage(name, x):
         for block in range(rcabs_per_level):

@@ -58,7 +58,7 @@ class Published(dict):
 
 
 def published_rcan(state, lr, *, width, groups, blocks, train_along=0.0):
-    """The public network as METHODS and the paper describe it; fills `state` on the way."""
+    """The public network as its paper and code describe it; fills `state` on the way."""
     head = x = state.conv("head.0", state.shift("sub_mean", lr * 255, -1, train_along), width)
     for group in range(groups):
         inner = x

@@ -32,7 +32,7 @@ def published_block(state, name, x):
 
 
 def published_sisn(state, lr, *, width, groups, blocks, train_along=0.0):
-    """The public network as METHODS describes it, from the enlarged face on; fills `state` on the way."""
+    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
     enlarged = F.interpolate(lr, scale_factor=8, mode="nearest") * 255
     folded = space_to_depth(state.shift("sub_mean", enlarged, -1, train_along), 8)
     head = x = state.conv("head.1", folded, width)

@@ -48,7 +48,7 @@ def published_unit(state, name, x, channels, depth, scale=None, *, attention, at
 
 
 def published_sparnet(state, x, *, width=32, max_width=128, res_depth=10, attention="spar", attention_width=64):
-    """The public network as METHODS describes it, from the enlarged face on; fills `state` on the way."""
+    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
     options = {"attention": attention, "attention_width": attention_width}
     bare = {"norm": False, "activate": False}
     widths = [min(2**level * width, max_width) for level in range(4)]
