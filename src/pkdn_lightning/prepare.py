@@ -52,6 +52,11 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
             log_artifact(store)
         return store
     job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
+    if getattr(job.source, "ready", None) is not None:
+        console.print(
+            f"{cfg.data.source.path} holds faces that are ready (<split>/images): they are taken as they are, and "
+            "options for crops and splits do not apply."
+        )
     if cfg.dry_run:
         _say_what_would_happen(job, path, console)
         return None

@@ -50,7 +50,7 @@ class CelebASource(PhotographSource):
         "img_celeba.7z.001) or Img/img_align_celeba.zip (MD5 00d2c5bc6d35e252742224ab0c1e8fcb), put all into one "
         "folder, and give it: data.source.path=<folder>."
     )
-    split_rule: ClassVar = (
+    split_rule = (
         "test: last faces of the official test partition; val: of the official validation partition, one per identity, "
         "seeded; train: official training partition and the rest of validation without the identities in val, seeded"
     )

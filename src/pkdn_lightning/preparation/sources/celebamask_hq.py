@@ -47,7 +47,7 @@ class CelebAMaskHQSource(PhotographSource):
         "only: fetch CelebAMask-HQ.zip (2.7 GB) and give it or its unpacked folder: data.source.path=<it>.\n"
         "With CelebA's list_eval_partition.txt and identity_CelebA.txt beside it the splits are the official ones."
     )
-    split_rule: ClassVar = (
+    split_rule = (
         "the official partition of CelebA through the mapping, where list_eval_partition.txt is there; else seeded"
     )
     terms: ClassVar = {
@@ -81,9 +81,12 @@ class CelebAMaskHQSource(PhotographSource):
         return found
 
     def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
-        """Takes the official partition if it is known for all, else seeded splits."""
-        if all(photo.entry.split for photo in photographs):
+        """Takes the official partition if it is known for all, else seeded splits; `split_rule` then says which."""
+        unknown = sum(not photo.entry.split for photo in photographs)
+        if unknown == 0:
+            self.split_rule = "the official partition of CelebA, through the mapping"
             return by_split(photographs, self.counts, self.seed)
+        self.split_rule = f"seeded: the official partition is not known for {unknown} of {len(photographs)} faces"
         counts = {"val": 2993, "test": 2824, **{split: n for split, n in self.counts.items() if n is not None}}
         unsplit = [replace(photo, entry=replace(photo.entry, split="")) for photo in photographs]
         return by_split(split_by_identity(unsplit, counts, self.seed), self.counts, self.seed)

@@ -39,7 +39,7 @@ class HelenSource(PhotographSource):
         "Helen is offered at http://www.ifp.illinois.edu/~vuongle2/helen/ : fetch helen_1.zip to helen_5.zip, "
         "annotation.zip, trainnames.txt and testnames.txt into one folder and give it: data.source.path=<folder>."
     )
-    split_rule: ClassVar = (
+    split_rule = (
         "test and val: of the official test list, seeded; train: of the official training list, seeded; without the "
         "lists all of them from all photographs, seeded"
     )

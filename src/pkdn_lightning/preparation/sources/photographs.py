@@ -52,7 +52,7 @@ class PhotographSource:
     fixed_box: ClassVar[tuple[int, int, int] | None] = None
     fixed_size: ClassVar[tuple[int, int] | None] = None
     how_to_get: ClassVar[str] = "Expected there: photographs, in folders as deep as you like."
-    split_rule: ClassVar[str] = "no identity (or file, where it is unknown) in two splits, in a seeded order"
+    split_rule: str = "no identity (or file, where it is unknown) in two splits, in a seeded order"
     terms: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
