@@ -15,10 +15,12 @@ from pkdn_lightning.losses import (
     Reconstruction,
     Spectrum,
     TeacherImage,
+    VGGFeatures,
     Weight,
 )
 from pkdn_lightning.networks.lightcnn import LightCNNFeatures
 from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.vgg import VGG16Features
 
 START = Progress(step=0, epoch=0)
 
@@ -205,7 +207,15 @@ class TestTermsOfOtherMethods:
         renamed = {layers.get(key.rpartition(".")[0], key.rpartition(".")[0]) + "." + key.rpartition(".")[2]: value
                    for key, value in net.state_dict().items()}  # fmt: skip
         torch.save(renamed, tmp_path / "features.pth")
-        term = FaceFeatures(str(tmp_path / "features.pth"))
+        self.check_frozen(FaceFeatures(str(tmp_path / "features.pth")))
+
+    def test_vgg_features_read_the_published_file(self, tmp_path):
+        torch.manual_seed(0)
+        state = VGG16Features().state_dict() | {"classifier.0.weight": torch.zeros(2, 2)}
+        torch.save(state, tmp_path / "vgg16.pth")
+        self.check_frozen(VGGFeatures(str(tmp_path / "vgg16.pth")))
+
+    def check_frozen(self, term):
         faces = torch.rand(1, 3, 32, 32)
         assert term(SROutput(faces, {}, {}), faces, None).item() == 0
         moved = faces.flip(-1).requires_grad_()
@@ -215,6 +225,13 @@ class TestTermsOfOtherMethods:
         assert moved.grad.abs().sum() > 0
         assert not list(term.parameters())
 
-    def test_face_features_without_weights_say_what_to_do(self):
+    @pytest.mark.parametrize("term", [FaceFeatures, VGGFeatures])
+    def test_features_without_their_weights_say_what_to_do(self, term, tmp_path):
         with pytest.raises(ConfigError, match=r"objective\.features\.weight=0"):
-            FaceFeatures(None)
+            term(None)
+        torch.save({"other.weight": torch.zeros(1)}, tmp_path / "other.pth")
+        with pytest.raises(ConfigError, match="holds the weights of another network"):
+            term(str(tmp_path / "other.pth"))
+        (tmp_path / "text.pth").write_text("no weights")
+        with pytest.raises(ConfigError, match="cannot be read as weights"):
+            term(str(tmp_path / "text.pth"))

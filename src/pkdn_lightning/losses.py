@@ -8,6 +8,7 @@ their paper.
 """
 
 import math
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
-from pkdn_lightning.networks.lightcnn import LightCNNFeatures, rename_published
+from pkdn_lightning.networks import lightcnn, vgg
 from pkdn_lightning.networks.output import SROutput
 
 
@@ -178,7 +179,31 @@ class PriorEstimate(nn.Module):
         return torch.stack(losses).sum()
 
 
-class FaceFeatures(nn.Module):
+class FrozenFeatures(nn.Module):
+    """Difference of what a trained network that never changes sees in the restored face and in the truth.
+
+    Args:
+        net: Makes features of pictures in [0, 1]; frozen here.
+        distance: `l1` or `l2`.
+    """
+
+    needs_teacher = False
+
+    def __init__(self, net: nn.Module, distance: Distance) -> None:
+        super().__init__()
+        # In a tuple, so that its weights are in no checkpoint and no optimiser: they never change.
+        self._net = (net.eval().requires_grad_(False),)
+        self.distance = _DISTANCES[distance]
+
+    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+        """Returns the loss, a scalar."""
+        net = self._net[0].to(hr.device)
+        with torch.no_grad():
+            true = net(hr)
+        return self.distance(net(output.sr), true)
+
+
+class FaceFeatures(FrozenFeatures):
     """Mean absolute difference of LightCNN features of the restored face and the truth (DICGAN's perceptual term).
 
     Args:
@@ -188,27 +213,48 @@ class FaceFeatures(nn.Module):
         ConfigError: If there are no weights, or they are of another network.
     """
 
-    needs_teacher = False
+    def __init__(self, weights: str | None) -> None:
+        state = _published(weights, lightcnn.rename_published, "LightCNN's weights: DICGAN's LightCNN_feature.pth")
+        net = lightcnn.LightCNNFeatures()
+        net.load_state_dict(state)
+        super().__init__(net, "l1")
+
+
+class VGGFeatures(FrozenFeatures):
+    """Mean squared difference of VGG-16's relu5_3 of the restored face and the truth (FSRGAN's perceptual term).
+
+    Args:
+        weights: ImageNet's, as torchvision publishes them (vgg16-397923af.pth).
+
+    Raises:
+        ConfigError: If there are no weights, or they are of another network.
+    """
 
     def __init__(self, weights: str | None) -> None:
-        super().__init__()
-        if weights is None or not Path(weights).expanduser().is_file():
-            raise ConfigError(
-                f"The face features need LightCNN's weights, and there is no file {weights}: give DICGAN's "
-                "LightCNN_feature.pth by objective.features.term.weights=<file>, or objective.features.weight=0."
-            )
-        state = rename_published(torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True))
-        if state is None:
-            raise ConfigError(f"{weights} does not hold LightCNN's features.")
-        net = LightCNNFeatures()
+        state = _published(weights, vgg.rename_published, "VGG-16's weights: torchvision's vgg16-397923af.pth")
+        net = vgg.VGG16Features()
         net.load_state_dict(state)
-        # In a tuple, so that its weights are in no checkpoint and no optimiser: they never change.
-        self._net = (net.eval().requires_grad_(False),)
+        super().__init__(net, "l2")
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
-        """Returns the loss, a scalar."""
-        net = self._net[0].to(hr.device)
-        return F.l1_loss(net(output.sr), net(hr))
+
+def _published(
+    weights: str | None, rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor] | None], what: str
+) -> dict[str, Tensor]:
+    """Returns the weights in a file; `what` says which are wanted, for messages."""
+    file = Path(weights).expanduser() if weights else None
+    if file is None or not file.is_file():
+        raise ConfigError(
+            f"The term 'features' needs {what}; there is no file {weights}.\n"
+            "Give it by objective.features.term.weights=<file>, or leave the term out: objective.features.weight=0."
+        )
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read as weights; expected {what}.") from error
+    renamed = rename(state) if isinstance(state, Mapping) else None
+    if renamed is None:
+        raise ConfigError(f"{file} holds the weights of another network; expected {what}.")
+    return renamed
 
 
 _PRIOR_HINTS: Final = {
