@@ -1,10 +1,15 @@
 """Tables as Markdown, LaTeX and CSV: nothing is lost, nothing breaks a reader."""
 
 import csv
+import dataclasses
 import io
+import shutil
+import subprocess
+
+import pytest
 
 from pkdn_lightning.report.published import TABLE_1, TABLE_2, dataset_of
-from pkdn_lightning.report.tables import Cell, Section, Table, latex, places, to_csv, to_latex, to_markdown
+from pkdn_lightning.report.tables import _LATEX, Cell, Section, Table, latex, places, to_csv, to_latex, to_markdown
 
 TABLE = Table(
     "x8 & more",
@@ -52,6 +57,23 @@ def test_latex():
     assert text.count("{") == text.count("}")
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert "empty" not in text
+
+
+def test_a_caption_leaves_numbering_to_the_document():
+    assert r"\caption{helen: x8}" in to_latex(dataclasses.replace(TABLE, title="Table 1, helen: x8"), "tab:1")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_latex_compiles(tmp_path):
+    everything = dataclasses.replace(TABLE, title="".join(_LATEX), notes=["".join(_LATEX)])
+    (tmp_path / "table.tex").write_text(to_latex(everything, "tab:1"), encoding="utf-8")
+    packages = r"\documentclass{article}\usepackage{booktabs,graphicx,amssymb}"
+    document = rf"{packages}\begin{{document}}\input{{table}}\end{{document}}"
+    (tmp_path / "document.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-1000:]
 
 
 def test_latex_escapes_every_special_character():

@@ -98,7 +98,7 @@ def to_latex(table: Table, label: str) -> str:
     lines = [
         r"\begin{table*}[t]",
         r"  \centering",
-        rf"  \caption{{{latex(table.title)}}}",
+        rf"  \caption{{{latex(_unnumbered(table.title))}}}",
         rf"  \label{{{label}}}",
         r"  \resizebox{\textwidth}{!}{%",
         rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
@@ -135,6 +135,11 @@ def latex(text: str) -> str:
         max\_steps=5 \& 27.6 $\pm$ 0.1 \%
     """
     return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found[0]], text)
+
+
+def _unnumbered(title: str) -> str:
+    """Returns a title without the paper's number: the document counts its tables itself."""
+    return re.sub(r"^Table \d+, ", "", title)
 
 
 def _latex_cell(cell: Cell) -> str:
