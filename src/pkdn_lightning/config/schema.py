@@ -12,6 +12,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
+class AugmentationConfig:
+    """How views of the same training face differ; see `data.augmentation.Augmentation`."""
+
+    zoom_in: float = 0.0
+    zoom_out: float = 0.0
+    turn_deg: float = 0.0
+    shift: float = 0.0
+    colour: float = 0.0
+
+
+@dataclass
 class DataConfig:
     """A dataset: the store to read, how it is served, and the source `prepare` makes it from."""
 
@@ -24,6 +35,7 @@ class DataConfig:
     batch_size: int = 8
     eval_batch_size: int = 32
     flip_probability: float = 0.0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     heatmaps: str = "none"
     heatmap_px: int = 32
     verify: bool = True

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
+from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_landmarks, view_parsing
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.heatmaps import (
     Heatmaps,
@@ -55,10 +56,12 @@ class Plan(NamedTuple):
     Attributes:
         row: Rows in the store, (B,).
         mirrored: Which of them are shown mirrored, (B,).
+        view: How each is shown, (B, 7), see `data.augmentation`; None shows them as they are.
     """
 
     row: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
+    view: NDArray[np.float32] | None = None
 
 
 class ShuffledPlans:
@@ -72,6 +75,7 @@ class ShuffledPlans:
         batch_size: Faces per batch and process.
         seed: Seed of order and flips.
         flip_probability: Probability that a face is shown mirrored.
+        augmentation: How views of the same face differ; not at all if None.
         batches_seen: Tells how many batches came before; asked whenever an iteration begins.
         rank: This process.
         world_size: Number of processes; each gets its own part of every global batch.
@@ -84,13 +88,15 @@ class ShuffledPlans:
         *,
         seed: int = 0,
         flip_probability: float = 0.0,
+        augmentation: Augmentation | None = None,
         batches_seen: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         # A store smaller than a global batch still trains: the batch shrinks to what there is.
         self.batch_size = max(1, min(batch_size, len(rows) // world_size))
-        self.rows, self.seed, self.flip_probability = rows, seed, flip_probability
+        self.rows, self.seed = rows, seed
+        self.flip_probability, self.augmentation = flip_probability, augmentation or Augmentation()
         self.batches_seen, self.rank, self.world_size = batches_seen, rank, world_size
 
     def __len__(self) -> int:
@@ -105,8 +111,10 @@ class ShuffledPlans:
                 order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
             start = (position * self.world_size + self.rank) * self.batch_size
             chosen = self.rows[order[start : start + self.batch_size]]
-            coin = np.random.default_rng([self.seed, epoch, position, self.rank]).random(len(chosen))
-            yield Plan(chosen, coin < self.flip_probability)
+            generator = np.random.default_rng([self.seed, epoch, position, self.rank])
+            mirrored = generator.random(len(chosen)) < self.flip_probability
+            view = self.augmentation.draw(len(chosen), generator) if self.augmentation else None
+            yield Plan(chosen, mirrored, view)
 
 
 class OrderedPlans(SequentialSampler):
@@ -146,6 +154,8 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
         batch = {"row": torch.from_numpy(plan.row), "mirrored": torch.from_numpy(plan.mirrored)}
+        if plan.view is not None:
+            batch["view"] = torch.from_numpy(plan.view)
         if not self.resident:
             batch["hr"] = torch.from_numpy(self.store.hr[plan.row])
             if self.store.parsing is not None:
@@ -167,26 +177,32 @@ def finish_batch(
     """Returns the batch that modules work with, computed where `raw` lies.
 
     Args:
-        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8 and
-            `landmarks` (B, 68, 2) float32.
+        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8,
+            `landmarks` (B, 68, 2) float32 and `view` (B, 7) float32.
         scale: Reduction from HR to LR.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
         heatmaps: Which to add: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
         heatmap_px: Their side.
     """
-    mirrored = raw["mirrored"].view(-1, 1, 1)
+    mirrored, view = raw["mirrored"].view(-1, 1, 1), raw.get("view")
     hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
     hr = torch.where(mirrored.unsqueeze(1), hr.flip(-1), hr)
+    if view is not None:
+        hr = view_faces(hr, view)
     batch: Batch = {"lr": degrade(hr, scale, degradation), "hr": hr, "row": raw["row"]}
     if "parsing" in raw:
         parsing = torch.where(mirrored, mirror(raw["parsing"]), raw["parsing"])
+        if view is not None:
+            parsing = view_parsing(parsing, view)
         batch["parsing"] = encode(parsing, encoding)
         if heatmaps == "components":
             batch["heatmaps"] = component_heatmaps(parsing, heatmap_px)
     if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
         points = raw["landmarks"]
         points = torch.where(mirrored, mirror_landmarks(points, hr.shape[-1]), points)
+        if view is not None:
+            points = view_landmarks(points, view, hr.shape[-1])
         batch["heatmaps"] = landmark_heatmaps(points, hr.shape[-1], heatmap_px)
     return batch
 
@@ -204,6 +220,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         batch_size: Training faces per step and process.
         eval_batch_size: Validation and test faces per step and process.
         flip_probability: Probability that a training face is shown mirrored, left and right labels swapped.
+        augmentation: How views of the same training face differ: arguments of `data.augmentation.Augmentation`.
         heatmaps: Prior that DIC and FSRNet learn to estimate: `landmarks` (needs a store with landmarks),
             `components` (made from the parsing maps), `none`.
         heatmap_px: Side of the heatmaps.
@@ -229,6 +246,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         batch_size: int = 8,
         eval_batch_size: int = 32,
         flip_probability: float = 0.0,
+        augmentation: Mapping[str, float] | None = None,
         heatmaps: Heatmaps = "none",
         heatmap_px: int = 32,
         seed: int = 0,
@@ -246,7 +264,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
         self.store_path, self.test_paths = store, dict(test_stores or {})
         self.scale, self.seed = scale, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.flip_probability, self.require_parsing = flip_probability, require_parsing
+        self.flip_probability, self.augmentation = flip_probability, Augmentation(**(augmentation or {}))
+        self.require_parsing = require_parsing
         self.heatmaps, self.needed_by = heatmaps, needed_by
         self.verify, self.resident, self.num_workers = verify, resident, num_workers
         self._finish = partial(
@@ -289,6 +308,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             self.batch_size,
             seed=self.seed,
             flip_probability=self.flip_probability,
+            augmentation=self.augmentation,
             batches_seen=self._batches_seen,
             **self._process(),
         )

@@ -1,0 +1,99 @@
+"""More faces out of few: the same face nearer or farther, turned, shifted, in other light.
+
+What is drawn is a *view* per face, a row of numbers in the plan of its batch, so that a resumed run sees the views that
+an uninterrupted one would have seen. What a view does to pictures, maps and landmarks is computed on the device.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.functional.colour import round_8bit
+
+VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
+"""What the columns of a view are; `right` and `down` in shares of the picture's side, the last three are factors."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much views differ; with everything at 0 they are not drawn at all.
+
+    Attributes:
+        zoom_in: Up to this share nearer; 0.3 shows a face up to 1.3 times as large.
+        zoom_out: Up to this share farther; what lies outside the picture is mirrored into it.
+        turn_deg: Up to this many degrees to either side.
+        shift: Up to this share of the side, in both directions.
+        colour: Brightness, contrast and saturation up to this share weaker or stronger.
+    """
+
+    zoom_in: float = 0.0
+    zoom_out: float = 0.0
+    turn_deg: float = 0.0
+    shift: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, most = getattr(self, field.name), 180.0 if field.name == "turn_deg" else 0.9
+            if not 0 <= value <= most:
+                raise ConfigError(f"data.augmentation.{field.name}={value} is out of range: give 0 to {most:g}.")
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+    def draw(self, faces: int, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Returns a view for each of some faces, (faces, 7); see `VIEW`."""
+        near, angle, right, down, *light = generator.uniform(-1, 1, (len(VIEW), faces))
+        zoom = 1 + np.where(near > 0, near * self.zoom_in, near * self.zoom_out)
+        place = [zoom, angle * self.turn_deg, right * self.shift, down * self.shift]
+        return np.stack([*place, *(1 + each * self.colour for each in light)], axis=1).astype(np.float32)
+
+
+def placement(view: Tensor, size_px: int) -> Tensor:
+    """Returns where a view moves a face's points: (B, 2, 3) matrices on pixel coordinates (x, y, 1)."""
+    from kornia.geometry.transform import get_rotation_matrix2d  # takes a second to import, and few runs need it
+
+    zoom, angle, right, down = view[:, :4].unbind(1)
+    centre = torch.full_like(view[:, :2], (size_px - 1) / 2)
+    matrix: Tensor = get_rotation_matrix2d(centre, angle, torch.stack([zoom, zoom], 1))
+    matrix[:, :, 2] += torch.stack([right, down], 1) * size_px
+    return matrix
+
+
+def view_faces(hr: Tensor, view: Tensor) -> Tensor:
+    """Returns faces as views show them: placed, lit, rounded to 8 bits.
+
+    Args:
+        hr: (B, 3, S, S) in [0, 1].
+        view: (B, 7).
+    """
+    from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, adjust_saturation
+    from kornia.geometry.transform import warp_affine
+
+    size = (hr.shape[-2], hr.shape[-1])
+    placed = warp_affine(hr, placement(view, size[0]), size, mode="bicubic", padding_mode="reflection").clamp(0, 1)
+    brightness, contrast, saturation = view[:, 4:].unbind(1)
+    lit = adjust_brightness_accumulative(placed, brightness)
+    lit = adjust_contrast_with_mean_subtraction(lit, contrast)
+    return round_8bit(adjust_saturation(lit, saturation))
+
+
+def view_parsing(parsing: Tensor, view: Tensor) -> Tensor:
+    """Returns label maps (B, S, S) uint8, placed as the faces are; every pixel takes the nearest label."""
+    from kornia.geometry.transform import warp_affine
+
+    size = (parsing.shape[-2], parsing.shape[-1])
+    matrix = placement(view, size[0])
+    labels = warp_affine(parsing.unsqueeze(1).float(), matrix, size, mode="nearest", padding_mode="reflection")
+    return labels.squeeze(1).round().to(parsing.dtype)
+
+
+def view_landmarks(points: Tensor, view: Tensor, size_px: int) -> Tensor:
+    """Returns landmarks (B, K, 2) in pixels, placed as the faces are; some may come to lie outside."""
+    matrix = placement(view, size_px)
+    return points @ matrix[:, :, :2].mT + matrix[:, :, 2].unsqueeze(1)
