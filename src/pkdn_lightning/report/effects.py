@@ -7,8 +7,8 @@ from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import Standing, compare
 from pkdn_lightning.report.lambdas import TERMS
 from pkdn_lightning.report.measurements import Faces
+from pkdn_lightning.report.methods import BLOCKS
 from pkdn_lightning.report.settings import differing, in_words, short
-from pkdn_lightning.report.table2 import VARIANTS, ablation
 
 DISTILLATION: Final = "distillation"
 """The setting that a student without a teacher differs in, though it lacks many keys."""
@@ -31,7 +31,7 @@ class Family(NamedTuple):
 
     Attributes:
         reference: The row that the others are compared with.
-        effects: The rows that differ from it in one setting; of Table 2 also the one that differs in two.
+        effects: The rows that differ from it in one setting, or in the teacher's PFB and FFB alone.
     """
 
     reference: Row
@@ -48,6 +48,11 @@ def families(rows: Sequence[Row], preferred: str) -> list[Family]:
         preferred: Label of the report's reference.
     """
     near = {row.label: _near(row, rows) for row in rows}
+    whole = {row.label for row in rows if "without" not in row.method}
+
+    def worth(label: str, effects: int) -> tuple[bool, int, bool]:
+        return effects > 0 and label == preferred, effects, label in whole
+
     left = {row.label for row in rows}
     found: list[Family] = []
     while True:
@@ -56,9 +61,7 @@ def families(rows: Sequence[Row], preferred: str) -> list[Family]:
             for label in near
             if label in left
         }
-        best = max(
-            open_, key=lambda label: (bool(open_[label]) and label == preferred, len(open_[label])), default=None
-        )
+        best = max(open_, key=lambda label: worth(label, len(open_[label])), default=None)
         if best is None or not open_[best]:
             return found
         reference = next(row for row in rows if row.label == best)
@@ -75,17 +78,19 @@ def family_standings(
 
 
 def _near(base: Row, rows: Sequence[Row]) -> list[Effect]:
-    blocks = {line.student.label: line.variant for line in ablation(rows) if line.student and line.full is base}
     found = []
     for row in rows:
         if row is base or row.settings.get("model._target_") != base.settings.get("model._target_"):
             continue
         changes = changed(base, row)
-        if len(changes) == 1:
-            found.append(Effect(row, changes[0]))
-        elif row.label in blocks:
-            found.append(Effect(row, f"teacher: {VARIANTS[blocks[row.label]]}"))
+        # Table 2 switches off both blocks of a teacher at once in one of its lines.
+        if len(changes) == 1 or (changes and all(_is_block(change) for change in changes)):
+            found.append(Effect(row, ", ".join(changes)))
     return found
+
+
+def _is_block(change: str) -> bool:
+    return change.partition(":")[0].rpartition(".")[2] in BLOCKS
 
 
 def changed(base: Row, row: Row) -> list[str]:

@@ -12,6 +12,7 @@ TERMS: Final = ("objective.ts", "objective.fs")
 """The terms that learn from the teacher, as conf/objective/distillation.yaml calls them."""
 
 _TEACHER: Final = "teacher"
+_FEWEST: Final = 3  # two cells are a comparison, which the effects show
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class _Student(NamedTuple):
 
 
 def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
-    """Returns the grids that rows make: two or more students that differ in λ_TS and λ_FS only.
+    """Returns the grids that rows make: three or more students that differ in λ_TS and λ_FS only.
 
     A student without distillation has the weights 0 and 0, whatever its configuration says of terms it does not have;
     it belongs to every grid of its other settings.
@@ -63,7 +64,7 @@ def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
             if not any(how != other and _fits(how, other) for other in whole):
                 found = {each.weights: each.row for each in students if _fits(each.how, how)}
                 taught = [weights for weights in found if any(weights)]
-                if taught and len(found) > 1:
+                if taught and len(found) >= _FEWEST:
                     grids.append(LambdaGrid(found[max(taught)].method, found))
     return grids
 

@@ -1,7 +1,7 @@
 """How the rows stand on a test set, in one table that sorts by every column; and the finding in one line."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, Standing
@@ -30,12 +30,14 @@ class Field(NamedTuple):
         text: What is shown.
         value: What is sorted by; None comes last.
         place: 1 for the best of its column, 2 for the second, 0 for the others.
-        span: Ends and middle of an interval in percent of the column's range, where it is drawn.
+        detail: Stands below: the interval.
+        span: Ends and middle of that interval in percent of the column's range, where it is drawn.
     """
 
     text: str
     value: float | None
     place: int = 0
+    detail: str = ""
     span: tuple[float, float, float] | None = None
 
 
@@ -107,21 +109,19 @@ def leaderboard(subject: Subject, test_set: str, colours: Mapping[str, int]) -> 
     def line(row: Row) -> Line:
         standing = standings[row.label]
         quality = [
-            *_mean(standing.psnr, 2, best["psnr"].get(row.label, 0), ends["psnr"]),
-            *_mean(standing.ssim, 4, best["ssim"].get(row.label, 0), ends["ssim"]),
+            _mean(standing.psnr, 2, best["psnr"].get(row.label, 0), ends["psnr"]),
+            _mean(standing.ssim, 4, best["ssim"].get(row.label, 0), ends["ssim"]),
             *_gain(standing.psnr_gain),
         ]
-        published = subject.published(test_set).get(row.method)
         seeds = Field(str(standing.seeds), standing.seeds) if row.runs else Field(NONE, None)
-        paper = Field(f"{published.psnr:.2f}", published.psnr) if published else Field(NONE, None)
         taught = "parsing maps, which it also sees in use" if row.reads_parsing else row.taught_with
-        fields = (*quality, seeds, *_cost(row, subject), paper)
+        fields = (*quality, seeds, *_cost(row, subject), *_published(row, subject, test_set))
         return Line(row.label, taught, colours.get(row.label), row.label == subject.reference, fields)
 
     lines = {row.label: line(row) for row in sorted(rows, key=lambda row: -standings[row.label].psnr.mean)}
     bounds = {row.label for row in rows if row.reads_parsing}
     return Leaderboard(
-        _columns(subject.reference),
+        _columns(subject, test_set),
         tuple(each for label, each in lines.items() if label not in bounds),
         tuple(each for label, each in lines.items() if label in bounds),
     )
@@ -138,9 +138,7 @@ def finding(subject: Subject, test_set: str) -> str:
     said = f"{standings[best].psnr.mean:.2f} dB PSNR"
     floor = standings[FLOOR.label]
     if floor.psnr.mean >= standings[best].psnr.mean:
-        return (
-            f"No method is better than bicubic ({floor.psnr.mean:.2f} dB PSNR); the best of them, {best}, has {said}."
-        )
+        return f"No method beats bicubic ({floor.psnr.mean:.2f} dB PSNR); the best, {best}, has {said}."
     if best != reference:
         return f"{best} leads with {said}, {_apart(standings[best], reference)}; {_over_floor(standings, reference)}."
     if len(ranked) == 1:
@@ -168,36 +166,42 @@ def _over_floor(standings: Mapping[str, Standing], reference: str) -> str:
     return f"{reference} is {abs(gain.mean):.2f} dB {way} bicubic ({interval})"
 
 
-def _columns(reference: str) -> tuple[Column, ...]:
-    interval = "95 % bootstrap interval over test faces of the mean"
-    return (
-        Column("PSNR (dB)", _UP, "Mean over faces ± standard deviation over seeds; higher is better"),
-        Column("95 % PSNR", _UP, interval),
-        Column("SSIM", _UP, "Mean over faces ± standard deviation over seeds; higher is better"),
-        Column("95 % SSIM", _UP, interval),
-        Column(f"Δ PSNR to {reference} (dB)", _UP, "Difference in PSNR, face by face, to the reference"),
-        Column("95 % Δ", _UP, "95 % bootstrap interval over test faces of the difference"),
+def _columns(subject: Subject, test_set: str) -> tuple[Column, ...]:
+    mean = "Mean over faces ± standard deviation over seeds; below, the 95 % interval over test faces"
+    columns = (
+        Column("PSNR (dB)", _UP, f"{mean}; higher is better"),
+        Column("SSIM", _UP, f"{mean}; higher is better"),
+        Column("Δ PSNR (dB)", _UP, f"PSNR less that of {subject.reference}, face by face; below, the 95 % interval"),
         Column("p (Holm)", _DOWN, "Paired test of the difference, corrected for the number of rows"),
         Column("Seeds", _UP, "Trainings that differ in their seed only"),
         Column("Parameters (M)", _DOWN, "Trainable values, in millions"),
         Column("GMACs", _DOWN, "Multiply-accumulates for one face, in billions"),
         Column("Latency (ms)", _DOWN, "Time for one face at a time, median of a few forward passes"),
-        Column("Published PSNR (dB)", _UP, "From the papers, on their own crops and faces"),
     )
+    published = Column("Published PSNR (dB)", _UP, "From the papers, on their own crops and faces")
+    return (*columns, published) if subject.published(test_set) else columns
 
 
-def _mean(mean: Mean, digits: int, place: int, ends: tuple[float, float]) -> Sequence[Field]:
+def _published(row: Row, subject: Subject, test_set: str) -> Sequence[Field]:
+    published = subject.published(test_set)
+    if not published:
+        return ()
+    score = published.get(row.method)
+    return (Field(f"{score.psnr:.2f}", score.psnr) if score else Field(NONE, None),)
+
+
+def _mean(mean: Mean, digits: int, place: int, ends: tuple[float, float]) -> Field:
     width = max(ends[1] - ends[0], 1e-12)
     low, middle, high = (round(100 * (value - ends[0]) / width, 1) for value in (mean.low, mean.mean, mean.high))
-    return (
-        Field(plus_minus(mean, digits), mean.mean, place),
-        Field(f"{mean.low:.{digits}f} to {mean.high:.{digits}f}", mean.low, span=(low, middle, high)),
-    )
+    interval = f"{mean.low:.{digits}f} to {mean.high:.{digits}f}"
+    return Field(plus_minus(mean, digits), mean.mean, place, interval, (low, middle, high))
 
 
 def _gain(gain: Difference | None) -> Sequence[Field]:
-    values: Sequence[Any] = (gain.mean, gain.low, gain.p_holm) if gain else (None,) * 3
-    return [Field(cell.text, value) for cell, value in zip(gain_cells(gain), values, strict=True)]
+    if gain is None:
+        return [Field(NONE, None)] * 2
+    mean, interval, p = (cell.text for cell in gain_cells(gain))
+    return [Field(mean, gain.mean, detail=interval), Field(p, gain.p_holm)]
 
 
 def _cost(row: Row, subject: Subject) -> Sequence[Field]:

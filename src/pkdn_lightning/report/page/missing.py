@@ -4,15 +4,13 @@ import shlex
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from pkdn_lightning.config import conf_dir
 from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.lambdas import LambdaGrid
 from pkdn_lightning.report.lambdas import commands as lambda_commands
 from pkdn_lightning.report.methods import STUDENT
 from pkdn_lightning.report.table1 import Subject
 from pkdn_lightning.report.table2 import base_command
-
-_KINDS: Final = ("celeba_small", "helen", "celeba")
-"""What the experiments of conf/experiment end in."""
 
 _SEEDS: Final = 3
 _MOST: Final = 16
@@ -63,11 +61,12 @@ def _absent(subject: Subject) -> list[str]:
 def _method_command(subject: Subject, method: str) -> str:
     """Returns what trains a method as the reported runs were trained, as far as their experiments' names tell."""
     experiment = str(next(row for row in subject.rows if row.label == subject.reference).best.config["experiment"])
-    kind = next((kind for kind in _KINDS if experiment.endswith(kind)), "celeba")
-    name = method.lower() if method != STUDENT or kind == "celeba_small" else "student"
+    kinds = (experiment.partition("_")[2], "celeba")  # pkdn_celeba_small's methods are called <method>_celeba_small
+    names = [f"{name}_{kind}" for kind in kinds for name in (method.lower(), *(["student"] * (method == STUDENT)))]
+    known = [name for name in names if (conf_dir() / "experiment" / f"{name}.yaml").is_file()]
     steps = {int(run.results["steps"]) for row in subject.rows for run in row.runs}
     budget = [f"trainer.max_steps={next(iter(steps))}"] if len(steps) == 1 else []
-    return shlex.join(["pkdn", "train", f"experiment={name}_{kind}", *budget])
+    return shlex.join(["pkdn", "train", f"experiment={next(iter(known), names[-1])}", *budget])
 
 
 def _seed_commands(rows: Sequence[Row]) -> list[str]:

@@ -17,6 +17,8 @@ from pkdn_lightning.report.table1 import signed
 _LABEL_PX: Final = 12
 _LETTER_PX: Final = 6.6  # the mean width of a letter of that size, a little more than most fonts have
 _LONGEST: Final = 26
+_SPAN: Final = 1e5
+_HIDDEN: Final = 0.25  # a name that hides more of others than this share of itself is left to the legend
 _AROUND: Final = tuple(
     (reach * x, reach * y)
     for reach in (1.0, 1.9, 3.0)
@@ -50,7 +52,7 @@ def validation_plot(
     drawn = {label: logged[VALIDATION] for label, logged in curves.items() if VALIDATION in logged}
     if not drawn:
         return None
-    figure = new_figure(860, 400, left=58, right=14, bottom=48, top=12)
+    figure = new_figure(1080, 400, left=58, right=14, bottom=48, top=12)
     axes = figure.subplots()
     _draw_curves(axes, drawn, places)
     if floor is not None:
@@ -74,19 +76,20 @@ def loss_plot(term: str, number: int, curves: Mapping[str, Mapping[str, Curve]],
     """Returns a loss term over the training, a line per row, with its weight in the objective below."""
     drawn = {label: logged[LOSS + term] for label, logged in curves.items() if LOSS + term in logged}
     weights = {label: curves[label][WEIGHT + term] for label in drawn if WEIGHT + term in curves[label]}
-    figure = new_figure(430, 300, left=62, right=10, bottom=44, top=10, hspace=0.12)
+    figure = new_figure(360, 270, left=62, right=10, bottom=44, top=10, hspace=0.12)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if weights else (figure.subplots(), None)
     _draw_curves(upper, drawn, places)
     lowest = min(float(curve.low.min()) for curve in drawn.values())
     highest = max(float(curve.high.max()) for curve in drawn.values())
-    if lowest > 0 and highest > 0:
+    if highest / _SPAN < lowest < highest / 5:  # a term that vanishes would leave no room for the others
         _log_axis(upper, "y", lowest, highest)
     upper.set_ylabel("loss")
     if lower is not None:
         _draw_curves(lower, weights, places)
         lower.set_ylabel("weight")
-        lower.set_ylim(bottom=0, top=1.15 * max([float(curve.high.max()) for curve in weights.values()] + [1e-9]))
-        lower.yaxis.set_major_locator(MaxNLocator(2))
+        top = max(float(curve.high.max()) for curve in weights.values()) or 1.0
+        lower.set_ylim(0, 1.2 * top)
+        lower.set_yticks([0, top], ["0", f"{top:.3g}"])
     last = lower if lower is not None else upper
     last.set_xlabel("training steps")
     last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -99,7 +102,7 @@ def loss_plot(term: str, number: int, curves: Mapping[str, Mapping[str, Curve]],
 @matplotlib.rc_context(STYLE)
 def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], floor: float) -> Markup:
     """Returns PSNR over a cost, a labelled dot per row, and the line of those that nothing cheaper betters."""
-    figure = new_figure(430, 340, left=54, right=14, bottom=46, top=12)
+    figure = new_figure(360, 320, left=54, right=14, bottom=46, top=12)
     axes = figure.subplots()
     costs = [point.cost for point in points]
     _log_axis(axes, "x", min(costs) / 1.35, max(costs) * 1.35)
@@ -144,8 +147,8 @@ def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], floo
 @matplotlib.rc_context(STYLE)
 def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
     """Returns differences in PSNR with their intervals, one below the other, and zero as a line."""
-    left, right, line = 300, 190, 26
-    figure = new_figure(860, line * len(effects) + 62, left=left, right=right, bottom=46, top=16)
+    left, right, line = 340, 190, 26
+    figure = new_figure(1080, line * len(effects) + 62, left=left, right=right, bottom=46, top=16)
     axes = figure.subplots()
     for place, (setting, gain) in enumerate(effects):
         clear = gain.low > 0 or gain.high < 0
@@ -154,7 +157,7 @@ def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
         said = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
         axes.annotate(said, (1, place), (12, 0), ("axes fraction", "data"), "offset points", va="center")
         axes.annotate(
-            _cut(setting, 44), (0, place), (-12, 0), ("axes fraction", "data"), "offset points", va="center", ha="right"
+            _cut(setting, 50), (0, place), (-12, 0), ("axes fraction", "data"), "offset points", va="center", ha="right"
         )
     axes.axvline(0, color=MUTED, linewidth=1.2)
     axes.set_ylim(len(effects) - 0.4, -0.6)
@@ -185,7 +188,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Curve], places: Mapping[str, i
                 linewidth=0,
                 gid=f"row-{place}-band",
             )
-    axes.margins(x=0.02)
+    axes.set_xlim(0, 1.02 * max(float(curve.steps[-1]) for curve in curves.values()))
 
 
 def _titles(curves: Mapping[str, Curve], places: Mapping[str, int]) -> dict[str, str]:
@@ -246,6 +249,8 @@ def _label(axes: Axes, named: Sequence[Point], points: Sequence[Point]) -> None:
             return 20 * outside + sum(_overlap(mine, other) for other in taken) + 0.2 * math.hypot(*offset)
 
         best = min(_AROUND, key=hidden)
+        if sum(_overlap(where(best), other) for other in taken) > _HIDDEN * width * _LABEL_PX:
+            continue
         taken.append(where(best))
         side = "left" if best[0] > 0 else "right" if best[0] < 0 else "center"
         arrow = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 5} if math.hypot(*best) > 16 else None
