@@ -15,7 +15,7 @@ from pkdn_lightning.measuring import BICUBIC, Method, bicubic_method, gather, se
 from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import FLOOR, Standing
 from pkdn_lightning.report.figure import choose_faces, percentiles
-from pkdn_lightning.report.measurements import Measurements
+from pkdn_lightning.report.measurements import Faces, Measurements
 
 LR: Final = "LR"
 HR: Final = "HR"
@@ -53,6 +53,7 @@ class Face(NamedTuple):
 
 def restore_faces(
     rows: Sequence[Row],
+    measured: Mapping[str, Mapping[str, Sequence[Faces]]],
     standings: Mapping[str, Mapping[str, Standing]],
     reference: str,
     measurements: Measurements,
@@ -64,6 +65,7 @@ def restore_faces(
 
     Args:
         rows: All rows; of each the run that validated best.
+        measured: Values by label and test set, one entry per seed.
         standings: How they stand, by test set and label.
         reference: Label of the row whose gain over bicubic chooses the faces.
         measurements: Loads the networks.
@@ -77,29 +79,23 @@ def restore_faces(
         for name, store in measurements.stores.items()
         if chosen[name]
     }
-    views: dict[str, list[list[View]]] = {name: [[] for _ in chosen[name]] for name in raws}
+    restored = {name: [_ends(raw, measurements, LR)] for name, raw in raws.items()}
     for row in track([FLOOR, *rows], "Restoring faces for the page", transient=True):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label) if run else bicubic_method(serving.scale)
-        found = measurements.run(run, row.label) if run else measurements.floor()
         for name, raw in raws.items():
-            pictures = _restored(method, raw, measurements)
-            for place, face in enumerate(chosen[name]):
-                view = View(row.label, float(found[name].psnr[face]), to_uri(pictures[place : place + 1]))
-                views[name][place].append(view)
-    faces_of = {}
+            psnr = measured[row.label][name][row.runs.index(run) if run else 0].psnr
+            pictures = to_uris(_restored(method, raw, measurements))
+            views = [View(row.label, float(psnr[face]), uri) for face, uri in zip(chosen[name], pictures, strict=True)]
+            restored[name].append(views)
+    found = {}
     for name, raw in raws.items():
-        batch = serve(raw, serving, bicubic_method(serving.scale))
-        ends = [
-            [View(title, None, to_uri(each[None])) for each in pictures]
-            for title, pictures in ((LR, batch["lr"]), (HR, batch["hr"]))
-        ]
         names, ranks = standings[name][BICUBIC].faces.names, percentiles(len(chosen[name]))
-        faces_of[name] = [
-            Face(names[face], ranks[place], (ends[0][place], *views[name][place], ends[1][place]))
-            for place, face in enumerate(chosen[name])
+        by_face = zip(*restored[name], _ends(raw, measurements, HR), strict=True)
+        found[name] = [
+            Face(names[face], rank, views) for face, rank, views in zip(chosen[name], ranks, by_face, strict=True)
         ]
-    return faces_of
+    return found
 
 
 def _choose(
@@ -114,7 +110,7 @@ def _choose(
     stores, split = measurements.stores, measurements.serving.split
     first = next(iter(stores.values()))
     hr = torch.from_numpy(first.hr[first.indices(split)[:1]]).permute(0, 3, 1, 2) / 255
-    size = len(to_uri(hr)) * (len(rows) + 2)  # restored faces are smoother than the true one, and take less
+    size = len(to_uris(hr)[0]) * (len(rows) + 2)  # restored faces are smoother than the true one, and take less
     count = max(1, min(faces, budget // (size * len(stores))))
     chosen = {}
     for place, (name, each) in enumerate(standings.items()):
@@ -129,8 +125,17 @@ def _restored(method: Method, raw: Mapping[str, torch.Tensor], measurements: Mea
     return method.restore(serve(raw, measurements.serving, method))
 
 
-def to_uri(picture: torch.Tensor) -> str:
-    """Returns a picture (1, 3, H, W) in [0, 1] as the data URI of a PNG: what was measured, to the last bit."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(to_pixels({HR: picture})[0, :, 0])).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+def _ends(raw: Mapping[str, torch.Tensor], measurements: Measurements, name: str) -> list[View]:
+    """Returns what was given, LR, or what is wanted, HR."""
+    batch = serve(raw, measurements.serving, bicubic_method(measurements.serving.scale))
+    return [View(name, None, uri) for uri in to_uris(batch["lr"] if name == LR else batch["hr"])]
+
+
+def to_uris(pictures: torch.Tensor) -> list[str]:
+    """Returns pictures (B, 3, H, W) in [0, 1] as data URIs of PNG files: what was measured, to the last bit."""
+    uris = []
+    for pixels in to_pixels({"": pictures})[:, :, 0]:
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+        uris.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+    return uris

@@ -145,10 +145,10 @@ def finding(subject: Subject, test_set: str) -> str:
         return f"{_over_floor(standings, reference)}."
     second = standings[ranked[1]].psnr_gain
     assert second is not None  # the reference alone has none
-    way = "ahead of" if second.high < 0 else "not told apart from"
+    sure = "" if second.high < 0 else ", which these faces cannot tell apart"
     return (
-        f"{best} leads with {said}, {way} {ranked[1]} by {-second.mean:.2f} dB "
-        f"(95 % {signed(-second.high, 2)} to {signed(-second.low, 2)}); {_over_floor(standings, reference)}."
+        f"{best} leads with {said}, {-second.mean:.2f} dB above {ranked[1]} "
+        f"(95 % {signed(-second.high, 2)} to {signed(-second.low, 2)}){sure}; {_over_floor(standings, reference)}."
     )
 
 

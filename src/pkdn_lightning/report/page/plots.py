@@ -11,19 +11,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
+from pkdn_lightning.report.page.labels import Named, cut, name_dots, name_ends
 from pkdn_lightning.report.page.svg import INK, MARKS, MUTED, STYLE, colour, dash, new_figure, to_svg
 from pkdn_lightning.report.table1 import signed
 
-_LABEL_PX: Final = 12
-_LETTER_PX: Final = 6.6  # the mean width of a letter of that size, a little more than most fonts have
-_LONGEST: Final = 26
 _SPAN: Final = 1e5
-_HIDDEN: Final = 0.25  # a name that hides more of others than this share of itself is left to the legend
-_AROUND: Final = tuple(
-    (reach * x, reach * y)
-    for reach in (1.0, 1.9, 3.0)
-    for x, y in ((9, 0), (-9, 0), (0, 11), (0, -11), (8, 10), (8, -10), (-8, 10), (-8, -10))
-)
 
 
 class Point(NamedTuple):
@@ -52,7 +44,7 @@ def validation_plot(
     drawn = {label: logged[VALIDATION] for label, logged in curves.items() if VALIDATION in logged}
     if not drawn:
         return None
-    figure = new_figure(1080, 400, left=58, right=14, bottom=48, top=12)
+    figure = new_figure(1080, 420, left=58, right=190, bottom=48, top=12)
     axes = figure.subplots()
     _draw_curves(axes, drawn, places)
     if floor is not None:
@@ -61,6 +53,13 @@ def validation_plot(
         axes.annotate(f"bicubic {floor:.2f} dB", (place, floor), (0, 4), textcoords="offset points", ha="right")
     axes.set_xlabel("training steps")
     axes.set_ylabel("validation PSNR (dB)")
+    name_ends(
+        axes,
+        {
+            label: Named(label, float(curve.steps[-1]), float(curve.mean[-1]), f"row-{places[label]}-name")
+            for label, curve in drawn.items()
+        },
+    )
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ends = "; ".join(
@@ -137,7 +136,13 @@ def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], floo
             gid=gid,
         )
         titles[gid] = f"{point.label}: {point.quality:.2f} dB, {point.cost:.4g} {unit}"
-    _label(axes, [point for point in points if point.place is not None], points)
+    name_dots(
+        axes,
+        [
+            Named(point.label if point.place is not None else "", point.cost, point.quality, f"row-{point.place}-name")
+            for point in points
+        ],
+    )
     axes.set_xlabel(f"{name} ({unit})")
     axes.set_ylabel("PSNR (dB)")
     said = "; ".join(titles.values())
@@ -157,7 +162,7 @@ def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
         said = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
         axes.annotate(said, (1, place), (12, 0), ("axes fraction", "data"), "offset points", va="center")
         axes.annotate(
-            _cut(setting, 50), (0, place), (-12, 0), ("axes fraction", "data"), "offset points", va="center", ha="right"
+            cut(setting, 50), (0, place), (-12, 0), ("axes fraction", "data"), "offset points", va="center", ha="right"
         )
     axes.axvline(0, color=MUTED, linewidth=1.2)
     axes.set_ylim(len(effects) - 0.4, -0.6)
@@ -220,58 +225,3 @@ def _frontier(points: Sequence[Point]) -> list[Point]:
         if not best or point.quality > best[-1].quality:
             best.append(point)
     return best
-
-
-def _label(axes: Axes, named: Sequence[Point], points: Sequence[Point]) -> None:
-    """Writes names beside their dots, each where it hides least of the others."""
-    box = axes.get_window_extent()
-    at = [tuple(axes.transData.transform((point.cost, point.quality))) for point in points]
-    taken: list[tuple[float, float, float, float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
-    for point in named:
-        x, y = axes.transData.transform((point.cost, point.quality))
-        text = _cut(point.label, _LONGEST)
-        width = len(text) * _LETTER_PX * 11 / _LABEL_PX
-
-        def where(
-            offset: tuple[float, float], x: float = x, y: float = y, width: float = width
-        ) -> tuple[float, float, float, float]:
-            left = x + offset[0] - (0 if offset[0] > 0 else width if offset[0] < 0 else width / 2)
-            return left, y + offset[1] - _LABEL_PX / 2, left + width, y + offset[1] + _LABEL_PX / 2
-
-        def hidden(offset: tuple[float, float]) -> float:
-            mine = where(offset)
-            outside = (
-                max(0.0, box.x0 - mine[0])
-                + max(0.0, mine[2] - box.x1)
-                + max(0.0, box.y0 - mine[1])
-                + max(0.0, mine[3] - box.y1)
-            )
-            return 20 * outside + sum(_overlap(mine, other) for other in taken) + 0.2 * math.hypot(*offset)
-
-        best = min(_AROUND, key=hidden)
-        if sum(_overlap(where(best), other) for other in taken) > _HIDDEN * width * _LABEL_PX:
-            continue
-        taken.append(where(best))
-        side = "left" if best[0] > 0 else "right" if best[0] < 0 else "center"
-        arrow = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 5} if math.hypot(*best) > 16 else None
-        axes.annotate(
-            text,
-            (point.cost, point.quality),
-            best,
-            textcoords="offset points",
-            ha=side,
-            va="center",
-            fontsize=11,
-            arrowprops=arrow,
-            gid=f"row-{point.place}-name",
-        )
-
-
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0.0, width) * max(0.0, height)
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -51,7 +51,7 @@ def write_page(
         faces: How many faces of a test set are shown at most.
         seed: Of the resampling.
     """
-    shown = restore_faces(subject.rows, subject.standings, subject.reference, measurements, faces=faces)
+    shown = restore_faces(subject.rows, measured, subject.standings, subject.reference, measurements, faces=faces)
     colours = choose_colours(subject.rows, subject.reference, next(iter(subject.standings.values())))
     grids = lambda_grids(subject.rows)
     effects = forests(subject, measured, seed=seed)
