@@ -44,13 +44,13 @@ def validation_plot(
     drawn = {label: logged[VALIDATION] for label, logged in curves.items() if VALIDATION in logged}
     if not drawn:
         return None
-    figure = new_figure(1080, 420, left=58, right=190, bottom=48, top=12)
+    figure = new_figure(1080, 420, left=58, right=235, bottom=48, top=12)
     axes = figure.subplots()
     _draw_curves(axes, drawn, places)
     if floor is not None:
         axes.axhline(floor, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        place = axes.get_xlim()[1]
-        axes.annotate(f"bicubic {floor:.2f} dB", (place, floor), (0, 4), textcoords="offset points", ha="right")
+        words = f"bicubic {floor:.2f} dB"
+        axes.annotate(words, (0, floor), (4, 4), ("axes fraction", "data"), "offset points", color=MUTED, fontsize=11)
     axes.set_xlabel("training steps")
     axes.set_ylabel("validation PSNR (dB)")
     name_ends(
