@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pkdn_lightning.config import conf_dir
@@ -246,7 +247,7 @@ class TestFaces:
         subject = rich_report.subject
         serving = measurements.serving_of(subject.rows, 8)
         stores = {"celeba": celeba, HOSTILE: store}
-        device = measurements.torch.device("cpu")
+        device = torch.device("cpu")
         measured = measurements.Measurements(serving, stores, device, rich_report.folder)
         values = {
             row.label: {name: [each[name] for each in (measured.run(run, "") for run in row.runs)] for name in stores}
@@ -276,6 +277,21 @@ class TestLittle:
         monkeypatch.setattr(measurements, "_ENOUGH_S", 0.0)
         make_run("plain").metrics.write_bytes(b"step,val/psnr_y\n\xff\xfe,,,\n\x00")
         assert "Without a readable metrics.csv, and so without curves: PKDN student" in page_of(report(config())).text
+
+    def test_a_network_that_diverged_comes_last_and_spoils_nothing(self, config, make_run, monkeypatch):
+        monkeypatch.setattr(measurements, "_ENOUGH_S", 0.0)
+        teacher = make_run("teacher")
+        make_run("pkdn", teacher=teacher)
+        run = make_run("broken", "optimizer.lr=9.0", teacher=teacher)
+        state = torch.load(run.best)
+        torch.save(
+            state | {"state_dict": {key: each * torch.nan for key, each in state["state_dict"].items()}}, run.best
+        )
+        page = page_of(report(config("faces=1")))
+        rows = board_of(page, 0).all("tbody")[0].all("tr", data_label=None)
+        assert "lr=9" in rows[-1].attrs["data-label"]
+        assert [("data-value" in row.all("td")[0].attrs) for row in rows] == [True, True, False]
+        assert len(page.one("section", id="cost").all("svg")) == 3
 
 
 class TestMany:

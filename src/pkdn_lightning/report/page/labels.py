@@ -117,14 +117,7 @@ def name_ends(axes: Axes, ends: Mapping[str, Named]) -> None:
             textcoords="figure pixels",
             va="center",
             fontsize=SIZE_PX,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": MUTED,
-                "linewidth": 0.6,
-                "relpos": (0, 0.5),
-                "shrinkA": 2,
-                "shrinkB": 4,
-            },
+            arrowprops=thread,
             gid=end.gid,
             annotation_clip=False,
         )

@@ -1,5 +1,6 @@
 """How the rows stand on a test set, in one table that sorts by every column; and the finding in one line."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -98,13 +99,7 @@ def leaderboard(subject: Subject, test_set: str, colours: Mapping[str, int]) -> 
         )
         for key in ("psnr", "ssim")
     }
-    ends = {
-        key: (
-            min(getattr(standings[row.label], key).low for row in rows),
-            max(getattr(standings[row.label], key).high for row in rows),
-        )
-        for key in ("psnr", "ssim")
-    }
+    ends = {key: _ends([getattr(standings[row.label], key) for row in rows]) for key in ("psnr", "ssim")}
 
     def line(row: Row) -> Line:
         standing = standings[row.label]
@@ -118,7 +113,7 @@ def leaderboard(subject: Subject, test_set: str, colours: Mapping[str, int]) -> 
         fields = (*quality, seeds, *_cost(row, subject), *_published(row, subject, test_set))
         return Line(row.label, taught, colours.get(row.label), row.label == subject.reference, fields)
 
-    lines = {row.label: line(row) for row in sorted(rows, key=lambda row: -standings[row.label].psnr.mean)}
+    lines = {row.label: line(row) for row in sorted(rows, key=lambda row: _worst_last(standings[row.label]))}
     bounds = {row.label for row in rows if row.reads_parsing}
     return Leaderboard(
         _columns(subject, test_set),
@@ -132,7 +127,7 @@ def finding(subject: Subject, test_set: str) -> str:
     standings, reference = subject.standings[test_set], subject.reference
     ranked = sorted(
         (row.label for row in subject.rows if not row.reads_parsing or row.label == reference),
-        key=lambda label: -standings[label].psnr.mean,
+        key=lambda label: _worst_last(standings[label]),
     )
     best = ranked[0]
     said = f"{standings[best].psnr.mean:.2f} dB PSNR"
@@ -150,6 +145,10 @@ def finding(subject: Subject, test_set: str) -> str:
         f"{best} leads with {said}, {-second.mean:.2f} dB above {ranked[1]} "
         f"(95 % {signed(-second.high, 2)} to {signed(-second.low, 2)}){sure}; {_over_floor(standings, reference)}."
     )
+
+
+def _worst_last(standing: Standing) -> float:
+    return -standing.psnr.mean if math.isfinite(standing.psnr.mean) else math.inf
 
 
 def _apart(standing: Standing, reference: str) -> str:
@@ -190,7 +189,14 @@ def _published(row: Row, subject: Subject, test_set: str) -> Sequence[Field]:
     return (Field(f"{score.psnr:.2f}", score.psnr) if score else Field(NONE, None),)
 
 
+def _ends(means: Sequence[Mean]) -> tuple[float, float]:
+    numbers = [end for mean in means for end in (mean.low, mean.high) if math.isfinite(end)]
+    return min(numbers, default=0.0), max(numbers, default=1.0)
+
+
 def _mean(mean: Mean, digits: int, place: int, ends: tuple[float, float]) -> Field:
+    if not math.isfinite(mean.mean):  # a network that diverged, which is neither drawn nor sorted
+        return Field(plus_minus(mean, digits), None)
     width = max(ends[1] - ends[0], 1e-12)
     low, middle, high = (round(100 * (value - ends[0]) / width, 1) for value in (mean.low, mean.mean, mean.high))
     interval = f"{mean.low:.{digits}f} to {mean.high:.{digits}f}"
@@ -201,7 +207,8 @@ def _gain(gain: Difference | None) -> Sequence[Field]:
     if gain is None:
         return [Field(NONE, None)] * 2
     mean, interval, p = (cell.text for cell in gain_cells(gain))
-    return [Field(mean, gain.mean, detail=interval), Field(p, gain.p_holm)]
+    values = [value if math.isfinite(value) else None for value in (gain.mean, gain.p_holm)]
+    return [Field(mean, values[0], detail=interval), Field(p, values[1])]
 
 
 def _cost(row: Row, subject: Subject) -> Sequence[Field]:

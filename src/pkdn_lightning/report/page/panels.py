@@ -1,5 +1,6 @@
 """What the page shows besides its tables: λ grids, effects, curves and costs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -90,14 +91,16 @@ def choose_colours(rows: Sequence[Row], reference: str, standings: Mapping[str, 
 def heat_map(grid: LambdaGrid, standings: Mapping[str, Standing], reference: str) -> HeatMap:
     """Returns a λ grid on a test set."""
     psnr = {weights: standings[row.label].psnr.mean for weights, row in grid.rows.items()}
-    lowest, highest = min(psnr.values()), max(psnr.values())
+    numbers = [value for value in psnr.values() if math.isfinite(value)] or [0.0]
+    lowest, highest = min(numbers), max(numbers)
 
     def cell(weights: tuple[float, float]) -> Heat:
         if weights not in psnr:
             return Heat("not run", "", None)
         row = grid.rows[weights]
         standing = standings[row.label]
-        share = 100 * (psnr[weights] - lowest) / (highest - lowest) if highest > lowest else 50.0
+        inside = highest > lowest and math.isfinite(psnr[weights])
+        share = 100 * (psnr[weights] - lowest) / (highest - lowest) if inside else 50.0
         detail = f"SSIM {standing.ssim.mean:.4f}, n = {standing.seeds}"
         return Heat(f"{plus_minus(standing.psnr, 2)} dB", detail, round(share, 1), row.label == reference)
 
@@ -114,7 +117,9 @@ def forests(
         for place, (name, shown) in enumerate(found.items()):
             standings = family_standings(family, measured, name, seed=seed)
             gains = [(effect, standings[effect.row.label].psnr_gain) for effect in family.effects]
-            told = [(effect, gain) for effect, gain in gains if gain is not None][:_EFFECTS]
+            told = [(effect, gain) for effect, gain in gains if gain and math.isfinite(gain.mean)][:_EFFECTS]
+            if not told:
+                continue
             told.sort(key=lambda each: -each[1].mean)
             plot = forest_plot(f"forest{number}-{place}", [(effect.setting, gain) for effect, gain in told])
             lines = tuple(
@@ -137,9 +142,9 @@ def cost_plots(subject: Subject, test_set: str, colours: Mapping[str, int]) -> l
                 "Parameters": results["params"] / 1e6,
                 "Latency": 1000 / subject.speeds[row.label].one,
             }[name]
-            if cost > 0:
-                place = colours.get(row.label)
-                points.append(Point(row.label, place, cost, standings[row.label].psnr.mean, not row.reads_parsing))
+            quality = standings[row.label].psnr.mean
+            if cost > 0 and math.isfinite(quality):
+                points.append(Point(row.label, colours.get(row.label), cost, quality, not row.reads_parsing))
         if points:
             identity = f"{name.lower()}{list(subject.standings).index(test_set)}"
             plots.append(cost_plot(identity, name, unit, points, standings["bicubic"].psnr.mean))
