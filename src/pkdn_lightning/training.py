@@ -39,7 +39,7 @@ from pkdn_lightning.resuming import open_run_folder
 from pkdn_lightning.runs import RunFolder, provenance, write_json
 from pkdn_lightning.teachers import acquire_teacher, run_identity, served
 from pkdn_lightning.tracking.lineage import checkpoint_artifact, store_artifact
-from pkdn_lightning.tracking.trackers import MakeArtifact, conclude, describe, tracked
+from pkdn_lightning.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
 
 _console = Console(soft_wrap=True)  # paths stay whole
 
@@ -86,7 +86,7 @@ def run_training(cfg: DictConfig) -> RunResult:
         if trainer.is_global_zero:
             made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
             for logger in loggers:
-                conclude(logger, metrics, shown, made)
+                conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         _console.print("fast_dev_run: everything works; nothing was kept.")
         return RunResult(run, metrics, None)

@@ -1,11 +1,12 @@
 """MLflow in a folder: no server, one database for all runs, and a resumed run that goes on in its own place."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lightning.pytorch.loggers import MLFlowLogger
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import MLFlowLogger
 
 _KEY: Final = "pkdn_run"
 
@@ -33,6 +34,7 @@ class LocalMLFlowLogger(MLFlowLogger):
         tracking_uri: str | None = None,
     ) -> None:
         place = Path(folder).resolve()
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table it makes
         if tracking_uri is None:
             place.mkdir(parents=True, exist_ok=True)
         super().__init__(
@@ -42,7 +44,7 @@ class LocalMLFlowLogger(MLFlowLogger):
             artifact_location=None if tracking_uri else (place / "artifacts").as_uri(),
             tags={**(tags or {}), _KEY: run_key},
         )
-        self.run_key, self._looked = run_key, False
+        self.run_key, self._looked, self._resumed = run_key, False, False
 
     @property
     @rank_zero_experiment
@@ -51,7 +53,15 @@ class LocalMLFlowLogger(MLFlowLogger):
         if not self._looked:
             self._looked = True
             known = self._mlflow_client.get_experiment_by_name(self._experiment_name)
-            where = [known.experiment_id] if known is not None else []
-            found = self._mlflow_client.search_runs(where, f"tags.{_KEY} = '{self.run_key}'") if where else []
-            self._run_id = found[0].info.run_id if found and self.run_key else None
+            if known is None:  # Lightning would warn that it makes it
+                self._mlflow_client.create_experiment(self._experiment_name, artifact_location=self._artifact_location)
+            elif self.run_key:
+                found = self._mlflow_client.search_runs([known.experiment_id], f"tags.{_KEY} = '{self.run_key}'")
+                self._run_id, self._resumed = (found[0].info.run_id, True) if found else (None, False)
         return super().experiment
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Logs the configuration once: MLflow refuses other values in a run that has begun, as a raised length."""
+        _ = self.experiment
+        if not self._resumed:
+            super().log_hyperparams(params)

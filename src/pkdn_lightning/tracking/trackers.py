@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -36,6 +36,7 @@ def describe(config: Mapping[str, Any], record: Mapping[str, Any], role: str) ->
         A nested mapping. Trackers show it by dotted keys: `objective.ts.weight`, `data.sha256`, `teacher.sha256`.
     """
     shown = {key: value for key, value in config.items() if key not in ("logger", "callbacks", "paths", "resume")}
+    shown["run_dir"] = str(Path(config["run_dir"]).absolute())
     shown["data"] = {key: value for key, value in config["data"].items() if key != "source"} | record["data"]
     shown["teacher"] = record["teacher"] or {}
     watching = ("best", "last", "grid", "progress", "learning_rate")
@@ -112,37 +113,46 @@ def _(logger: MLFlowLogger, key: str, picture: Image.Image, step: int) -> None:
     logger.experiment.log_image(logger.run_id, picture, key=key, step=step)
 
 
-@singledispatch
-def conclude(
-    logger: Logger, outcome: Mapping[str, float], config: Mapping[str, Any], products: Sequence[MakeArtifact]
-) -> None:
-    """Tells a logger how a run came out, and what it made.
+class Outcome(NamedTuple):
+    """How a run came out.
 
-    Args:
-        logger: The logger.
-        outcome: Every number of the outcome by name.
-        config: What it was told at the beginning.
+    Attributes:
+        metrics: Every number of it by name.
+        step: The step it was measured after.
         products: What the run made.
     """
-    logger.log_metrics(dict(outcome))
+
+    metrics: Mapping[str, float]
+    step: int
+    products: Sequence[MakeArtifact]
+
+    @property
+    def final(self) -> dict[str, float]:
+        """The numbers that have no curve of their own: `best/*` and `test/*`."""
+        return {name: value for name, value in self.metrics.items() if name not in _CHOSEN_BY}
+
+
+@singledispatch
+def conclude(logger: Logger, outcome: Outcome, config: Mapping[str, Any]) -> None:
+    """Tells a logger how a run came out, and what it made; `config` is what it was told at the beginning."""
+    logger.log_metrics(outcome.final, step=outcome.step)
 
 
 @conclude.register
-def _(logger: CSVLogger, outcome: Mapping[str, float], config: Mapping[str, Any], products: Any) -> None:
+def _(logger: CSVLogger, outcome: Outcome, config: Mapping[str, Any]) -> None:
     pass  # results.json lies beside it
 
 
 @conclude.register
-def _(logger: WandbLogger, outcome: Mapping[str, float], config: Mapping[str, Any], products: Any) -> None:
-    # `val/psnr_y` has a summary of its own, the best one.
-    logger.experiment.summary.update({name: value for name, value in outcome.items() if name not in _CHOSEN_BY})
-    for make in products:
+def _(logger: WandbLogger, outcome: Outcome, config: Mapping[str, Any]) -> None:
+    logger.experiment.summary.update(outcome.final)
+    for make in outcome.products:
         logger.experiment.log_artifact(make(), aliases=["latest", "best"])
 
 
 @conclude.register
-def _(logger: TensorBoardLogger, outcome: Mapping[str, float], config: Mapping[str, Any], products: Any) -> None:
-    logger.log_hyperparams(dict(config), dict(outcome))  # the HPARAMS tab wants both at once
+def _(logger: TensorBoardLogger, outcome: Outcome, config: Mapping[str, Any]) -> None:
+    logger.log_hyperparams(dict(config), outcome.final, step=outcome.step)  # the HPARAMS tab wants both at once
 
 
 @singledispatch
