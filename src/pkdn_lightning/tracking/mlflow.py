@@ -12,7 +12,9 @@ _KEY: Final = "pkdn_run"
 
 
 class LocalMLFlowLogger(MLFlowLogger):
-    """Lightning's MLflow logger on an SQLite file, which MLflow recommends over its old folders of text files.
+    """Lightning's MLflow logger on an SQLite file.
+
+    MLflow's old folders of text files cannot hold `train/loss` beside `train/loss/sr`, and are given up by MLflow.
 
     Args:
         folder: Holds `mlflow.db` and the pictures; made if it is not there.
