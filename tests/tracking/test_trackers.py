@@ -85,12 +85,14 @@ def test_a_resumed_run_is_one_run_and_a_new_one_is_another(tiny_config, stop_aft
         train(cfg)
     monkeypatch.undo()
     run = train(saved_config(cfg.run_dir, [])).run
-    sittings = [folder.name.rpartition("-")[2] for folder in run.path.glob("wandb/offline-run-*")]
-    assert sittings == [run.read_results()["id"]] * 2  # `wandb sync` makes one run of them
+    begun = run.read_results()["id"]
+    sittings = [folder.name for folder in run.path.glob("wandb/offline-run-*")]
+    assert len(sittings) == 2
+    assert all(begun in name for name in sittings)  # `wandb sync` makes one run of them
     shutil.rmtree(run.path)
     again = train(tiny_config(PLAIN, "logger=csv")).run  # where the old one was, which may be uploaded already
     assert again.path == run.path
-    assert again.read_results()["id"] not in sittings
+    assert again.read_results()["id"] != begun
 
 
 def test_a_failed_run_is_closed_as_failed(tiny_config):

@@ -5,6 +5,7 @@ The file is a LevelDB log: blocks of 32 KiB, in which each chunk has a checksum,
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +28,16 @@ class Log(NamedTuple):
     exit_code: int | None
 
 
-def read_log(folder: Path) -> Log:
-    """Returns the contents of the only offline run in a run folder."""
+def read_log(folder: Path, wait_s: float = 20) -> Log:
+    """Returns the contents of the only offline run in a run folder, once a process of W&B's own has written them."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    until = time.monotonic() + wait_s
+    while (log := _parse(file)).exit_code is None and time.monotonic() < until:
+        time.sleep(0.05)
+    return log
+
+
+def _parse(file: Path) -> Log:
     log = Log(None, {}, {}, [], {}, [], None)
     for record in _records(file.read_bytes()):
         kind = record.WhichOneof("record_type")
@@ -64,6 +72,8 @@ def _records(data: bytes) -> Iterator[Any]:
             place += left  # padding
             continue
         _, length, kind = struct.unpack("<IHB", data[place : place + _CHUNK_HEADER])
+        if place + _CHUNK_HEADER + length > len(data):
+            return  # it is being written
         parts.append(data[place + _CHUNK_HEADER : place + _CHUNK_HEADER + length])
         place += _CHUNK_HEADER + length
         if kind in (_WHOLE, _LAST):
