@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Lets the kernel, which inherits the environment, train little. Notebooks are no functions: they get no fixtures."""
+    """Lets the kernel, which inherits the environment, train little; notebooks get no fixtures."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SHORT.items():
             patch.setenv(name, value)
