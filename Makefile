@@ -39,8 +39,9 @@ cov: setup ## run the default tests with coverage
 format: setup ## format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-lint: setup ## check style and layers
+lint: setup ## check style, layers, and that notebooks hold no outputs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 type: setup ## check types
 	$(BIN)/mypy

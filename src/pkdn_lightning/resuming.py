@@ -62,7 +62,7 @@ def open_run_folder(
         resumed: The checkpoint the run goes on from, or None for a new run.
 
     Returns:
-        The record as it is kept: of a resumed run, with the command that began it.
+        The record as it is kept: of a resumed run, with the id it has and the command that began it.
 
     Raises:
         ConfigError: If a new run would overwrite an old one.
@@ -84,7 +84,7 @@ def open_run_folder(
                 )
         trim_metrics(run.metrics, read_checkpoint(resumed)["global_step"])
         sitting = {key: record[key] for key in ("command", "started", "git")}
-        begun = {key: previous[key] for key in ("command", "started")}
+        begun = {key: previous[key] for key in ("id", "command", "started") if key in previous}
         record = {**record, **begun, "resumed": [*previous.get("resumed", []), sitting]}
     saved = deepcopy(cfg)
     saved.resume = None

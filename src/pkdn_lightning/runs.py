@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import platform
+import secrets
 import shlex
 import subprocess
 import sys
@@ -121,8 +122,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def provenance(experiment: str, seed: int) -> dict[str, Any]:
-    """Returns where a run comes from: command, time, versions, git state, machine."""
+    """Returns where a run comes from: command, time, versions, git state, machine; and an id that no other run has."""
     return {
+        "id": secrets.token_hex(6),
         "experiment": experiment,
         "seed": seed,
         "command": shlex.join(["pkdn", Path(sys.argv[0]).stem, *sys.argv[1:]]),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -81,6 +82,11 @@ def _train_once(
         raise ConfigError(
             f"No finished teacher fits, and one cannot be trained inside a run of {_processes(cfg)} processes.\n"
             "Train it first, e.g. pkdn train experiment=teacher_celeba trainer=ddp, then start this run again."
+        )
+    if os.environ.get("WANDB_SWEEP_ID"):  # W&B gives every run of the process the place of the sweep's own
+        raise ConfigError(
+            "No finished teacher fits, and one trained inside a job of a W&B sweep would be taken for that job.\n"
+            f"Train it first: pkdn train experiment={cfg.teacher.experiment}, then start the agent again."
         )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")

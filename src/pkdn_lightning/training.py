@@ -2,23 +2,22 @@
 
 import contextlib
 import errno
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
 from filelock import FileLock
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from pkdn_lightning.callbacks import LastCheckpoint, TrainingInterruptedError
-from pkdn_lightning.checkpoints import read_checkpoint
+from pkdn_lightning.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.config.build import (
     build_callbacks,
     build_datamodule,
@@ -39,6 +38,8 @@ from pkdn_lightning.preparation.sources.synthetic import SyntheticSource
 from pkdn_lightning.resuming import open_run_folder
 from pkdn_lightning.runs import RunFolder, provenance, write_json
 from pkdn_lightning.teachers import acquire_teacher, run_identity, served
+from pkdn_lightning.tracking.lineage import checkpoint_artifact, store_artifact
+from pkdn_lightning.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
 
 _console = Console(soft_wrap=True)  # paths stay whole
 
@@ -71,20 +72,21 @@ def run_training(cfg: DictConfig) -> RunResult:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     ensure_store(cfg)
-    module, datamodule, record = _assemble(cfg)
+    module, datamodule, teacher, record = _assemble(cfg)
     if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
         record = open_run_folder(run, cfg, record, resumed)
     callbacks = build_callbacks(cfg.callbacks, run)
-    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
+    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], module.role)
     trainer = build_trainer(cfg, callbacks, loggers)
     _announce(run, module, trainer, record, resumed)
-    for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]  # plain dict
-    try:
+    shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
+    with tracked(loggers, shown, _inputs(datamodule, teacher)):
         with _worded_failures(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
-    finally:
-        _close(loggers)
+        if trainer.is_global_zero:
+            made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
+            for logger in loggers:
+                conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         _console.print("fast_dev_run: everything works; nothing was kept.")
         return RunResult(run, metrics, None)
@@ -95,8 +97,8 @@ def run_training(cfg: DictConfig) -> RunResult:
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
-def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, Mapping[str, Any]]:
-    """Returns what is trained, what it is trained on, and the record of both."""
+def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, LoadedNetwork | None, Mapping[str, Any]]:
+    """Returns what is trained, what it is trained on, whom it learns from, and the record of all."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
@@ -119,7 +121,15 @@ def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, Mapping[str,
         "params": count_parameters(net),
         "macs": _macs(module, datamodule),
     }
-    return module, datamodule, record
+    return module, datamodule, teacher, record
+
+
+def _inputs(datamodule: FaceSRDataModule, teacher: LoadedNetwork | None) -> list[MakeArtifact]:
+    """Returns what a run is made from, for trackers that draw lineage."""
+    inputs: list[MakeArtifact] = [partial(store_artifact, datamodule.store)]
+    if teacher is not None:
+        inputs.append(partial(checkpoint_artifact, teacher.path, str(teacher.card.get("experiment"))))
+    return inputs
 
 
 def ensure_store(cfg: DictConfig) -> None:
@@ -234,10 +244,6 @@ class _Restorer(torch.nn.Module):
         return self.module(batch)
 
 
-def _run_id(run: RunFolder) -> str:
-    return hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:12]
-
-
 def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
     return sum(callback.trained_s for callback in callbacks if isinstance(callback, LastCheckpoint))
 
@@ -257,17 +263,6 @@ def _announce(
 def _words(metrics: Mapping[str, float]) -> str:
     shown = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
     return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()) or "no metrics"
-
-
-def _close(loggers: Sequence[Any]) -> None:
-    """Ends what loggers leave open: without it, the next run of a sweep would go on in this one's W&B run."""
-    for logger in loggers:
-        logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            experiment = logger.experiment
-            if experiment.offline:
-                _console.print(f"W&B, offline: wandb sync {Path(experiment.dir).parent}")
-            experiment.finish()
 
 
 def _quieten() -> None:

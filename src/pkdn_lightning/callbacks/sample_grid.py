@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from PIL import Image
 from torch import Tensor
 
 from pkdn_lightning.data.datamodule import Batch, FaceSRDataModule
 from pkdn_lightning.grids import face_columns, save_grid
 from pkdn_lightning.modules.student import StudentModule
+from pkdn_lightning.tracking.trackers import show
 
 
 class SampleGrid(lightning.Callback):
@@ -39,7 +37,7 @@ class SampleGrid(lightning.Callback):
         columns = face_columns(batch, self._restored(pl_module, batch), datamodule.scale)
         picture = save_grid(columns, self.folder / f"step_{trainer.global_step:07d}.png")
         for logger in trainer.loggers:
-            _log_picture(logger, picture, trainer.global_step)
+            show(logger, "val/faces", picture, trainer.global_step)
 
     def _restored(self, module: lightning.LightningModule, batch: Batch) -> dict[str, Tensor]:
         tensors: dict[str, Any] = dict(batch)
@@ -49,10 +47,3 @@ class SampleGrid(lightning.Callback):
             restored["teacher"] = module.teacher(on_device).sr.cpu()
         own = "student" if isinstance(module, StudentModule) else "teacher"
         return {**restored, own: module(on_device).float().cpu()}
-
-
-def _log_picture(logger: Any, picture: Image.Image, step: int) -> None:
-    if isinstance(logger, WandbLogger):
-        logger.log_image("val/faces", [picture], step=step)
-    elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image("val/faces", np.asarray(picture), step, dataformats="HWC")

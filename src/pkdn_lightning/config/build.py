@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -21,6 +22,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.losses import Objective, Weight
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.tracking.mlflow import LocalMLFlowLogger
 
 
 def build_network(model: Mapping[str, Any]) -> nn.Module:
@@ -92,15 +94,35 @@ def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightn
     return made
 
 
-def build_loggers(loggers: Mapping[str, Any], run: RunFolder, run_id: str) -> list[Logger]:
-    """Returns the loggers. W&B gets an id of ours, so that a resumed run goes on in the same place."""
+def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Logger]:
+    """Returns the loggers.
+
+    Args:
+        loggers: One mapping with a `_target_` each.
+        run_id: Tells runs apart; a resumed run has the id it had and goes on in the same place.
+        role: What is trained; see `SRModule.role`.
+
+    Raises:
+        ConfigError: If a logger's package is not installed, or its options do not fit.
+    """
+    told: dict[Any, dict[str, Any]] = {
+        WandbLogger: {"id": run_id, "job_type": role},
+        LocalMLFlowLogger: {"run_key": run_id, "tags": {"role": role}},
+    }
     made = []
     for name, spec in loggers.items():
         if not spec:
             continue
-        if issubclass(get_object(spec["_target_"]), WandbLogger):
-            spec = {**spec, "id": run_id, "name": spec.get("name") or run.path.name}
-        made.append(make(spec, f"logger.{name}"))
+        given = {key: value for key, value in spec.items() if value is not None}
+        try:
+            made.append(make({**told.get(get_object(spec["_target_"]), {}), **given}, f"logger.{name}"))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            raise ConfigError(
+                f"logger={name} needs a package that is not installed ({error.__cause__}).\n"
+                "Install it: pip install 'pkdn-lightning[tracking]'"
+            ) from error
     return made
 
 

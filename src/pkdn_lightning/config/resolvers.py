@@ -4,6 +4,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from pkdn_lightning.config.naming import run_group, run_name, run_tags
+
 
 def run_folder(run_dir: str | None, resume: str | None, runs: str, experiment: str, now: str) -> str:
     """Returns where a run writes: where it is told to, where it left off, or a new dated folder."""
@@ -41,3 +43,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("parsing_channels", parsing_channels, replace=True)
     OmegaConf.register_new_resolver("heatmaps_of", heatmaps_of, replace=True)
     OmegaConf.register_new_resolver("heatmap_count", heatmap_count, replace=True)
+    OmegaConf.register_new_resolver("run_group", run_group, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("run_tags", run_tags, replace=True)

@@ -98,6 +98,11 @@ class AdversarialModule(StudentModule):
         self.adversarial_weight, self.gate = adversarial_weight, gate
         self._saved: Mapping[str, Any] | None = None
 
+    @property
+    def role(self) -> str:
+        """`adversarial`."""
+        return "adversarial"
+
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Lets the discriminator learn, and returns the objective with the network's part of the game."""
         total, parts = super().loss(batch, output, progress)

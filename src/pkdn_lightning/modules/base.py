@@ -66,6 +66,11 @@ class SRModule(lightning.LightningModule):
         return None
 
     @property
+    def role(self) -> str:
+        """What is trained, in a word: trackers sort runs by it. Every scheme says it."""
+        raise NotImplementedError  # abstract, as `restore` is
+
+    @property
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps."""
         return bool(getattr(self.net, "uses_parsing", False))

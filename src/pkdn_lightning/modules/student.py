@@ -61,6 +61,11 @@ class StudentModule(SRModule):
         self.teacher = teacher if self.objective.needs_teacher() else None
 
     @property
+    def role(self) -> str:
+        """`student` if a teacher guides it, else `plain`."""
+        return "plain" if self.teacher is None else "student"
+
+    @property
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps: the teacher reads them."""
         return self.teacher is not None

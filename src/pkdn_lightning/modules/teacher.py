@@ -27,6 +27,11 @@ class TeacherModule(SRModule):
                 "Use module=student, or model=pkdn_teacher."
             )
 
+    @property
+    def role(self) -> str:
+        """`teacher`."""
+        return "teacher"
+
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on LR faces and parsing maps."""
         return self.net(batch["lr"], batch["parsing"])
