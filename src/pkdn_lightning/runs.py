@@ -6,6 +6,7 @@ metrics.csv        every logged value over time
 results.json       the outcome, written last; its `status` says whether the run is finished
 checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
 grids/             sample pictures
+job.json           of a job of a sweep: its overrides, and the command that runs it alone
 """
 
 import csv
@@ -21,6 +22,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from pkdn_lightning.errors import CheckpointError
 
@@ -74,6 +77,20 @@ class RunFolder:
     def metrics(self) -> Path:
         """Every logged value over time."""
         return self.path / "metrics.csv"
+
+    @property
+    def job(self) -> Path:
+        """What a run has to do with a sweep."""
+        return self.path / "job.json"
+
+    def held(self, timeout_s: float = 0.0) -> FileLock:
+        """Returns the lock that whoever trains in this folder holds; the system frees it when that process ends.
+
+        Args:
+            timeout_s: How long to wait for it; behind that, acquiring it raises `filelock.Timeout`.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock", timeout=timeout_s, is_singleton=True)  # one process may take it twice
 
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""

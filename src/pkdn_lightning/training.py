@@ -191,9 +191,9 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
     """Turns what can happen to a run on a good day into a message with the way on."""
     way_on = f"Go on with: pkdn train resume={run.path}"
     try:
-        yield
+        with _recorded(run, record):
+            yield
     except TrainingInterruptedError as stop:
-        write_json(run.results, {**record, "status": "interrupted"})
         raise TrainingInterruptedError(f"{stop}\n{way_on}") from None
     except torch.OutOfMemoryError as error:
         raise TrainingError(
@@ -212,6 +212,21 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TrainingError(f"The disk is full: {error}. The last whole checkpoint is kept. {way_on}") from error
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Writes down how a run ended that did not come to its end; one that is killed leaves no word."""
+    try:
+        yield
+    except TrainingInterruptedError:
+        write_json(run.results, {**record, "status": "interrupted"})
+        raise
+    except Exception as error:
+        if run.provenance.is_file():  # it had begun, and this is its folder
+            error_type = type(error).__name__.removeprefix("PKDN")
+            write_json(run.results, {**record, "status": "failed", "error": f"{error_type}: {error}"})
+        raise
 
 
 def _macs(module: SRModule, datamodule: FaceSRDataModule) -> int:
