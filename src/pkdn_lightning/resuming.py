@@ -114,11 +114,16 @@ def open_run_folder(
         ConfigError: If a new run would overwrite an old one.
         CheckpointError: If a resumed run would go on with other data or another teacher than it began with.
     """
-    if resumed is None and run.checkpoints.is_dir():
+    failed = run.read_results().get("status") == "failed"
+    if resumed is None and (run.last.is_file() or (run.best.is_file() and not failed)):
         raise ConfigError(
             f"{run.path} holds a run already, which is left as it is. Go on with it: pkdn train resume={run.path}\n"
             "or give another folder: run_dir=..."
         )
+    if resumed is None:
+        clear_run_folder(run)
+    elif not run.finished:
+        run.results.unlink(missing_ok=True)  # what it says of the last sitting is true no more
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     if resumed is not None:
         previous = json.loads(run.provenance.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ pkdn train -m experiment=student_celeba ablation=modules              # a sweep;
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pkdn_lightning.config.devices import take_gpu
 from pkdn_lightning.config.verb import run_verb
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def _task(cfg: "DictConfig") -> Any:
 
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
+        if cfg.trainer.devices == 1:
+            take_gpu()  # before torch looks what there is
         from pkdn_lightning.jobs import run_job
 
         return run_job(cfg, list(hydra.overrides.task))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +31,7 @@ from pkdn_lightning.config.build import (
 from pkdn_lightning.config.job import build_job
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
-from pkdn_lightning.errors import DataError, TrainingError
+from pkdn_lightning.errors import ConfigError, DataError, TrainingError
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.preparation.pipeline import prepare_store
@@ -72,8 +72,20 @@ def run_training(cfg: DictConfig) -> RunResult:
         torch.set_num_threads(cfg.threads)
     ensure_store(cfg)
     module, datamodule, record = _assemble(cfg)
-    if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
-        record = open_run_folder(run, cfg, record, resumed)
+    with _own_folder(cfg, run) as own:
+        if own:
+            record = open_run_folder(run, cfg, record, resumed)
+        return _train(cfg, run, module, datamodule, record, resumed)
+
+
+def _train(
+    cfg: DictConfig,
+    run: RunFolder,
+    module: SRModule,
+    datamodule: FaceSRDataModule,
+    record: Mapping[str, Any],
+    resumed: Path | None,
+) -> RunResult:
     callbacks = build_callbacks(cfg.callbacks, run)
     loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
     trainer = build_trainer(cfg, callbacks, loggers)
@@ -93,6 +105,19 @@ def run_training(cfg: DictConfig) -> RunResult:
         write_json(run.results, {**record, "status": "finished", **outcome})
     _console.print(f"Finished after {trainer.global_step:,} steps: [bold]{_words(metrics)}[/]. Results: {run.results}")
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
+
+
+@contextlib.contextmanager
+def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
+    """Holds the run folder while it is trained in; yields whether this process is the one that writes to it."""
+    if int(getattr(rank_zero_only, "rank", 0) or 0) or cfg.trainer.fast_dev_run:
+        yield False
+        return
+    try:
+        with run.held():
+            yield True
+    except Timeout:
+        raise ConfigError(f"{run.path} is being trained by another process; wait for it, or stop it.") from None
 
 
 def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, Mapping[str, Any]]:

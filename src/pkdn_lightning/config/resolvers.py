@@ -7,6 +7,8 @@ from typing import Final
 
 from omegaconf import OmegaConf
 
+from pkdn_lightning.config.devices import gpus, jobs_at_once
+
 
 def run_folder(run_dir: str | None, resume: str | None, runs: str, experiment: str, now: str) -> str:
     """Returns where a run writes: where it is told to, where it left off, or a new dated folder."""
@@ -34,6 +36,11 @@ def job_folder(overrides: str) -> str:
 def sweep_name(*choices: str) -> str:
     """Returns what the folder of a sweep is called: by its ablation or search, or `multirun` if it has neither."""
     return "_".join(choice for choice in choices if choice != "none") or "multirun"
+
+
+def third(steps: int) -> float:
+    """Returns a third of a training's length; 1 where the length is not given in steps, which `trainer` then says."""
+    return max(1.0, steps / 3)
 
 
 def parsing_channels(encoding: str) -> int:
@@ -64,8 +71,11 @@ def heatmap_count(heatmaps: str) -> int:
 def register_resolvers() -> None:
     """Makes the resolvers known to OmegaConf."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
+    OmegaConf.register_new_resolver("gpu_per_job", lambda: min(1, len(gpus())), replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("third", third, replace=True)
     OmegaConf.register_new_resolver("parsing_channels", parsing_channels, replace=True)
     OmegaConf.register_new_resolver("heatmaps_of", heatmaps_of, replace=True)
     OmegaConf.register_new_resolver("heatmap_count", heatmap_count, replace=True)

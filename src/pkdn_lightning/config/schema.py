@@ -26,6 +26,8 @@ class DataConfig:
     flip_probability: float = 0.0
     heatmaps: str = "none"
     heatmap_px: int = 32
+    parsing_damage: str = "none"
+    parsing_damage_px: int = 8
     verify: bool = True
     resident: bool = False
     num_workers: int = 0
@@ -41,6 +43,7 @@ class TeacherConfig:
     model: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
     max_epochs: int | None = None
+    lr: float | None = None
 
 
 @dataclass
