@@ -43,7 +43,7 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     write_json(run.job, job)
     objective, outcome = None, {}
     try:
-        with run.held(timeout_s=5):
+        with run.held():
             objective = _go_on(run, cfg)
         outcome = {"outcome": "finished"}
     except Timeout:

@@ -83,14 +83,13 @@ class RunFolder:
         """What a run has to do with a sweep."""
         return self.path / "job.json"
 
-    def held(self, timeout_s: float = 0.0) -> FileLock:
+    def held(self) -> FileLock:
         """Returns the lock that whoever trains in this folder holds; the system frees it when that process ends.
 
-        Args:
-            timeout_s: How long to wait for it; behind that, acquiring it raises `filelock.Timeout`.
+        Acquiring it raises `filelock.Timeout` behind some seconds: whoever asks for a status holds it for a moment.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock", timeout=timeout_s, is_singleton=True)  # one process may take it twice
+        return FileLock(self.path / ".lock", timeout=5, is_singleton=True)  # one process may take it twice
 
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
