@@ -14,7 +14,7 @@ from filelock import Timeout
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pkdn_lightning.callbacks import TrainingInterruptedError
+from pkdn_lightning.callbacks import TrainingInterruptedError, TrainingPrunedError
 from pkdn_lightning.config.sweeps import GROUPS, SWEEP_ID
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.resuming import check_same_run, clear_run_folder, going_on
@@ -51,6 +51,9 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
         _console.print(f"{run.path}: another process is at it; left to that one.")
     except TrainingInterruptedError as stop:
         raise KeyboardInterrupt(str(stop)) from None
+    except TrainingPrunedError as pruned:
+        objective, outcome = pruned.score, {"outcome": "pruned"}
+        _console.print(f"{run.path}: {pruned}")
     except Exception as error:
         outcome = {"outcome": "failed", "error": _told(error)}
         _report_failure(run, error)
@@ -75,8 +78,8 @@ def job_command(overrides: Sequence[str], run: RunFolder) -> str:
 def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
     results = run.read_results()
     check_same_run(run, cfg)
-    if results.get("status") == "finished":
-        _console.print(f"{run.path}: finished before; nothing to do.")
+    if results.get("status") in ("finished", "pruned"):
+        _console.print(f"{run.path}: {results['status']} before; nothing to do.")
         return results["metrics"].get("val/psnr_y")
     if run.last.is_file():
         cfg = going_on(run, cfg)

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pkdn_lightning.callbacks.pruning import RUNGS
 from pkdn_lightning.checkpoints import read_checkpoint
 from pkdn_lightning.config.sameness import counts, flatten
 from pkdn_lightning.config.schema import TrainConfig
@@ -89,7 +90,8 @@ def going_on(run: RunFolder, cfg: DictConfig) -> DictConfig:
 
 def clear_run_folder(run: RunFolder) -> None:
     """Removes what a run left that broke off before there was anything to go on from."""
-    for file in (*run.checkpoints.glob("*.ckpt*"), *run.grids.glob("*.png"), run.metrics, run.results):
+    rungs = run.path / RUNGS
+    for file in (rungs, *run.checkpoints.glob("*.ckpt*"), *run.grids.glob("*.png"), run.metrics, run.results):
         file.unlink(missing_ok=True)
     for folder in (run.checkpoints, run.grids):
         with contextlib.suppress(OSError):

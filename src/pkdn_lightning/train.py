@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pkdn_lightning.config.devices import take_gpu
 from pkdn_lightning.config.verb import run_verb
+from pkdn_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omegaconf import DictConfig
 
     from pkdn_lightning.training import RunResult
@@ -57,11 +60,18 @@ def _task(cfg: "DictConfig") -> Any:
         from pkdn_lightning.jobs import run_job
 
         return run_job(cfg, list(hydra.overrides.task))
+    _refuse_sweeps(hydra.runtime.choices)
     if cfg.resume:
         from pkdn_lightning.resuming import saved_config
 
         cfg = saved_config(cfg.resume, list(hydra.overrides.task))
     return train(cfg).objective
+
+
+def _refuse_sweeps(choices: "Mapping[str, str | None]") -> None:
+    for group in ("ablation", "sweep"):
+        if choices.get(group) not in ("none", None):
+            raise ConfigError(f"{group}={choices[group]} is a sweep, and this is a single run. Type: pkdn train -m ...")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pkdn_lightning.callbacks import LastCheckpoint, TrainingInterruptedError
+from pkdn_lightning.callbacks import LastCheckpoint, TrainingInterruptedError, TrainingPrunedError
 from pkdn_lightning.checkpoints import read_checkpoint
 from pkdn_lightning.config.build import (
     build_callbacks,
@@ -246,6 +246,10 @@ def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
         yield
     except TrainingInterruptedError:
         write_json(run.results, {**record, "status": "interrupted"})
+        raise
+    except TrainingPrunedError as pruned:
+        outcome = {"steps": pruned.step, "metrics": {"val/psnr_y": pruned.score}, "error": str(pruned)}
+        write_json(run.results, {**record, "status": "pruned", **outcome})
         raise
     except Exception as error:
         if run.provenance.is_file():  # it had begun, and this is its folder

@@ -26,8 +26,11 @@ def job_folder(overrides: str) -> str:
     Example:
         >>> job_folder("model.rcabs_per_level-[0,1,4]+seed-0")
         'model.rcabs_per_level-0-1-4+seed-0'
+        >>> job_folder("optimizer.lr-0.0007768811685516971")
+        'optimizer.lr-0.0007769'
     """
-    name = re.sub(r"[^\w.+-]+", "-", re.sub(r"[\[\](){}'\" ]", "", overrides)).strip("-")
+    short = re.sub(r"\d+\.\d{6,}(e[+-]?\d+)?", lambda number: f"{float(number[0]):.4g}", overrides)
+    name = re.sub(r"[^\w.+-]+", "-", re.sub(r"[\[\](){}'\" ]", "", short)).strip("-")
     if len(name) > _LONGEST:
         name = f"{name[:_LONGEST]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     return name or "single"
@@ -73,6 +76,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
     OmegaConf.register_new_resolver("gpu_per_job", lambda: min(1, len(gpus())), replace=True)
+    OmegaConf.register_new_resolver("threads_per_job", lambda: None if gpus() else 1, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("third", third, replace=True)

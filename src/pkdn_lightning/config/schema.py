@@ -175,6 +175,16 @@ class ReportConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Everything `pkdn sweep` reads."""
+
+    runs: str = MISSING
+    watch: bool = False
+    every_s: float = 2.0
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
 class PrepareConfig:
     """Everything `pkdn prepare` reads."""
 
@@ -197,6 +207,7 @@ def register_schemas() -> None:
     store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
     store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))
+    store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
 
 

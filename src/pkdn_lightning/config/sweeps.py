@@ -46,6 +46,13 @@ class Sitting(Callback):
                 f"+hydra.job.env_set.{SWEEP_ID}={sitting}",
             ]
         )
+        sweeper = config.hydra.sweeper
+        if sweeper.get("storage") and sweeper.get("study_name"):
+            folder.mkdir(parents=True, exist_ok=True)  # the study's file lies there
+            begun, ended = requeue(sweeper.storage, sweeper.study_name)
+            sweeper.n_trials = max(0, sweeper.n_trials - ended)
+            if sweeper.sampler.get("seed") is not None:
+                sweeper.sampler.seed += begun  # or the sampler would draw once more what it drew in the last sitting
         Sitting.latest = (folder, sitting)
 
 
@@ -58,3 +65,26 @@ def fixed_keys(overrides: Sequence[str], params: Sequence[str] | Any) -> list[st
     """
     last = {each.key_or_group: each for each in OverridesParser.create().parse_overrides(list(overrides))}
     return [key for key, override in last.items() if not override.is_sweep_override() and key not in params]
+
+
+def requeue(storage: str, study_name: str) -> tuple[int, int]:
+    """Puts the trials of a study back that were killed on their way, so that their jobs go on where they stopped.
+
+    Args:
+        storage: Where Optuna keeps the study; one that is not there yet is left to be made.
+        study_name: Its name there.
+
+    Returns:
+        How many trials have been begun, and how many of them have come to their end.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    if study_name not in [each.study_name for each in optuna.get_all_study_summaries(storage)]:
+        return 0, 0
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    begun = len(study.trials)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return begun, len(study.get_trials(states=(TrialState.COMPLETE,)))
