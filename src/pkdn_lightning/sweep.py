@@ -15,7 +15,7 @@ from pkdn_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.table import Table
+    from rich.console import Group
 
     from pkdn_lightning.status import Standing
 
@@ -55,22 +55,20 @@ def sweep(cfg: "DictConfig") -> "list[Standing]":
             live.update(status_table(root, found), refresh=True)
 
 
-def status_table(root: Path, found: "Sequence[Standing]") -> "Table":
-    """Returns the table: a row per run, and how many there are of each state."""
+def status_table(root: Path, found: "Sequence[Standing]") -> "Group":
+    """Returns the table: a row per run, and below it how many there are of each state."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from pkdn_lightning.status import STATES
 
-    counts = {state: sum(each.state == state for each in found) for state in STATES}
-    table = Table(show_footer=True)
-    totals = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    left = [each.left_s for each in found if each.left_s is not None]
-    table.add_column("job", footer=f"{len(found)}: {totals}", overflow="fold")
+    table = Table()
+    table.add_column("job", overflow="fold")
     table.add_column("state", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
     table.add_column("val PSNR", justify="right", no_wrap=True)
-    table.add_column("left", justify="right", no_wrap=True, footer=_time(max(left)) if left else "")
+    table.add_column("left", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for each in found:
         step = "" if each.step is None else f"{each.step:,}"
@@ -83,7 +81,11 @@ def status_table(root: Path, found: "Sequence[Standing]") -> "Table":
             "" if each.left_s is None else _time(each.left_s),
             Text(each.note.partition("\n")[0][:_NOTE]),
         )
-    return table
+    counts = {state: sum(each.state == state for each in found) for state in STATES}
+    totals = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    left = [each.left_s for each in found if each.left_s is not None]
+    end = f"; the last one running ends in {_time(max(left))}" if left else ""
+    return Group(table, Text(f"{len(found)} in {root}: {totals}{end}"))
 
 
 def _time(seconds: float) -> str:
