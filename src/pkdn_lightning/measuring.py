@@ -12,6 +12,7 @@ from torch import Tensor
 from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.data.datamodule import Batch, GatheredBatches, OrderedPlans, Plan, finish_batch
 from pkdn_lightning.data.degradation import enlarge
+from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.functional.resize import Mode
@@ -30,6 +31,7 @@ class Method(NamedTuple):
         encoding: How it wants parsing maps, or None if it reads none.
         params: Trainable values.
         origin: The checkpoint and its hash, or None.
+        damage: What was done to its parsing maps when it was trained, and is done here: kind and size.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Method(NamedTuple):
     encoding: str | None = None
     params: int = 0
     origin: Mapping[str, str] | None = None
+    damage: tuple[Damage, int] = ("none", 8)
 
 
 class Serving(NamedTuple):
@@ -87,6 +90,7 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
         loaded.card["encoding"] if reads_parsing else None,
         count_parameters(net),
         {"path": str(loaded.path), "sha256": loaded.sha256},
+        (loaded.card.get("parsing_damage", "none"), loaded.card.get("parsing_damage_px", 8)),
     )
 
 
@@ -163,6 +167,8 @@ def serve(raw: Mapping[str, Tensor], serving: Serving, method: Method) -> Batch:
         scale=serving.scale,
         degradation=serving.degradation,
         encoding=method.encoding or "colour",  # type: ignore[arg-type]  # the checkpoint's own, checked when trained
+        parsing_damage=method.damage[0],
+        parsing_damage_px=method.damage[1],
     )
 
 

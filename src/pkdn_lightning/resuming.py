@@ -1,5 +1,6 @@
 """Beginning a run folder, and going on in one."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -9,7 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pkdn_lightning.callbacks.pruning import RUNGS
 from pkdn_lightning.checkpoints import read_checkpoint
+from pkdn_lightning.config.sameness import counts, flatten
 from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.runs import RunFolder, open_run, trim_metrics, write_json
@@ -50,6 +53,51 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def check_same_run(run: RunFolder, cfg: DictConfig) -> None:
+    """Checks that a folder that holds a run already holds the one that `cfg` describes.
+
+    Raises:
+        ConfigError: If what was trained there differs in anything that changes what is learned.
+    """
+    if not run.config.is_file():
+        return
+    saved, wanted = (_learned(each) for each in (OmegaConf.load(run.config), cfg))
+    if wanted["teacher.checkpoint"] == "auto":
+        saved["teacher.checkpoint"] = "auto"  # the saved one names the teacher that was found
+    differing = [key for key in sorted(saved.keys() | wanted.keys()) if saved.get(key) != wanted.get(key)]
+    if differing:
+        shown = ", ".join(f"{key}={saved.get(key)} instead of {wanted.get(key)}" for key in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise ConfigError(
+            f"{run.path} holds another run, which is left as it is: it has {shown}{more}.\n"
+            "Give this sweep another folder: hydra.sweep.dir=<folder>"
+        )
+
+
+def _learned(config: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain["data"]["store"] = str(Path(plain["data"]["store"]).resolve())
+    return {key: value for key, value in flatten(plain) if counts(key)}
+
+
+def going_on(run: RunFolder, cfg: DictConfig) -> DictConfig:
+    """Returns the configuration that goes on in a run which `cfg` began, with the teacher that it began with."""
+    cfg = deepcopy(cfg)
+    cfg.resume = str(run.path)
+    cfg.teacher.checkpoint = OmegaConf.load(run.config).teacher.checkpoint
+    return cfg
+
+
+def clear_run_folder(run: RunFolder) -> None:
+    """Removes what a run left that broke off before there was anything to go on from."""
+    rungs = run.path / RUNGS
+    for file in (rungs, *run.checkpoints.glob("*.ckpt*"), *run.grids.glob("*.png"), run.metrics, run.results):
+        file.unlink(missing_ok=True)
+    for folder in (run.checkpoints, run.grids):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def open_run_folder(
     run: RunFolder, cfg: DictConfig, record: Mapping[str, Any], resumed: Path | None
 ) -> Mapping[str, Any]:
@@ -68,11 +116,16 @@ def open_run_folder(
         ConfigError: If a new run would overwrite an old one.
         CheckpointError: If a resumed run would go on with other data or another teacher than it began with.
     """
-    if resumed is None and run.checkpoints.is_dir():
+    failed = run.read_results().get("status") == "failed"
+    if resumed is None and (run.last.is_file() or (run.best.is_file() and not failed)):
         raise ConfigError(
             f"{run.path} holds a run already, which is left as it is. Go on with it: pkdn train resume={run.path}\n"
             "or give another folder: run_dir=..."
         )
+    if resumed is None:
+        clear_run_folder(run)
+    elif not run.finished:
+        run.results.unlink(missing_ok=True)  # what it says of the last sitting is true no more
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     if resumed is not None:
         previous = json.loads(run.provenance.read_text(encoding="utf-8"))

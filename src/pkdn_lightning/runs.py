@@ -6,6 +6,7 @@ metrics.csv        every logged value over time
 results.json       the outcome, written last; its `status` says whether the run is finished
 checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
 grids/             sample pictures
+job.json           of a job of a sweep: its overrides, and the command that runs it alone
 """
 
 import csv
@@ -22,6 +23,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from pkdn_lightning.errors import CheckpointError
 
@@ -75,6 +78,19 @@ class RunFolder:
     def metrics(self) -> Path:
         """Every logged value over time."""
         return self.path / "metrics.csv"
+
+    @property
+    def job(self) -> Path:
+        """What a run has to do with a sweep."""
+        return self.path / "job.json"
+
+    def held(self) -> FileLock:
+        """Returns the lock that whoever trains in this folder holds; the system frees it when that process ends.
+
+        Acquiring it raises `filelock.Timeout` behind some seconds: whoever asks for a status holds it for a moment.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock", timeout=5, is_singleton=True)  # one process may take it twice
 
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
@@ -131,7 +147,7 @@ def provenance(experiment: str, seed: int) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
-        "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "host": platform.node(), "pid": os.getpid()},
     }
 
 

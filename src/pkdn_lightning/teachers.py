@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -17,9 +16,12 @@ from pkdn_lightning.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.config.build import build_network
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.errors import CheckpointError, ConfigError
-from pkdn_lightning.runs import RunFolder, find_runs
+from pkdn_lightning.preparation.locks import alone
+from pkdn_lightning.resuming import clear_run_folder, saved_config
+from pkdn_lightning.runs import RunFolder, find_runs, write_json
 
 _SERVED = ("scale", "degradation", "encoding")
+_DAMAGE = ("parsing_damage", "parsing_damage_px")  # said only where there is any
 
 
 def acquire_teacher(
@@ -64,7 +66,8 @@ def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict
 
 def served(cfg: DictConfig) -> dict[str, Any]:
     """Returns how faces are fed to a network: what it was trained with, it has to be used with."""
-    return {key: cfg.data[key] for key in _SERVED}
+    damaged = _DAMAGE if cfg.data.parsing_damage != "none" else ()
+    return {key: cfg.data[key] for key in (*_SERVED, *damaged)}
 
 
 def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | None:
@@ -90,8 +93,10 @@ def _train_once(
         )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")
-    home.path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.path.with_name(f".{home.path.name}.lock")):
+    run = RunFolder(Path(cfg.run_dir))
+    if run.job.is_file():
+        write_json(run.results, {"status": "waiting", "for": str(home.path)})
+    with alone(home.path, "trains the teacher"):  # the system frees the lock of a process that was killed
         found = find_teacher(cfg.paths.runs, identity)  # another job may have trained it while this one waited
         if found is not None:
             return found
@@ -101,6 +106,9 @@ def _train_once(
 
 def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     """Returns the configuration that trains the teacher of a student: the same but for network and objective."""
+    if home.last.is_file() and not home.finished:
+        return _half_trained(cfg, home)
+    clear_run_folder(home)  # of one that broke off before its first checkpoint
     wanted, teacher = cfg.teacher, deepcopy(cfg)
     teacher.experiment, teacher.run_dir = wanted.experiment, str(home.path)
     teacher.model = OmegaConf.to_container(wanted.model, resolve=True)
@@ -111,15 +119,29 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     for key in ("max_steps", "max_epochs"):
         if wanted[key] is not None:
             teacher.trainer[key] = wanted[key]
-    teacher.resume = str(home.path) if home.last.is_file() and not home.finished else None
+    if wanted.lr is not None:
+        teacher.optimizer.lr = wanted.lr
+    teacher.resume = None
+    return teacher
+
+
+def _half_trained(cfg: DictConfig, home: RunFolder) -> DictConfig:
+    """Returns the configuration that a teacher was begun with, to be trained to its end where `cfg` is trained.
+
+    The job that began it may have had another learning rate or length: what was begun is ended as it was begun.
+    """
+    teacher = saved_config(str(home.path), [])
+    teacher.data.store, teacher.paths = cfg.data.store, cfg.paths
+    for key in ("accelerator", "devices", "enable_progress_bar"):
+        teacher.trainer[key] = cfg.trainer[key]
     return teacher
 
 
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     if not getattr(teacher.net, "uses_parsing", False):
         raise CheckpointError(f"{teacher.path} is no teacher: {type(teacher.net).__name__} reads no parsing maps.")
-    for key, value in served(cfg).items():
-        found = teacher.card.get(key)
+    for key in (*_SERVED, *_DAMAGE):
+        value, found = (each.get(key, "none") for each in (served(cfg), teacher.card))
         if found != value:
             raise CheckpointError(
                 f"The teacher {teacher.path} was trained with data.{key}={found}, this student is to be trained with "

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pkdn_lightning.callbacks import LastCheckpoint, TrainingInterruptedError
+from pkdn_lightning.callbacks import LastCheckpoint, TrainingInterruptedError, TrainingPrunedError
 from pkdn_lightning.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.config.build import (
     build_callbacks,
@@ -30,7 +30,7 @@ from pkdn_lightning.config.build import (
 from pkdn_lightning.config.job import build_job
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
-from pkdn_lightning.errors import DataError, TrainingError
+from pkdn_lightning.errors import ConfigError, DataError, TrainingError
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.preparation.pipeline import prepare_store
@@ -72,15 +72,31 @@ def run_training(cfg: DictConfig) -> RunResult:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     ensure_store(cfg)
-    module, datamodule, teacher, record = _assemble(cfg)
-    if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
-        record = open_run_folder(run, cfg, record, resumed)
+    parts, record = _assemble(cfg)
+    with _own_folder(cfg, run) as own:
+        if own:
+            record = open_run_folder(run, cfg, record, resumed)
+        return _train(cfg, run, parts, record, resumed)
+
+
+class _Parts(NamedTuple):
+    """What is trained, what it is trained on, and whom it learns from."""
+
+    module: SRModule
+    datamodule: FaceSRDataModule
+    teacher: LoadedNetwork | None
+
+
+def _train(
+    cfg: DictConfig, run: RunFolder, parts: _Parts, record: Mapping[str, Any], resumed: Path | None
+) -> RunResult:
+    module, datamodule, _ = parts
     callbacks = build_callbacks(cfg.callbacks, run)
     loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], module.role)
     trainer = build_trainer(cfg, callbacks, loggers)
     _announce(run, module, trainer, record, resumed)
     shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
-    with tracked(loggers, shown, _inputs(datamodule, teacher)):
+    with tracked(loggers, shown, _inputs(parts)):
         with _worded_failures(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
         if trainer.is_global_zero:
@@ -97,8 +113,21 @@ def run_training(cfg: DictConfig) -> RunResult:
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
-def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, LoadedNetwork | None, Mapping[str, Any]]:
-    """Returns what is trained, what it is trained on, whom it learns from, and the record of all."""
+@contextlib.contextmanager
+def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
+    """Holds the run folder while it is trained in; yields whether this process is the one that writes to it."""
+    if int(getattr(rank_zero_only, "rank", 0) or 0) or cfg.trainer.fast_dev_run:
+        yield False
+        return
+    try:
+        with run.held():
+            yield True
+    except Timeout:
+        raise ConfigError(f"{run.path} is being trained by another process; wait for it, or stop it.") from None
+
+
+def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
+    """Returns the parts of a training, and the record of them."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
@@ -121,14 +150,14 @@ def _assemble(cfg: DictConfig) -> tuple[SRModule, FaceSRDataModule, LoadedNetwor
         "params": count_parameters(net),
         "macs": _macs(module, datamodule),
     }
-    return module, datamodule, teacher, record
+    return _Parts(module, datamodule, teacher), record
 
 
-def _inputs(datamodule: FaceSRDataModule, teacher: LoadedNetwork | None) -> list[MakeArtifact]:
+def _inputs(parts: _Parts) -> list[MakeArtifact]:
     """Returns what a run is made from, for trackers that draw lineage."""
-    inputs: list[MakeArtifact] = [partial(store_artifact, datamodule.store)]
-    if teacher is not None:
-        inputs.append(partial(checkpoint_artifact, teacher.path, str(teacher.card.get("experiment"))))
+    inputs: list[MakeArtifact] = [partial(store_artifact, parts.datamodule.store)]
+    if parts.teacher is not None:
+        inputs.append(partial(checkpoint_artifact, parts.teacher.path, str(parts.teacher.card.get("experiment"))))
     return inputs
 
 
@@ -201,9 +230,9 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
     """Turns what can happen to a run on a good day into a message with the way on."""
     way_on = f"Go on with: pkdn train resume={run.path}"
     try:
-        yield
+        with _recorded(run, record):
+            yield
     except TrainingInterruptedError as stop:
-        write_json(run.results, {**record, "status": "interrupted"})
         raise TrainingInterruptedError(f"{stop}\n{way_on}") from None
     except torch.OutOfMemoryError as error:
         raise TrainingError(
@@ -222,6 +251,25 @@ def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TrainingError(f"The disk is full: {error}. The last whole checkpoint is kept. {way_on}") from error
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Writes down how a run ended that did not come to its end; one that is killed leaves no word."""
+    try:
+        yield
+    except TrainingInterruptedError:
+        write_json(run.results, {**record, "status": "interrupted"})
+        raise
+    except TrainingPrunedError as pruned:
+        outcome = {"steps": pruned.step, "metrics": {"val/psnr_y": pruned.score}, "error": str(pruned)}
+        write_json(run.results, {**record, "status": "pruned", **outcome})
+        raise
+    except Exception as error:
+        if run.provenance.is_file():  # it had begun, and this is its folder
+            error_type = type(error).__name__.removeprefix("PKDN")
+            write_json(run.results, {**record, "status": "failed", "error": f"{error_type}: {error}"})
+        raise
 
 
 def _macs(module: SRModule, datamodule: FaceSRDataModule) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,7 +25,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.runs import RunFolder
 
 GROUPS = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
-OPTIONAL = ("callbacks", "debug", "early_stopping", "ema", "experiment", "logger")
+OPTIONAL = ("ablation", "callbacks", "debug", "early_stopping", "ema", "experiment", "logger", "sweep")
 
 
 PREPARING = ("parser", "landmarks")  # groups that only `prepare` has
@@ -57,7 +57,7 @@ def test_every_file_composes_and_builds(choice, tmp_path):
     build_loggers(cfg.logger, "id", "student")
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "sweep"])
 def test_every_verb_composes(verb):
     assert OmegaConf.to_container(compose(verb))
 
@@ -159,6 +159,12 @@ def test_a_mistake_in_an_open_part_is_named(build, override, message):
     with pytest.raises(ConfigError) as caught:
         build(compose("train", [override]))
     assert message in str(caught.value)
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
+    for name, extra in (("launcher/joblib", "sweeps"), ("launcher/ray", "ray"), ("sweeper/optuna", "sweeps")):
+        error = MissingConfigException("Could not find it", missing_cfg_file=f"hydra/{name}", options=["basic"])
+        assert f"pip install 'pkdn-lightning[{extra}]'" in explain(error)
 
 
 def test_a_weight_without_its_term_is_named():

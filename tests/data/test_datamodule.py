@@ -119,3 +119,14 @@ class TestErrors:
     def test_impossible_values(self, store, values):
         with pytest.raises(ConfigError, match=next(iter(values))):
             FaceSRDataModule(store.path, **values)
+
+
+def test_a_damaged_map_reaches_the_network_and_nothing_else_changes(store):
+    faces = {
+        kind: FaceSRDataModule(store.path, scale=4, parsing_damage=kind).preview("val", 3)
+        for kind in ("none", "shuffled", "displaced", "blurred")
+    }
+    for kind, batch in faces.items():
+        assert torch.equal(batch["lr"], faces["none"]["lr"])
+        assert torch.equal(batch["hr"], faces["none"]["hr"])
+        assert torch.equal(batch["parsing"], faces["none"]["parsing"]) == (kind == "none")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
-from pkdn_lightning.data.parsing import ENCODINGS, encode, encoding_channels, mirror
+from pkdn_lightning.data.parsing import ENCODINGS, blur, damage, encode, encoding_channels, mirror
+from pkdn_lightning.data.synthetic import draw_face
 
 
 def test_the_tables_fit_together():
@@ -45,3 +46,44 @@ def test_values_of_encodings():
     torch.testing.assert_close(
         encode(labels, "colour")[0, :, 0, 1] * 255, torch.tensor(PALETTE[18], dtype=torch.float32)
     )
+
+
+class TestDamage:
+    """How good must a prior be? The damage has to be what it says, the same for a face whenever it is shown."""
+
+    maps = torch.stack([torch.from_numpy(draw_face(number, size_px=32).parsing) for number in range(3)])
+    rows = torch.tensor([4, 70_000, 168_853])
+
+    @pytest.mark.parametrize("kind", ["shuffled", "displaced"])
+    def test_it_depends_on_the_face_alone(self, kind):
+        together = damage(self.maps, kind, self.rows, 4)
+        alone = torch.cat([damage(self.maps[[n]], kind, self.rows[[n]], 4) for n in range(3)])
+        assert torch.equal(together, alone)
+        assert together.dtype == self.maps.dtype
+        assert not torch.equal(together, self.maps)
+
+    def test_shuffled_keeps_the_regions_and_the_background(self):
+        shuffled = damage(self.maps, "shuffled", self.rows, 4)
+        assert torch.equal(shuffled == 0, self.maps == 0)
+        for before, after in zip(self.maps, shuffled, strict=True):
+            pairs = {(int(a), int(b)) for a, b in zip(before.flatten(), after.flatten(), strict=True)}
+            assert len(pairs) == len(before.unique()) == len(after.unique())  # one to one
+        tables = damage(torch.arange(19).expand(200, 1, 19), "shuffled", torch.arange(200), 4)[:, 0]
+        assert all(sorted(table.tolist()) == list(range(19)) for table in tables)
+        assert len(tables.unique(dim=0)) == 200
+
+    def test_displaced_moves_by_the_distance_that_is_asked_for(self):
+        point = torch.zeros(50, 64, 64, dtype=torch.uint8)
+        point[:, 32, 32] = 1
+        moved = damage(point, "displaced", torch.arange(50), 10).nonzero()[:, 1:].double() - 32
+        assert torch.allclose(moved.norm(dim=1), torch.tensor(10.0, dtype=torch.double), atol=0.8)
+        assert moved.mean(0).norm() < 2  # in every direction
+
+    def test_blurred_keeps_the_mean_and_loses_the_borders(self):
+        encoded = encode(self.maps, "onehot")
+        blurred = blur(encoded, 8)
+        assert blurred.shape == encoded.shape
+        assert torch.allclose(blurred.sum(1), torch.ones(3, 32, 32))
+        assert ((blurred > 0.05) & (blurred < 0.95)).any()
+        assert torch.allclose(blurred.mean((-2, -1)), encoded.mean((-2, -1)), atol=0.02)
+        assert (blurred.diff(dim=-1).abs().max()) < 0.5 * (encoded.diff(dim=-1).abs().max())

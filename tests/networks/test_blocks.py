@@ -85,3 +85,11 @@ def test_ffb_skip_adds_the_feature_once_more():
     without.load_state_dict(with_skip.state_dict())
     x, retained = torch.rand(1, 8, 8, 8), torch.rand(1, 8, 8, 8)
     torch.testing.assert_close(with_skip(x, retained), without(x, retained) + x)
+
+
+def test_pfb_without_attention_has_none():
+    block = blocks.PFB(16, 3, "none", "none")
+    assert not [name for name, _ in block.named_parameters() if "_attention." in name and not name.startswith("fuse")]
+    plain = torch.rand(1, 16, 8, 8)
+    assert torch.equal(block.channel_attention(plain), plain)
+    assert torch.equal(block.spatial_attention(plain), plain)

@@ -2,6 +2,14 @@
 
 from pkdn_lightning.callbacks.csv_log import ResumableCSVLogger
 from pkdn_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingInterruptedError
+from pkdn_lightning.callbacks.pruning import SuccessiveHalving, TrainingPrunedError
 from pkdn_lightning.callbacks.sample_grid import SampleGrid
 
-__all__ = ["LastCheckpoint", "ResumableCSVLogger", "SampleGrid", "TrainingInterruptedError"]
+__all__ = [
+    "LastCheckpoint",
+    "ResumableCSVLogger",
+    "SampleGrid",
+    "SuccessiveHalving",
+    "TrainingInterruptedError",
+    "TrainingPrunedError",
+]

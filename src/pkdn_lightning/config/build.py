@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from pkdn_lightning.callbacks import LastCheckpoint, SampleGrid
+from pkdn_lightning.callbacks import LastCheckpoint, SampleGrid, SuccessiveHalving
 from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.config.instances import check_arguments, check_choice, make, make_partial
 from pkdn_lightning.config.schema import DataConfig
@@ -84,7 +84,7 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, car
 def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
     """Returns the callbacks, told where the run folder is."""
     places = {ModelCheckpoint: ("dirpath", run.checkpoints), LastCheckpoint: ("path", run.last)}
-    places[SampleGrid] = ("folder", run.grids)
+    places |= {SampleGrid: ("folder", run.grids), SuccessiveHalving: ("folder", run.path)}
     made = []
     for name, spec in callbacks.items():
         if not spec:

@@ -38,6 +38,8 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     heatmaps: str = "none"
     heatmap_px: int = 32
+    parsing_damage: str = "none"
+    parsing_damage_px: int = 8
     verify: bool = True
     resident: bool = False
     num_workers: int = 0
@@ -53,6 +55,7 @@ class TeacherConfig:
     model: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
     max_epochs: int | None = None
+    lr: float | None = None
 
 
 @dataclass
@@ -184,6 +187,16 @@ class ReportConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Everything `pkdn sweep` reads."""
+
+    runs: str = MISSING
+    watch: bool = False
+    every_s: float = 2.0
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
 class PrepareConfig:
     """Everything `pkdn prepare` reads."""
 
@@ -206,6 +219,7 @@ def register_schemas() -> None:
     store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
     store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))
+    store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
 
 

@@ -53,6 +53,10 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         _fail(type(error).__name__.removeprefix("PKDN"), str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail("ConfigError", explain(error))
+    except ValueError as error:
+        if "No trials are completed" not in str(error):
+            raise
+        _fail("SweepError", "not one trial of the study has come to its end.")
     except KeyboardInterrupt:
         _fail("Stopped", "by the keyboard.")
     finally:
@@ -64,6 +68,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         name = str(error.missing_cfg_file).removesuffix(".yaml")
         group, _, wanted = name.rpartition("/")
+        if group in _PLUGINS:
+            return _explain_plugin(group, wanted)
         hint = did_you_mean(wanted, error.options)
         return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(error.options)}"
     cause = error
@@ -77,6 +83,14 @@ def explain(error: BaseException) -> str:
         groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
         return _unknown(unmatched.group(1), groups)
     return message
+
+
+_PLUGINS = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler")
+
+
+def _explain_plugin(group: str, wanted: str) -> str:
+    extra = "ray" if wanted.startswith("ray") else "sweeps"
+    return f"{group}={wanted} comes with a plugin that is not installed: pip install 'pkdn-lightning[{extra}]'"
 
 
 def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:

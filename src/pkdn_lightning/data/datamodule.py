@@ -26,7 +26,7 @@ from pkdn_lightning.data.heatmaps import (
     landmark_heatmaps,
     mirror_landmarks,
 )
-from pkdn_lightning.data.parsing import Encoding, encode, mirror
+from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.functional.resize import Mode
@@ -173,6 +173,8 @@ def finish_batch(
     encoding: Encoding,
     heatmaps: Heatmaps = "none",
     heatmap_px: int = 32,
+    parsing_damage: Damage = "none",
+    parsing_damage_px: int = 8,
 ) -> Batch:
     """Returns the batch that modules work with, computed where `raw` lies.
 
@@ -184,6 +186,8 @@ def finish_batch(
         encoding: See `data.parsing.encode`.
         heatmaps: Which to add: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
         heatmap_px: Their side.
+        parsing_damage: See `data.parsing.damage`; heatmaps are made from the whole map.
+        parsing_damage_px: Its size.
     """
     mirrored, view = raw["mirrored"].view(-1, 1, 1), raw.get("view")
     hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
@@ -192,12 +196,11 @@ def finish_batch(
         hr = view_faces(hr, view)
     batch: Batch = {"lr": degrade(hr, scale, degradation), "hr": hr, "row": raw["row"]}
     if "parsing" in raw:
-        parsing = torch.where(mirrored, mirror(raw["parsing"]), raw["parsing"])
-        if view is not None:
-            parsing = view_parsing(parsing, view)
-        batch["parsing"] = encode(parsing, encoding)
+        damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
+        encoded = encode(_shown(damaged, mirrored, view), encoding)
+        batch["parsing"] = blur(encoded, parsing_damage_px) if parsing_damage == "blurred" else encoded
         if heatmaps == "components":
-            batch["heatmaps"] = component_heatmaps(parsing, heatmap_px)
+            batch["heatmaps"] = component_heatmaps(_shown(raw["parsing"], mirrored, view), heatmap_px)
     if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
         points = raw["landmarks"]
         points = torch.where(mirrored, mirror_landmarks(points, hr.shape[-1]), points)
@@ -205,6 +208,12 @@ def finish_batch(
             points = view_landmarks(points, view, hr.shape[-1])
         batch["heatmaps"] = landmark_heatmaps(points, hr.shape[-1], heatmap_px)
     return batch
+
+
+def _shown(parsing: Tensor, mirrored: Tensor, view: Tensor | None) -> Tensor:
+    """Returns label maps mirrored and placed as the faces are."""
+    parsing = torch.where(mirrored, mirror(parsing), parsing)
+    return parsing if view is None else view_parsing(parsing, view)
 
 
 class FaceSRDataModule(lightning.LightningDataModule):
@@ -224,6 +233,9 @@ class FaceSRDataModule(lightning.LightningDataModule):
         heatmaps: Prior that DIC and FSRNet learn to estimate: `landmarks` (needs a store with landmarks),
             `components` (made from the parsing maps), `none`.
         heatmap_px: Side of the heatmaps.
+        parsing_damage: Makes the parsing maps worse, to learn how good a prior has to be: `none`, `shuffled`,
+            `displaced`, `blurred`; see `data.parsing.damage` and `blur`.
+        parsing_damage_px: How far they are displaced or blurred.
         seed: Seed of order and flips.
         require_parsing: Refuses a store without parsing maps, because a network is to be fed with them.
         needed_by: Who reads the priors, for messages.
@@ -249,6 +261,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
         augmentation: Mapping[str, float] | None = None,
         heatmaps: Heatmaps = "none",
         heatmap_px: int = 32,
+        parsing_damage: Damage = "none",
+        parsing_damage_px: int = 8,
         seed: int = 0,
         require_parsing: bool = False,
         needed_by: str = "the network",
@@ -261,6 +275,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
             raise ConfigError(f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} start at 1.")
         if not 0 <= flip_probability <= 1:
             raise ConfigError(f"data.flip_probability={flip_probability} is no probability: give 0 to 1.")
+        if parsing_damage_px < 1:
+            raise ConfigError(f"data.parsing_damage_px={parsing_damage_px} starts at 1.")
         self.store_path, self.test_paths = store, dict(test_stores or {})
         self.scale, self.seed = scale, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -275,6 +291,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
             encoding=encoding,
             heatmaps=heatmaps,
             heatmap_px=heatmap_px,
+            parsing_damage=parsing_damage,
+            parsing_damage_px=parsing_damage_px,
         )
         self._store: FaceStore | None = None
         self._test_stores: dict[str, FaceStore] | None = None

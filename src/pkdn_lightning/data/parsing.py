@@ -1,14 +1,19 @@
-"""Parsing maps on their way into a network: mirrored, and encoded as tensors. The labels are in `data.labels`."""
+"""Parsing maps on their way into a network: damaged on purpose, mirrored, encoded. The labels are in `data.labels`."""
 
+import math
 from typing import Final, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
 
 Encoding = Literal["colour", "onehot", "index"]
 ENCODINGS: Final = get_args(Encoding)
+Damage = Literal["none", "shuffled", "displaced", "blurred"]
+
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
 def mirror(parsing: Tensor) -> Tensor:
@@ -47,3 +52,51 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
         return parsing.unsqueeze(1).float() / (len(LABELS) - 1)
     palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device) / 255  # (19, 3)
     return palette[parsing.long()].permute(0, 3, 1, 2).contiguous()  # (B, H, W, 3) -> (B, 3, H, W)
+
+
+def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
+    """Returns label maps made worse, to learn how good a prior has to be. A face is always damaged the same way.
+
+    Args:
+        parsing: Label ids 0..18, (B, H, W), any integer type.
+        kind: `shuffled` gives the regions of every face each other's labels, the background's apart: shapes without
+            names; `displaced` moves the map by `px` in a direction of the face's own: names in the wrong place.
+            `none` and `blurred`, which `blur` does behind the encoding, leave it as it is.
+        row: What the damage depends on, (B,) int64: the faces' rows in the store.
+        px: Length of the displacement.
+
+    Returns:
+        The same shape and type.
+    """
+    if kind == "shuffled":
+        # Whole numbers alone, so that every device shuffles alike.
+        labels = torch.arange(1, len(LABELS), device=parsing.device)
+        keys = (row[:, None] * len(LABELS) + labels) * 0x9E3779B1 % 2**32
+        keys = (keys ^ (keys >> 16)) * 0x45D9F3B % 2**32
+        keys = (keys ^ (keys >> 16)) * 0x45D9F3B % 2**32
+        table = torch.cat([torch.zeros_like(row[:, None]), keys.argsort(dim=1) + 1], dim=1)  # (B, 19)
+        return table.gather(1, parsing.flatten(1).long()).view_as(parsing).to(parsing.dtype)
+    if kind == "displaced":
+        angle = 2 * math.pi * torch.frac(row.double() * _GOLDEN)
+        height, width = parsing.shape[-2:]
+        y, x = ((px * part(angle)).round().long()[:, None] for part in (torch.sin, torch.cos))
+        rows = (torch.arange(height, device=parsing.device) - y).clamp(0, height - 1)  # (B, H)
+        columns = (torch.arange(width, device=parsing.device) - x).clamp(0, width - 1)  # (B, W)
+        face = torch.arange(len(parsing), device=parsing.device)[:, None, None]
+        return parsing[face, rows[:, :, None], columns[:, None, :]]
+    return parsing
+
+
+def blur(encoded: Tensor, px: int) -> Tensor:
+    """Returns encoded maps averaged over squares of `px` and enlarged again: regions without sharp borders.
+
+    Args:
+        encoded: (B, C, H, W) float32 in [0, 1].
+        px: Side of the squares.
+
+    Returns:
+        The same shape and range.
+    """
+    size = (max(1, encoded.shape[-2] // px), max(1, encoded.shape[-1] // px))
+    coarse = F.adaptive_avg_pool2d(encoded, size)
+    return F.interpolate(coarse, size=encoded.shape[-2:], mode="bilinear", align_corners=False)

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ChannelAttentionKind = Literal["fish", "cbam", "rcan"]
-SpatialAttentionKind = Literal["csar", "cbam"]
+ChannelAttentionKind = Literal["fish", "cbam", "rcan", "none"]
+SpatialAttentionKind = Literal["csar", "cbam", "none"]
 
 
 def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -38,6 +38,7 @@ _CHANNEL_ATTENTION: Final[dict[str, tuple[tuple[str, ...], int]]] = {
     "fish": (("mean", "max", "variance"), 4),  # FishFSRNet
     "cbam": (("mean", "max"), 16),
     "rcan": (("mean",), 16),
+    "none": ((), 1),
 }
 
 
@@ -49,18 +50,22 @@ class ChannelAttention(nn.Module):
     Args:
         channels: Width of the feature.
         kind: `fish` pools mean, maximum and population variance with reduction 4 (FishFSRNet); `cbam` mean and
-            maximum with reduction 16; `rcan` the mean with reduction 16.
+            maximum with reduction 16; `rcan` the mean with reduction 16; `none` leaves every channel as it is.
     """
 
     def __init__(self, channels: int, kind: ChannelAttentionKind = "fish") -> None:
         super().__init__()
         self.pools, reduction = _CHANNEL_ATTENTION[kind]
+        if kind == "none":
+            return
         hidden = max(1, channels // reduction)
         self.squeeze = conv1(channels, hidden)
         self.excite = conv1(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns `x` with its channels gated, (B, C, H, W)."""
+        if not self.pools:
+            return x
         statistics = [self.excite(F.relu(self.squeeze(_POOLS[pool](x)))) for pool in self.pools]
         return x * torch.sigmoid(torch.stack(statistics).sum(0))
 
@@ -99,7 +104,11 @@ class CBAMSpatialAttention(nn.Module):
         return x * torch.sigmoid(self.conv(statistics))
 
 
-_SPATIAL_ATTENTION: Final[dict[str, type[nn.Module]]] = {"csar": CSARAttention, "cbam": CBAMSpatialAttention}
+_SPATIAL_ATTENTION: Final[dict[str, type[nn.Module]]] = {
+    "csar": CSARAttention,
+    "cbam": CBAMSpatialAttention,
+    "none": nn.Identity,
+}
 
 
 class ResidualBlock(nn.Module):
@@ -262,7 +271,7 @@ class PFB(nn.Module):
         channels: Width of the feature.
         parsing_channels: Channels of the encoded parsing map.
         channel_attention: See `ChannelAttention`.
-        spatial_attention: `csar` gates pixels and channels (FishFSRNet); `cbam` gates pixels.
+        spatial_attention: `csar` gates pixels and channels (FishFSRNet); `cbam` gates pixels; `none` gates nothing.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ def alone(place: Path, doing: str) -> Iterator[None]:
         place: The file or folder; the lock lies beside it.
         doing: What the other one is doing, as in `downloads`.
     """
+    place.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         lock.acquire(timeout=0)

@@ -1,21 +1,14 @@
 """What tells one training from another: the keys of a configuration that change what is learned."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pkdn_lightning.config.sameness import counts, flatten, within
 from pkdn_lightning.report.methods import class_name
 
-# Where a run lies, who watches it and on what it computes does not change what it learns. The teacher and the data
-# are compared by what they are, not by where they lie.
-_ALIKE: Final = (
-    "seed", "run_dir", "resume", "experiment", "test", "threads", "tags", "paths", "logger", "teacher",
-    "data.name", "data.store", "data.test_stores", "data.source", "data.verify", "data.resident", "data.num_workers",
-    "data.eval_batch_size", "module.compile", "module.channels_last", "module.init_from", "trainer.accelerator",
-    "trainer.strategy", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
-    "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler", "trainer.detect_anomaly",
-    "trainer.fast_dev_run", "trainer.benchmark", "trainer.deterministic",
-)  # fmt: skip
-_CALLBACKS: Final = ("callbacks.ema", "callbacks.early_stopping")  # the others only watch
+# Besides what changes nothing at all: a row has runs of several seeds, and the teacher and the data are compared by
+# what they are, not by where they lie.
+_ALIKE: Final = ("seed", "experiment", "teacher", "data.name", "data.store", "module.init_from")
 _FIRST: Final = ("model", "teacher", "objective", "module", "data", "optimizer", "scheduler", "trainer", "callbacks")
 _VAGUE: Final = ("weight", "schedule", "over", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
 _SHOWN: Final = 3
@@ -30,8 +23,8 @@ def settings(config: Mapping[str, Any], *, teacher: Mapping[str, Any], data: Map
         teacher: The network it learned from, and `trainer`, the length of its training; empty if there was none.
         data: Name and hash of the store it was trained on.
     """
-    flat = {key: value for key, value in _flatten(config) if _counts(key)}
-    flat |= {f"teacher.{key}": value for key, value in _flatten(teacher)}
+    flat = {key: value for key, value in flatten(config) if _counts(key)}
+    flat |= {f"teacher.{key}": value for key, value in flatten(teacher)}
     flat["data.train"] = f"{data.get('name')} {str(data.get('sha256'))[:8]}"
     devices = config["trainer"].get("devices")
     flat["trainer.devices"] = devices if isinstance(devices, int) and devices > 0 else 1  # as the batch is counted
@@ -72,22 +65,8 @@ def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(found.values())
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _counts(key: str) -> bool:
-    if key.startswith("callbacks."):
-        return _within(key, _CALLBACKS)
-    return not _within(key, _ALIKE)
-
-
-def _within(key: str, parents: Sequence[str]) -> bool:
-    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
+    return counts(key) and not within(key, _ALIKE)
 
 
 def _weight(key: str) -> tuple[int, str]:

@@ -1,0 +1,32 @@
+"""Which keys of a configuration change what is learned, and which only say where, by whom and on what it is run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+_WATCHING: Final = (
+    "run_dir", "resume", "test", "threads", "tags", "paths", "logger", "data.test_stores", "data.source", "data.verify",
+    "data.resident", "data.num_workers", "data.eval_batch_size", "module.compile", "module.channels_last",
+    "trainer.accelerator", "trainer.strategy", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler",
+    "trainer.detect_anomaly", "trainer.fast_dev_run", "trainer.benchmark", "trainer.deterministic",
+)  # fmt: skip
+_LEARNING: Final = ("callbacks.ema", "callbacks.early_stopping")  # the other callbacks only watch
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of a configuration by dotted key."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def counts(key: str) -> bool:
+    """Returns whether a key changes what is learned."""
+    return within(key, _LEARNING) if key.startswith("callbacks.") else not within(key, _WATCHING)
+
+
+def within(key: str, parents: Sequence[str]) -> bool:
+    """Returns whether a key is one of the given ones or below one."""
+    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
