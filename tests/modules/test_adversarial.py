@@ -57,6 +57,15 @@ def batch():
     return {"lr": nn.functional.avg_pool2d(hr, 4), "hr": hr, "row": torch.arange(2)}
 
 
+@pytest.mark.parametrize(("mixed", "judged"), [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)])
+def test_the_discriminator_computes_in_bfloat16_and_never_in_float16(batch, mixed, judged):
+    made, seen = module(), []
+    made.opponent.net.layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=mixed):
+        step(made, batch)
+    assert set(seen) == {judged}
+
+
 def step(made, batch):
     total, parts = made.loss(batch, made.restore(batch), Progress(0, 0))
     made.optimizers().zero_grad()

@@ -106,8 +106,7 @@ class AdversarialModule(StudentModule):
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Lets the discriminator learn, and returns the objective with the network's part of the game."""
         total, parts = super().loss(batch, output, progress)
-        # In float32: the discriminator's step has no gradient scaler.
-        with torch.autocast(self.device.type, enabled=False):
+        with _without_float16(self.device.type):
             errors = self.opponent.errors(batch["hr"], output.sr.detach().float())
             network_learns, opponent_learns = self._who_learns(errors)
             if opponent_learns:
@@ -146,3 +145,12 @@ class AdversarialModule(StudentModule):
 
     def _rate(self) -> float:
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser
+
+
+def _without_float16(device_type: str) -> torch.autocast:
+    """Returns a context in which mixed precision goes on in bfloat16 and not in float16.
+
+    The discriminator's step has no gradient scaler, which float16's narrow range asks for.
+    """
+    mixed, dtype = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=mixed and dtype is torch.bfloat16)
