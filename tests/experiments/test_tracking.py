@@ -29,8 +29,9 @@ def dashboards():
 
 @pytest.fixture
 def printed(dashboards, capsys, monkeypatch):
-    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("the dry run went to the network"))
-    dashboards.main(["--dry-run", "test_sets=[drawn]"])
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socket.connect", lambda *args: pytest.fail("the dry run went to the network"))
+        dashboards.main(["--dry-run", "test_sets=[drawn]"])
     return json.loads(capsys.readouterr().out)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 _LONGEST: Final = 120  # W&B's limit is 128
 # Where a run writes, who watches it and on what it computes does not tell it from others.
@@ -38,12 +38,12 @@ def run_name(experiment: str, run_dir: str | None) -> str:
     return " ".join([experiment, *map(_short, told)])[:_LONGEST]
 
 
-def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> list[str]:
+def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> ListConfig:
     """Returns what runs are filtered by: dataset, seed, recipe, ablation, and tags of the user's own."""
     job = _job()
     choices = dict(job.runtime.choices) if job is not None else {}
     chosen = [f"{group}={choices[group]}" for group in _TAGGED if choices.get(group, "none") != "none"]
-    return [f"data={dataset}", f"seed={seed}", *chosen, *tags]
+    return ListConfig([f"data={dataset}", f"seed={seed}", *chosen, *tags])  # OmegaConf resolves no plain list in place
 
 
 def _job() -> Any:
