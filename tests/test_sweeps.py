@@ -68,6 +68,7 @@ def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, 
     assert "model.width=0" in repeat
     assert "run_dir=" in repeat
     assert "ablation" not in repeat
+    assert record(home / "model.width-8")["command"].endswith(f"run_dir={(home / 'model.width-8').resolve()}")
     finished = {name: (home / name / "results.json").stat().st_mtime_ns for name in names - {"model.width-0"}}
     (home / "model.width-6" / "results.json").unlink()  # as a kill leaves it: checkpoints, and no word
     again, shown = sweep(PLAIN, "model.width=8,6")

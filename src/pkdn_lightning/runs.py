@@ -94,16 +94,24 @@ class RunFolder:
 
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
-        try:
-            results = json.loads(self.results.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return results if isinstance(results, dict) else {}
+        return _read_json(self.results)
+
+    def read_job(self) -> dict[str, Any]:
+        """Returns the contents of `job.json`; empty where there is none or it cannot be read."""
+        return _read_json(self.job)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.read_results().get("status") == "finished"
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -137,13 +145,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def provenance(experiment: str, seed: int) -> dict[str, Any]:
-    """Returns where a run comes from: command, time, versions, git state, machine; and an id that no other run has."""
+def provenance(experiment: str, seed: int, run: RunFolder | None = None) -> dict[str, Any]:
+    """Returns where a run comes from: command, time, versions, git state, machine; and an id that no other run has.
+
+    The command of a job of a sweep is the one that runs it alone, as its job.json has it.
+    """
+    job = run.read_job() if run else {}
     return {
         "id": secrets.token_hex(6),
         "experiment": experiment,
         "seed": seed,
-        "command": shlex.join(["pkdn", Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": job.get("command") or shlex.join(["pkdn", Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},

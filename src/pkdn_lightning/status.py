@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +52,7 @@ def standings(root: Path) -> list[Standing]:
 
 def standing(run: RunFolder) -> Standing:
     """Returns where a run stands."""
-    results, job = run.read_results(), _read_json(run.job)
+    results, job = run.read_results(), run.read_job()
     status = results.get("status")
     last = _last_values(run.metrics)
     step = int(last["step"]) if "step" in last else None
@@ -167,14 +166,6 @@ def end_sitting() -> int:
 def jobs_of(folder: Path, sitting: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yields the run folders and records of the jobs of one sitting of a sweep."""
     for file in sorted(folder.glob("*/job.json")):
-        job = _read_json(file)
+        job = RunFolder(file.parent).read_job()
         if job.get("sweep") == sitting:
             yield file.parent, job
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -143,7 +143,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     network = OmegaConf.to_container(cfg.model, resolve=True)
     card = {"experiment": cfg.experiment, "network": network, "data": data, **served(cfg)}
     module = build_module(cfg, net, teacher.net if teacher else None, card)
-    record = provenance(cfg.experiment, cfg.seed) | {
+    record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
         "data": data,
         "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,
         "identity": run_identity(cfg, network, data),
