@@ -140,7 +140,6 @@ _PACKAGES = (
     "hydra-core",
     "omegaconf",
     "torchmetrics",
-    "kornia",
     "numpy",
     "pillow",
 )
