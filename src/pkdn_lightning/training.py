@@ -29,9 +29,11 @@ from pkdn_lightning.config.build import (
     build_trainer,
 )
 from pkdn_lightning.config.job import build_job
+from pkdn_lightning.config.tuning import tune
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import DataError, TrainingError
+from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.preparation.pipeline import prepare_store
@@ -68,8 +70,10 @@ def run_training(cfg: DictConfig) -> RunResult:
     resumed = run.last if cfg.resume else None
     _quieten()
     torch.set_float32_matmul_precision("high")  # TF32 where the hardware has it; metrics compute in double
+    keep_freed_memory()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    tuned = tune(cfg)
     ensure_store(cfg)
     module, datamodule, record = _assemble(cfg)
     if int(getattr(rank_zero_only, "rank", 0) or 0) == 0 and not cfg.trainer.fast_dev_run:
@@ -77,7 +81,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     callbacks = build_callbacks(cfg.callbacks, run)
     loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, run, _run_id(run))
     trainer = build_trainer(cfg, callbacks, loggers)
-    _announce(run, module, trainer, record, resumed)
+    _announce(run, module, trainer, record, resumed, tuned)
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]  # plain dict
     try:
@@ -243,7 +247,12 @@ def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
 
 
 def _announce(
-    run: RunFolder, module: SRModule, trainer: lightning.Trainer, record: Mapping[str, Any], resumed: Path | None
+    run: RunFolder,
+    module: SRModule,
+    trainer: lightning.Trainer,
+    record: Mapping[str, Any],
+    resumed: Path | None,
+    tuned: str | None,
 ) -> None:
     verb = "Resuming" if resumed else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")
@@ -251,6 +260,8 @@ def _announce(
         f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
         f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
     )
+    if tuned:
+        _console.print(tuned)
     _console.print(f"Run folder: [bold]{run.path}[/]")
 
 

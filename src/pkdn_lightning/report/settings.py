@@ -10,7 +10,8 @@ from pkdn_lightning.report.methods import class_name
 _ALIKE: Final = (
     "seed", "run_dir", "resume", "experiment", "test", "threads", "tags", "paths", "logger", "teacher",
     "data.name", "data.store", "data.test_stores", "data.source", "data.verify", "data.resident", "data.num_workers",
-    "data.eval_batch_size", "module.compile", "module.channels_last", "module.init_from", "trainer.accelerator",
+    "data.eval_batch_size", "module.compile", "module.channels_last", "module.recompute", "module.init_from", "tuned",
+    "trainer.accelerator", "optimizer.fused", "optimizer.foreach",
     "trainer.strategy", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
     "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler", "trainer.detect_anomaly",
     "trainer.fast_dev_run", "trainer.benchmark", "trainer.deterministic",
