@@ -14,6 +14,7 @@ from rich.table import Table
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.grids import face_columns, save_grid
+from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.judges import make_judges
 from pkdn_lightning.measuring import (
     BICUBIC,
@@ -51,6 +52,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
             raise ConfigError(
                 f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
             )
+    keep_freed_memory()
     device = choose_device(cfg.accelerator)
     serving = Serving(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}

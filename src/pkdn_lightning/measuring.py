@@ -16,7 +16,7 @@ from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.functional.resize import Mode
-from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, psnr, ssim
+from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, quality
 from pkdn_lightning.networks.cost import count_parameters
 
 BICUBIC = "bicubic"
@@ -147,10 +147,9 @@ def measure(
 def measures(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tensor]:
     """Returns PSNR and SSIM of each image under each protocol, (B,) float64 by metric key."""
     found: dict[str, Tensor] = {}
-    for name in protocols:
+    for name, both in zip(protocols, quality(sr, hr, [PROTOCOLS[name] for name in protocols]), strict=True):
         suffix = "y" if name == HEADLINE.name else name
-        found[f"psnr_{suffix}"] = psnr(sr, hr, PROTOCOLS[name])
-        found[f"ssim_{suffix}"] = ssim(sr, hr, PROTOCOLS[name])
+        found |= {f"psnr_{suffix}": both.psnr, f"ssim_{suffix}": both.ssim}
     return found
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +16,10 @@ from pkdn_lightning.config.sameness import counts, flatten
 from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.runs import RunFolder, open_run, trim_metrics, write_json
+
+
+_FOUND: Final = ("teacher.checkpoint", "trainer.precision")
+"""Keys that may be `auto`: a run folder has what that came to."""
 
 
 def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
@@ -37,8 +41,7 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
         )
     if not run.last.is_file():
         raise CheckpointError(f"The run {run_dir} stopped before its first checkpoint. Start it anew.")
-    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(run.config))
-    assert isinstance(cfg, DictConfig)
+    cfg = _saved(run)
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         if key in ("resume", "run_dir"):
@@ -61,9 +64,10 @@ def check_same_run(run: RunFolder, cfg: DictConfig) -> None:
     """
     if not run.config.is_file():
         return
-    saved, wanted = (_learned(each) for each in (OmegaConf.load(run.config), cfg))
-    if wanted["teacher.checkpoint"] == "auto":
-        saved["teacher.checkpoint"] = "auto"  # the saved one names the teacher that was found
+    saved, wanted = (_learned(each) for each in (_saved(run), cfg))
+    for key in _FOUND:
+        if wanted[key] == "auto":
+            saved[key] = "auto"
     differing = [key for key in sorted(saved.keys() | wanted.keys()) if saved.get(key) != wanted.get(key)]
     if differing:
         shown = ", ".join(f"{key}={saved.get(key)} instead of {wanted.get(key)}" for key in differing[:3])
@@ -74,6 +78,13 @@ def check_same_run(run: RunFolder, cfg: DictConfig) -> None:
         )
 
 
+def _saved(run: RunFolder) -> DictConfig:
+    """Returns the configuration in a run folder, completed with the defaults of today."""
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(run.config))
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
 def _learned(config: Any) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["data"]["store"] = str(Path(plain["data"]["store"]).resolve())
@@ -81,10 +92,11 @@ def _learned(config: Any) -> dict[str, Any]:
 
 
 def going_on(run: RunFolder, cfg: DictConfig) -> DictConfig:
-    """Returns the configuration that goes on in a run which `cfg` began, with the teacher that it began with."""
-    cfg = deepcopy(cfg)
+    """Returns the configuration that goes on in a run which `cfg` began, with what `auto` stood for when it began."""
+    cfg, saved = deepcopy(cfg), _saved(run)
     cfg.resume = str(run.path)
-    cfg.teacher.checkpoint = OmegaConf.load(run.config).teacher.checkpoint
+    for key in _FOUND:
+        OmegaConf.update(cfg, key, OmegaConf.select(saved, key))
     return cfg
 
 

@@ -28,9 +28,11 @@ from pkdn_lightning.config.build import (
     build_trainer,
 )
 from pkdn_lightning.config.job import build_job
+from pkdn_lightning.config.tuning import tune
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import ConfigError, DataError, TrainingError
+from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.preparation.pipeline import prepare_store
@@ -69,8 +71,12 @@ def run_training(cfg: DictConfig) -> RunResult:
     resumed = run.last if cfg.resume else None
     _quieten()
     torch.set_float32_matmul_precision("high")  # TF32 where the hardware has it; metrics compute in double
+    keep_freed_memory()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    tuned = tune(cfg)
+    if tuned:
+        _console.print(tuned)
     ensure_store(cfg)
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
@@ -297,7 +303,11 @@ def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
 
 
 def _announce(
-    run: RunFolder, module: SRModule, trainer: lightning.Trainer, record: Mapping[str, Any], resumed: Path | None
+    run: RunFolder,
+    module: SRModule,
+    trainer: lightning.Trainer,
+    record: Mapping[str, Any],
+    resumed: Path | None,
 ) -> None:
     verb = "Resuming" if resumed else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from kornia.metrics import ssim as kornia_ssim
 from scipy.signal import convolve2d
 
 from pkdn_lightning.errors import ShapeError
-from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, psnr, psnr_y, ssim, ssim_y
+from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, psnr, psnr_y, quality, ssim, ssim_y
 
 REFERENCE = {  # protocol: (on luma, border, rounded)
     "headline": (True, 8, True),
@@ -78,14 +79,30 @@ class TestAgainstSciPy:
         expected = [
             reference_psnr(reference_levels(a, name), reference_levels(b, name)) for a, b in zip(sr, hr, strict=True)
         ]
-        np.testing.assert_allclose(psnr(sr, hr, PROTOCOLS[name]).numpy(), expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(psnr(sr, hr, PROTOCOLS[name]).numpy(), expected, rtol=0, atol=1e-9)
 
     def test_ssim(self, name, pair):
         sr, hr = pair()
         expected = [
             reference_ssim(reference_levels(a, name), reference_levels(b, name)) for a, b in zip(sr, hr, strict=True)
         ]
-        np.testing.assert_allclose(ssim(sr, hr, PROTOCOLS[name]).numpy(), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(ssim(sr, hr, PROTOCOLS[name]).numpy(), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("pair", [overshooting, near_identical])
+def test_ssim_is_kornias(pair):
+    sr, hr = pair()
+    levels = [torch.from_numpy(np.stack([reference_levels(image, "rgb") for image in images])) for images in (sr, hr)]
+    theirs = kornia_ssim(*(each.movedim(-1, 1) for each in levels), 11, max_val=255.0, eps=0.0, padding="valid")
+    torch.testing.assert_close(ssim(sr, hr, PROTOCOLS["rgb"]), theirs.mean((1, 2, 3)), rtol=0, atol=1e-12)
+
+
+def test_several_protocols_at_once_are_each_alone():
+    sr, hr = overshooting()
+    sr, hr = sr.repeat(3, 1, 1, 1), hr.repeat(3, 1, 1, 1)  # more than are worked on at a time
+    for protocol, both in zip(PROTOCOLS.values(), quality(sr, hr, list(PROTOCOLS.values())), strict=True):
+        torch.testing.assert_close(both.psnr, psnr(sr, hr, protocol), rtol=0, atol=1e-12)
+        torch.testing.assert_close(both.ssim, ssim(sr, hr, protocol), rtol=0, atol=1e-12)
 
 
 class TestKnownValues:
@@ -150,7 +167,7 @@ class TestContract:
         assert torch.equal(mixed, measure(sr, hr))
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, psnr_y, ssim_y])
+@pytest.mark.parametrize("measure", [psnr, ssim, psnr_y, ssim_y, quality])
 class TestErrors:
     def test_shapes_differ(self, measure):
         with pytest.raises(ShapeError, match=r"\(2, 3, 32, 32\).*\(1, 3, 32, 32\)"):

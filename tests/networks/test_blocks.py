@@ -1,11 +1,15 @@
 """The blocks: sizes published for 64 channels, shapes, and what each must do."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 
+from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks import blocks
 from pkdn_lightning.networks.cost import count_parameters
+from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
 
 
 @pytest.mark.parametrize(
@@ -93,3 +97,49 @@ def test_pfb_without_attention_has_none():
     plain = torch.rand(1, 16, 8, 8)
     assert torch.equal(block.channel_attention(plain), plain)
     assert torch.equal(block.spatial_attention(plain), plain)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(
+    "make", [lambda: PKDNStudent(scale=4, width=8, levels=2), lambda: PKDNTeacher(scale=4, width=8, levels=2)]
+)
+def test_recomputing_changes_neither_gradients_nor_names_but_keeps_less(make, mixed):
+    torch.manual_seed(0)
+    net, frugal = make(), make()
+    frugal.load_state_dict(net.state_dict())
+    blocks.recompute_blocks(frugal)
+    frugal = deepcopy(frugal)  # averaged weights are a copy
+    inputs = [torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32)][: 2 if net.uses_parsing else 1]
+    kept = []
+    for each in (net, frugal):
+        sizes: dict[int, int] = {}
+
+        def keep(tensor, sizes=sizes):
+            sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                output = each(*inputs)
+                loss = output.sr.float().mean() + sum(
+                    feature.float().square().mean() for feature in output.features.values()
+                )
+            kept.append(sum(sizes.values()))
+        loss.backward()
+    assert kept[1] < 0.6 * kept[0]
+    for (name, own), (other, theirs) in zip(net.named_parameters(), frugal.named_parameters(), strict=True):
+        assert name == other
+        assert torch.equal(own.grad, theirs.grad), name
+
+
+def test_recomputing_needs_blocks():
+    with pytest.raises(ConfigError, match=r"module\.recompute=true: Conv2d"):
+        blocks.recompute_blocks(nn.Conv2d(3, 3, 1))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_variance_is_torchs(layout):
+    x = (100 + torch.randn(2, 8, 33, 17)).to(memory_format=layout)
+    torch.testing.assert_close(
+        blocks._POOLS["variance"](x), x.var((-2, -1), keepdim=True, unbiased=False), rtol=1e-5, atol=0
+    )

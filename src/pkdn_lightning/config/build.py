@@ -21,6 +21,7 @@ from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.losses import Objective, Weight
 from pkdn_lightning.modules import FrozenTeacher, SRModule
+from pkdn_lightning.networks.blocks import recompute_blocks
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.tracking.mlflow import LocalMLFlowLogger
 
@@ -63,13 +64,17 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, car
     """Returns the training scheme of `cfg` around a network, and around the trained teacher it learns from."""
     if cfg.module.init_from:
         _start_from(net, cfg.module.init_from)
+    if cfg.module.recompute:
+        recompute_blocks(net)
     if cfg.module.compile:
         net.compile()  # in place, so that the names of the weights stay as they are
     make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
-    arguments: dict[str, Any] = {"channels_last": cfg.module.channels_last, "card": card}
+    arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
     if teacher is not None:
         # The teacher runs as often as the student, so it is laid out the same way.
         layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
+        if cfg.module.compile:
+            teacher.compile()
         arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]  # stub
     if cfg.module.discriminator:
         arguments["discriminator"] = make(cfg.module.discriminator, "module.discriminator")
@@ -150,7 +155,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
 def choose_precision(precision: str, accelerator: str) -> str:
     """Returns the precision that `auto` stands for: bf16-mixed where the accelerator has it, float32 elsewhere.
 
-    Mixed precision on a CPU pays only with instructions that few have, so it is never taken there by itself.
+    Mixed precision on a CPU pays only with instructions that few have, so only a tuned run takes it there by itself
+    (see `tuning`).
     """
     if precision != "auto":
         return precision

@@ -63,8 +63,9 @@ class ModuleConfig:
     """The training scheme, and how the network is laid out."""
 
     _target_: str = MISSING
-    channels_last: bool = False
-    compile: bool = False
+    channels_last: bool | None = None
+    compile: bool | None = None
+    recompute: bool = False
     init_from: str | None = None
     discriminator: dict[str, Any] = field(default_factory=dict)
     adversarial_weight: float = 0.0
@@ -133,6 +134,7 @@ class TrainConfig:
     resume: str | None = None
     test: bool = True
     threads: int | None = None
+    tuned: bool = False
     tags: list[str] = field(default_factory=list)
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)

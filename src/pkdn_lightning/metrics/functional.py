@@ -12,11 +12,13 @@ Reference:
     Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 13(4), 2004.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from functools import cache
+from math import exp
+from typing import Final, Literal, NamedTuple
 
-from kornia.metrics import ssim as ssim_map
+import torch
 from torch import Tensor
 
 from pkdn_lightning.errors import ShapeError
@@ -24,6 +26,9 @@ from pkdn_lightning.functional.colour import luma_bt601, round_8bit
 from pkdn_lightning.functional.resize import widest_float
 
 SSIM_WINDOW_PX: Final = 11
+_SIGMA_PX: Final = 1.5
+_IMAGES_IN_CACHE: Final = 4
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,8 @@ def psnr(sr: Tensor, hr: Tensor, protocol: Protocol = HEADLINE) -> Tensor:
         >>> psnr(hr + 10 / 255, hr, PROTOCOLS["rgb"])  # 20 log10(255 / 10)
         tensor([28.1308], dtype=torch.float64)
     """
-    sr, hr = _comparable(sr, hr, protocol)
-    mse = (sr - hr).square().mean((1, 2, 3))
-    return 10 * (255**2 / mse).log10()
+    _check(sr, hr, protocol)
+    return torch.cat([_decibel(_squared_error(*_comparable(*part, protocol))) for part in _parts(sr, hr)])
 
 
 def ssim(sr: Tensor, hr: Tensor, protocol: Protocol = HEADLINE) -> Tensor:
@@ -104,10 +108,42 @@ def ssim(sr: Tensor, hr: Tensor, protocol: Protocol = HEADLINE) -> Tensor:
         >>> ssim(torch.ones(1, 3, 32, 32), torch.ones(1, 3, 32, 32))
         tensor([1.], dtype=torch.float64)
     """
-    sr, hr = _comparable(sr, hr, protocol)
-    # eps guards kornia's division for images in [0, 1]; the published formula has none, and grey levels need none.
-    similarity: Tensor = ssim_map(sr, hr, SSIM_WINDOW_PX, max_val=255.0, eps=0.0, padding="valid")
-    return similarity.mean((1, 2, 3))
+    _check(sr, hr, protocol)
+    return torch.cat([_similarity(*_comparable(*part, protocol)).mean((1, 2, 3)) for part in _parts(sr, hr)])
+
+
+class Quality(NamedTuple):
+    """Both measures of each image.
+
+    Attributes:
+        psnr: (B,) float64, see `psnr`.
+        ssim: (B,) float64, see `ssim`.
+    """
+
+    psnr: Tensor
+    ssim: Tensor
+
+
+def quality(sr: Tensor, hr: Tensor, protocols: Sequence[Protocol] = (HEADLINE,)) -> list[Quality]:
+    """Returns `psnr` and `ssim` under several protocols; what they share is computed once.
+
+    Protocols that differ in their border alone share everything but the mean.
+
+    Args:
+        sr: Restored images, RGB in [0, 1], any float type, (B, 3, H, W).
+        hr: Ground truth, same shape and range.
+        protocols: Channels, borders and roundings.
+
+    Returns:
+        One pair per protocol, in their order.
+
+    Raises:
+        ShapeError: As `psnr`.
+    """
+    for protocol in protocols:
+        _check(sr, hr, protocol)
+    parts = [_quality(*part, protocols) for part in _parts(sr, hr)]
+    return [Quality(*(torch.cat(values) for values in zip(*each, strict=True))) for each in zip(*parts, strict=True)]
 
 
 def psnr_y(sr: Tensor, hr: Tensor, border_px: int = HEADLINE.border_px) -> Tensor:
@@ -126,7 +162,34 @@ def ssim_y(sr: Tensor, hr: Tensor, border_px: int = HEADLINE.border_px) -> Tenso
     return ssim(sr, hr, replace(HEADLINE, border_px=border_px))
 
 
+def _parts(sr: Tensor, hr: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields a batch in parts: on a CPU so few images at a time that everything in between stays in its cache."""
+    size = _IMAGES_IN_CACHE if sr.device.type == "cpu" else max(1, len(sr))
+    return zip(torch.split(sr, size), torch.split(hr, size), strict=True)
+
+
+def _quality(sr: Tensor, hr: Tensor, protocols: Sequence[Protocol]) -> list[Quality]:
+    found: dict[Protocol, Quality] = {}
+    for protocol in protocols:
+        if protocol in found:
+            continue
+        kin = [other for other in protocols if (other.channel, other.rounded) == (protocol.channel, protocol.rounded)]
+        widest = min(kin, key=lambda other: other.border_px)
+        levels = _comparable(sr, hr, widest)
+        error, similarity = _squared_error(*levels), _similarity(*levels)
+        for other in kin:
+            border = other.border_px - widest.border_px
+            found[other] = Quality(
+                _decibel(_without_border(error, border)), _without_border(similarity, border).mean((1, 2, 3))
+            )
+    return [found[protocol] for protocol in protocols]
+
+
 def _comparable(sr: Tensor, hr: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    return _levels(sr, protocol), _levels(hr, protocol)
+
+
+def _check(sr: Tensor, hr: Tensor, protocol: Protocol) -> None:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
         raise ShapeError(
             f"Cannot compare SR {tuple(sr.shape)} with HR {tuple(hr.shape)}: expected the same (B, 3, H, W) twice."
@@ -137,18 +200,66 @@ def _comparable(sr: Tensor, hr: Tensor, protocol: Protocol) -> tuple[Tensor, Ten
             f"Cannot measure images of {height}x{width} pixels without a border of {protocol.border_px} (protocol "
             f"'{protocol.name}'): at least {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} must stay. Choose a smaller border_px."
         )
-    return _levels(sr, protocol), _levels(hr, protocol)
 
 
 def _levels(images: Tensor, protocol: Protocol) -> Tensor:
     """Returns grey levels without the border, (B, 1 or 3, H - 2 * border_px, W - 2 * border_px)."""
     # Double: near-identical pictures leave differences that float32 drowns in the variances SSIM subtracts.
-    images = images.to(widest_float(images.device))
+    images = _without_border(images, protocol.border_px).to(widest_float(images.device))
     if protocol.rounded:
         images = round_8bit(images)
     levels = luma_bt601(images).unsqueeze(1) if protocol.channel == "y" else images * 255
-    if protocol.rounded:
-        levels = levels.round()
-    height, width = levels.shape[-2:]
-    border = protocol.border_px
-    return levels[..., border : height - border, border : width - border]
+    return levels.round() if protocol.rounded else levels
+
+
+def _without_border(images: Tensor, border_px: int) -> Tensor:
+    height, width = images.shape[-2:]
+    return images[..., border_px : height - border_px, border_px : width - border_px]
+
+
+def _squared_error(sr: Tensor, hr: Tensor) -> Tensor:
+    return (sr - hr).square()
+
+
+def _decibel(squared_error: Tensor) -> Tensor:
+    return 10 * (255**2 / squared_error.mean((1, 2, 3))).log10()
+
+
+def _similarity(sr: Tensor, hr: Tensor) -> Tensor:
+    """Returns the SSIM of every window position, (B, C, H - 10, W - 10), of grey levels (B, C, H, W).
+
+    Instead of the five moments of the formula (two means, two variances, a covariance) it blurs the first two of sum
+    and difference, which hold the same: a blur less.
+    """
+    total, difference = sr + hr, sr - hr
+    mean_s, mean_d, square_s, square_d = _blur(
+        torch.stack([total, difference, total.square(), difference.square()])
+    ).unbind()
+    mean_s, mean_d = mean_s.square(), mean_d.square()
+    variance_s, variance_d = square_s - mean_s, square_d - mean_d  # of the sum, of the difference
+    # 2 mx my = (ms² - md²) / 2, mx² + my² = (ms² + md²) / 2, and so with 2 cov and the sum of both variances.
+    luminance = (mean_s - mean_d + 2 * _C1) / (mean_s + mean_d + 2 * _C1)
+    return luminance * (variance_s - variance_d + 2 * _C2) / (variance_s + variance_d + 2 * _C2)
+
+
+def _blur(planes: Tensor) -> Tensor:
+    """Returns planes (..., H, W) under the Gaussian window, where it fits: (..., H - 10, W - 10).
+
+    One tap at a time, first over rows and then within them: each is one pass over memory that stays in the cache.
+    A convolution has no fast form in double, and a product with the matrix of the window costs twice as much.
+    """
+    for dimension in (-2, -1):
+        length = planes.shape[dimension] - SSIM_WINDOW_PX + 1
+        first, *others = _taps()
+        blurred = planes.narrow(dimension, 0, length) * first
+        for start, tap in enumerate(others, start=1):
+            blurred.add_(planes.narrow(dimension, start, length), alpha=tap)
+        planes = blurred
+    return planes
+
+
+@cache
+def _taps() -> tuple[float, ...]:
+    half = SSIM_WINDOW_PX // 2
+    raw = [exp(-((offset / _SIGMA_PX) ** 2) / 2) for offset in range(-half, half + 1)]
+    return tuple(tap / sum(raw) for tap in raw)

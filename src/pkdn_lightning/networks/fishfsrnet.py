@@ -31,9 +31,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.networks.blocks import ChannelAttention, CSARAttention, Down, ResidualBlock, Up, conv1, conv3
+from pkdn_lightning.networks.blocks import (
+    Cascade,
+    ChannelAttention,
+    CSARAttention,
+    Down,
+    ResidualBlock,
+    Up,
+    conv1,
+    conv3,
+)
 from pkdn_lightning.networks.output import SROutput, require_image
-from pkdn_lightning.networks.pkdn import ParsingStage
 
 
 class ParsingNet(nn.Module):
@@ -155,7 +163,7 @@ class FishFSRNet(nn.Module):
         self.resample = nn.ModuleDict(
             {stage: Up(width) if stage.startswith("up") else Down(width) for stage in (*tail, *body, *head)}
         )
-        self.pafbs = nn.ModuleDict({stage: ParsingStage(PAFB(width) for _ in range(pafbs)) for stage in self.resample})
+        self.pafbs = nn.ModuleDict({stage: Cascade(PAFB(width) for _ in range(pafbs)) for stage in self.resample})
         # Refined are the stages from the tail's last to the head's last but one, whose sizes fall and rise again.
         positions = [*reversed(range(levels)), *range(levels)]
         refined = [tail[-1], *body, *head[:-1]]

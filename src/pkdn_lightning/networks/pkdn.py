@@ -19,6 +19,7 @@ from pkdn_lightning.networks.blocks import (
     FFB,
     PFB,
     RCAG,
+    Cascade,
     ChannelAttentionKind,
     Down,
     SpatialAttentionKind,
@@ -123,20 +124,6 @@ class AutoEncoder(nn.Module):
         return self.ffb[index](stage(x, *prior), retained)
 
 
-class ParsingStage(nn.ModuleList):
-    """A level's parsing map fusion blocks, one after the other.
-
-    Args:
-        blocks: The `PFB`s.
-    """
-
-    def forward(self, x: Tensor, parsing: Tensor) -> Tensor:
-        """Returns the feature (B, C, H, W) informed by the encoded parsing map."""
-        for block in self:
-            x = block(x, parsing)
-        return x
-
-
 class PKDNTeacher(AutoEncoder):
     """The teacher: restores faces from the LR face and the parsing map of the HR face.
 
@@ -184,7 +171,7 @@ class PKDNTeacher(AutoEncoder):
         global_residual: bool = False,
     ) -> None:
         def parsing_stage(level: int) -> nn.Module:
-            return ParsingStage(
+            return Cascade(
                 PFB(width, parsing_channels, channel_attention, spatial_attention) for _ in range(pfbs_per_level)
             )
 

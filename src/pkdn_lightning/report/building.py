@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.measuring import BICUBIC, choose_device, describe
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.collecting import Collected, LeftOut, Row, collect
@@ -56,6 +57,7 @@ def run_report(cfg: DictConfig) -> Report:
     """Reports what `cfg` names; see `report.report`."""
     if cfg.faces < 1:
         raise ConfigError(f"faces={cfg.faces}: a figure shows at least one face. Set faces=5.")
+    keep_freed_memory()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     device = choose_device(cfg.accelerator)
