@@ -17,7 +17,6 @@ from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.runs import RunFolder, open_run, trim_metrics, write_json
 
-
 _FOUND: Final = ("teacher.checkpoint", "trainer.precision")
 """Keys that may be `auto`: a run folder has what that came to."""
 
