@@ -1,22 +1,25 @@
 """Face super-resolution with prior knowledge distillation (PKDN).
 
-`load_model` is the door for using a trained network; everything else is a verb (`pkdn train`, `pkdn evaluate`, ...)
-or a subpackage. Importing this package does not import torch.
+`load_model` is the door for using a trained network, `save_pretrained` and `push_to_hub` are those for passing one on;
+everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. Importing this package does not import
+torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pkdn_lightning.checkpoints import load_model
+    from pkdn_lightning.publishing import push_to_hub, save_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_model"]
+__all__ = ["__version__", "load_model", "push_to_hub", "save_pretrained"]
+
+_HOMES = {"load_model": "checkpoints", "push_to_hub": "publishing", "save_pretrained": "publishing"}
 
 
 def __getattr__(name: str) -> object:
-    # PEP 562: `load_model` needs torch, which takes seconds to import; `pkdn --help` must not wait for it.
-    if name == "load_model":
-        from pkdn_lightning.checkpoints import load_model
-
-        return load_model
+    # PEP 562: these need torch, which takes seconds to import; `pkdn --help` must not wait for it.
+    if name in _HOMES:
+        return getattr(import_module(f"pkdn_lightning.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

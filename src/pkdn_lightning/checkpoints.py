@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from pkdn_lightning.data.store import file_sha256
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.networks.published import recognise
+from pkdn_lightning.pretrained import CARD_KEY as CARD_KEY
+from pkdn_lightning.pretrained import find_pretrained, read_pretrained
 from pkdn_lightning.runs import open_run
-
-CARD_KEY: Final = "pkdn_lightning"
-"""Where a checkpoint keeps its card."""
 
 _NETWORKS: Final = "pkdn_lightning.networks."
 _PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # what all of them served
@@ -48,7 +47,8 @@ def load_model(path: str | Path) -> nn.Module:
     """Returns a trained network, ready for use.
 
     Args:
-        path: A run folder (its best checkpoint is taken) or a checkpoint file.
+        path: A run folder (its best checkpoint is taken), a checkpoint, a safetensors file or the folder it lies in,
+            `owner/name` on the Hugging Face hub, or `default` for the model that comes with the package.
 
     Returns:
         The network in eval mode; call it with LR faces in [0, 1], (B, 3, H, W), and read `.sr`.
@@ -70,14 +70,17 @@ def load_network(path: str | Path) -> LoadedNetwork:
 
 
 def resolve_checkpoint(path: str | Path) -> Path:
-    """Returns the checkpoint file that a run folder or a file name stands for.
+    """Returns the file of weights that a run folder, a file name or the name of a model stands for.
 
     Raises:
         CheckpointError: If there is none.
     """
-    path = Path(path)
+    name, path = str(path), Path(path).expanduser()
     if path.is_file():
         return path
+    pretrained = find_pretrained(name if not path.exists() else str(path))
+    if pretrained is not None:
+        return pretrained
     if not path.exists():
         raise CheckpointError(f"No run folder and no checkpoint at {path}.")
     run = open_run(path)
@@ -93,6 +96,9 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is truncated, would execute code, or belongs to no network that is known.
     """
+    if file.suffix == ".safetensors":
+        pretrained = read_pretrained(file)
+        return {CARD_KEY: pretrained.card, "state_dict": _prefixed(pretrained.weights)}
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -115,7 +121,11 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             "network its weights belong to) nor of a method whose published names are known (networks/published.py)."
         )
     card = {"experiment": f"{published.method}, published weights", "network": published.network, **_PUBLISHED}
-    return {CARD_KEY: card, "state_dict": {f"net.{name}": value for name, value in published.weights.items()}}
+    return {CARD_KEY: card, "state_dict": _prefixed(published.weights)}
+
+
+def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"net.{name}": value for name, value in weights.items()}
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -148,6 +148,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # as if the teacher had been there all along
     network = OmegaConf.to_container(cfg.model, resolve=True)
     card = {"experiment": cfg.experiment, "network": network, "data": data, **served(cfg)}
+    card["size_px"] = datamodule.store.size_px
     module = build_module(cfg, net, teacher.net if teacher else None, card)
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
         "data": data,

@@ -20,11 +20,14 @@ from pkdn_lightning.config.build import (
 )
 from pkdn_lightning.config.instances import check_arguments
 from pkdn_lightning.config.schema import TermConfig
-from pkdn_lightning.config.verb import explain
+from pkdn_lightning.config.verb import as_typed, explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.runs import RunFolder
 
-GROUPS = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
+USING = "using"  # no group: the verbs that use a trained model
+FILES = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
+GROUPS = [path for path in FILES if path.parent.name != USING]
+VERBS = sorted(path.stem for folder in (conf_dir(), conf_dir() / USING) for path in folder.glob("*.yaml"))
 OPTIONAL = ("ablation", "callbacks", "debug", "early_stopping", "ema", "experiment", "logger", "sweep")
 
 
@@ -57,9 +60,27 @@ def test_every_file_composes_and_builds(choice, tmp_path):
     build_loggers(cfg.logger, "id", "student")
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "sweep"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_composes(verb):
     assert OmegaConf.to_container(compose(verb))
+
+
+@pytest.mark.parametrize("verb", [path.name for path in FILES if path.parent.name == USING])
+def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
+    assert compose(verb, ["model=runs/student_celeba/2026-01-31_12-00-00"]).model.startswith("runs/")
+    with pytest.raises(HydraException) as caught:
+        compose(verb, ["modell=runs/a"])
+    assert "Did you mean 'model'" in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a b", "Photo (1), it's [2].jpg", 'a"b', "x=y", "back\\", "a\\'b", "${oc.env:HOME}", "{a}", "~/x", "*.png", ""],
+)
+def test_names_of_files_are_taken_as_typed(value):
+    assert compose("predict", [as_typed(f"input={value}", ("input",))]).input == value
+    assert as_typed("input=null", ("input",)) == "input=null"
+    assert as_typed("mode=lr", ("input",)) == "mode=lr"
 
 
 @pytest.mark.parametrize("group", OPTIONAL)

@@ -16,11 +16,21 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def verb_dir(verb: str) -> Path:
+    """Returns the folder of a verb's file.
+
+    The verbs that use a trained model have a folder of their own, without groups: there `model=runs/...` is a path,
+    where the root has a group of that name.
+    """
+    using = conf_dir() / "using"
+    return using if (using / f"{verb}.yaml").is_file() else conf_dir()
+
+
 def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Returns the configuration of a verb, as `pkdn <verb> <overrides>` would compose it.
 
     Args:
-        verb: Name of a file at the root of the tree, e.g. `train`.
+        verb: Name of a file at the root of the tree or in `using/`, e.g. `train`.
         overrides: Hydra overrides, e.g. `["experiment=demo", "seed=1"]`. Set `run_dir` to use the result for a run.
 
     Example:
@@ -31,5 +41,5 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     register_resolvers()
     register_schemas()
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(config_dir=str(verb_dir(verb)), version_base="1.3"):
         return hydra.compose(verb, overrides=list(overrides))

@@ -215,6 +215,42 @@ class PrepareConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
+@dataclass
+class PredictConfig:
+    """Everything `pkdn predict` reads."""
+
+    model: str = "default"
+    input: str = ""
+    output: str = ""
+    mode: str = "auto"
+    faces: str = "lacking"
+    upscale: int | None = None
+    ensemble: str = "none"
+    references: str | None = None
+    overwrite: bool = False
+    format: str = "png"
+    batch_size: int = 16
+    runtime: str = "auto"
+    precision: str = "32"
+    accelerator: str = "auto"
+    threads: int | None = None
+
+
+@dataclass
+class ExportConfig:
+    """Everything `pkdn export` reads."""
+
+    model: str = "default"
+    output: str = ""
+    formats: list[str] = field(default_factory=lambda: ["safetensors", "pt2", "onnx", "int8"])
+    store: str | None = None
+    split: str = "val"
+    faces: int = 64
+    push_to: str | None = None
+    private: bool = True
+    threads: int | None = None
+
+
 def register_schemas() -> None:
     """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
     store = ConfigStore.instance()
@@ -223,6 +259,8 @@ def register_schemas() -> None:
     store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))
     store.store(name="sweep_schema", node=SweepConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="predict_schema", node=PredictConfig)
+    store.store(name="export_schema", node=ExportConfig)
 
 
 def _opened(schema: type, *mappings: str) -> DictConfig:

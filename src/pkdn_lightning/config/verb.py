@@ -15,25 +15,27 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pkdn_lightning.config.compose import conf_dir
+from pkdn_lightning.config.compose import conf_dir, verb_dir
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
 from pkdn_lightning.errors import PKDNError, did_you_mean
 
 
-def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
+def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...] = ()) -> None:
     """Composes the configuration of `verb` from the command line and hands it to `task`.
 
     Args:
         verb: Name of a file at the root of the Hydra tree.
         task: What to do; its return value is what a sweeper optimises.
+        paths: Keys whose values are names of files, taken as they are typed.
     """
     # Hydra would print every exception itself; with this it lets them through to the one place that words them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_resolvers()
     register_schemas()
+    sys.argv[1:] = [as_typed(argument, paths) for argument in sys.argv[1:]]
 
-    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)
+    @hydra.main(version_base="1.3", config_path=str(verb_dir(verb)), config_name=verb)
     def app(cfg: DictConfig) -> Any:
         output = Path(HydraConfig.get().runtime.output_dir)
         if "run_dir" in cfg:
@@ -61,6 +63,22 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         _fail("Stopped", "by the keyboard.")
     finally:
         GlobalHydra.instance().clear()
+
+
+def as_typed(argument: str, paths: tuple[str, ...]) -> str:
+    """Returns an override whose value, if its key is one of `paths`, Hydra takes literally.
+
+    Names of files may hold what is grammar to Hydra: commas would be a sweep, parentheses an error.
+
+    Example:
+        >>> as_typed("input=Photo (1), 2.jpg", ("input",))
+        "input='Photo (1), 2.jpg'"
+    """
+    key, given, value = argument.partition("=")
+    if not given or key not in paths or value == "null" or value[:1] in ("'", '"'):
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
 
 
 def explain(error: BaseException) -> str:

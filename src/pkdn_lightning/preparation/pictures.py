@@ -22,18 +22,22 @@ _DAMAGE: Final = (
 )  # fmt: skip
 
 
-def open_picture(file: Path) -> Image.Image:
+def open_picture(file: Path, *, first_frame: bool = False) -> Image.Image:
     """Returns a picture as its file holds it, decoded.
+
+    Args:
+        file: The picture.
+        first_frame: Takes the first picture of a file that holds several, instead of refusing it.
 
     Raises:
         Rejected: If it is missing, unreadable, truncated, animated, or larger than any photograph.
     """
     try:
-        with _explained(file, "cannot be read"), Image.open(file) as picture:
+        with explained(file, "cannot be read"), Image.open(file) as picture:
             if picture.width * picture.height > _MAX_PIXELS:
                 raise Rejected("too_large", f"{file} claims {picture.width}x{picture.height} pixels")
             frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and picture.format != "MPO":  # MPO: a camera's JPEG with a preview
+            if frames > 1 and not first_frame and picture.format != "MPO":  # MPO: a camera's JPEG with a preview
                 raise Rejected("animated", f"{file} holds {frames} pictures; keep the one that is meant")
             picture.load()
             return picture
@@ -59,7 +63,7 @@ def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
     """
     picture = open_picture(file)
     if upright:
-        with _explained(file, "has an EXIF orientation that cannot be read"):
+        with explained(file, "has an EXIF orientation that cannot be read"):
             picture = ImageOps.exif_transpose(picture)
     return to_rgb(picture, file)
 
@@ -70,7 +74,7 @@ def to_rgb(picture: Image.Image, file: Path) -> Image.Image:
     Raises:
         Rejected: If it cannot be converted.
     """
-    with _explained(file, "cannot be converted to RGB"):
+    with explained(file, "cannot be converted to RGB"):
         return _to_rgb(picture)
 
 
@@ -89,7 +93,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _explained(file: Path, what: str) -> Iterator[None]:
+def explained(file: Path, what: str) -> Iterator[None]:
     """Turns whatever a decoder raises into a reason; what `open_picture` knows better passes."""
     try:
         yield
@@ -100,8 +104,10 @@ def _explained(file: Path, what: str) -> Iterator[None]:
         raise Rejected(reason, f"{file} {what}: {error}") from error
 
 
-def walk_pictures(folder: Path) -> Iterator[Path]:
+def walk_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yields the pictures below a folder in the order of their paths, whatever the file system's is.
+
+    A picture is what has one of the suffixes.
 
     Linked folders are entered, each real folder once, so that a link to its own parent ends. What is hidden is not
     looked at: it is a desktop's thumbnails and the like.
@@ -115,5 +121,5 @@ def walk_pictures(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield Path(parent, name)

@@ -1,0 +1,116 @@
+"""What was done with each file: `manifest.jsonl`, a line per file as it is finished, and `manifest.csv` at the end.
+
+A line that a kill has torn is not read; of several lines for one file the last counts. A file counts as done if it was
+restored before, has not changed since, by the same model and settings, and its result is still there.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pkdn_lightning.errors import DataError
+
+FILE = "manifest.jsonl"
+TABLE = "manifest.csv"
+
+
+@dataclass
+class Row:
+    """What was done with one file.
+
+    Attributes:
+        input: The file.
+        sha256: Its hash.
+        output: Its result, relative to the output folder.
+        mode: `lr`, `aligned`, `photo` or `video`.
+        decision: What was decided about it and why.
+        faces: A photograph's faces: `box` (left, top, side), and `kept` with the reason where one was left alone.
+        upscale: How many times larger the result is than the input.
+        model_sha256: The model's hash.
+        settings: The options that the result depends on.
+        seconds: Time spent on it.
+        metrics: PSNR and SSIM, where there was a reference.
+        error: What went wrong; empty if nothing did.
+    """
+
+    input: str
+    sha256: str
+    output: str
+    mode: str = ""
+    decision: str = ""
+    faces: list[dict[str, Any]] = field(default_factory=list)
+    upscale: float = 0.0
+    model_sha256: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+class Manifest:
+    """The manifest of an output folder.
+
+    Args:
+        folder: The output folder; made if it is not there.
+
+    Raises:
+        DataError: If nothing can be written there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / FILE).open("ab+") as file:
+                file.seek(max(0, file.tell() - 1))
+                if file.read(1) not in (b"", b"\n"):  # torn by a kill: the next line must not go on with it
+                    file.write(b"\n")
+        except OSError as error:
+            raise DataError(f"Nothing can be written to output={folder}: {error.strerror}.") from error
+        self.rows = {row.output: row for row in _read(folder / FILE)}
+
+    def find(self, row: Row) -> Row | None:
+        """Returns the line of the same work, if that is done and its result is still there."""
+        known = self.rows.get(row.output)
+        if known is None or known.error or not (self.folder / row.output).is_file():
+            return None
+        same = all(
+            getattr(known, name) == getattr(row, name) for name in ("input", "sha256", "model_sha256", "settings")
+        )
+        return known if same else None
+
+    def add(self, row: Row) -> None:
+        """Writes a line."""
+        self.rows[row.output] = row
+        with (self.folder / FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+
+    def write_table(self) -> Path:
+        """Writes everything as CSV, for spreadsheets, and returns the file."""
+        path = self.folder / TABLE
+        metrics = sorted({name for row in self.rows.values() for name in row.metrics})
+        columns = [each.name for each in fields(Row) if each.name != "metrics"]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*columns, *metrics])
+            writer.writeheader()
+            for row in self.rows.values():
+                plain = {key: _cell(value) for key, value in asdict(row).items() if key != "metrics"}
+                writer.writerow(plain | row.metrics)
+        return path
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _read(file: Path) -> Iterator[Row]:
+    known = {each.name for each in fields(Row)}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            content: Mapping[str, Any] = json.loads(line)
+            yield Row(**{key: value for key, value in content.items() if key in known})
+        except (ValueError, TypeError, AttributeError):
+            continue  # torn by a kill, or not ours
