@@ -9,6 +9,7 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.preparation.writing import StoreWriter
+from tests.browser import _chromium, chromium_page  # noqa: F401  # fixtures for every test that opens a page
 
 torch.set_num_threads(1)  # two threads on a busy machine are slower than one
 

@@ -64,7 +64,7 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
     Args:
         columns: Pictures (B, 3, H, W) in [0, 1] by title, all of the same shape; values outside are clamped.
     """
-    pixels = _pixels(columns)
+    pixels = to_pixels(columns)
     faces, height, count, width, _ = pixels.shape
     canvas = Image.new("RGB", (count * width, _TITLE_PX + faces * height), "white")
     canvas.paste(
@@ -93,7 +93,7 @@ def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[st
         below: What stands below each picture of a column, by title; nothing where a column is not named.
         file: Where it goes.
     """
-    pixels = _pixels(columns)
+    pixels = to_pixels(columns)
     faces, height, count, width, _ = pixels.shape
     zoom = max(1, -(-_COLUMN_PX // width))
     width, height = width * zoom, height * zoom
@@ -131,7 +131,7 @@ def _broken(title: str, font: Any, width: int) -> list[str]:
     return lines
 
 
-def _pixels(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+def to_pixels(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     """Returns pictures as 8-bit values, (faces, H, columns, W, 3)."""
     stacked = torch.stack([round_8bit(pictures.detach().float().cpu()) for pictures in columns.values()])
     pixels: NDArray[np.uint8] = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from pkdn_lightning.checkpoints import CARD_KEY, build_network
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import FaceStore, file_sha256
 from pkdn_lightning.networks.cost import count_parameters
+from pkdn_lightning.report import measurements, report
 from pkdn_lightning.runs import RunFolder, write_json
 from tests.conftest import TINY, write_store
 
@@ -96,3 +97,46 @@ def _report_base() -> DictConfig:
 def config(_report_base):
     """Returns a function that composes a report on `runs`."""
     return lambda *changes: OmegaConf.merge(_report_base, OmegaConf.from_dotlist(list(changes)))
+
+
+def write_metrics(run: RunFolder, top: float, *terms: str, steps: int = 6) -> None:
+    """Writes a metrics.csv as a training does: a line per logged step, another one per validation."""
+    columns = ["train/loss/" + term for term in terms] + ["train/weight/" + term for term in terms]
+    lines = ["epoch,step," + ",".join(columns) + ",val/psnr_y"]
+    for step in range(steps):
+        losses = [f"{1 / (1 + step + place)}" for place, _ in enumerate(terms)]
+        weights = [f"{max(0.0, 1 - step * place / steps)}" for place, _ in enumerate(terms)]
+        lines.append(f"0,{step}," + ",".join(losses + weights) + ",")
+        if step % 3 == 2:
+            lines.append(f"0,{step}," + "," * len(columns) + f"{top - 1 / (1 + step)}")
+    run.metrics.write_text("\n".join(lines) + "\n")
+
+
+HOSTILE = '<img src=x onerror="alert(1)">&amp;'
+"""What a folder may be called."""
+
+
+@pytest.fixture(scope="session")
+def rich_report(_bases, tmp_path_factory, store):
+    """A report of many kinds of runs on two test sets, one of them called HOSTILE; read only.
+
+    A teacher and one without FFB, PKDN with two seeds, four other pairs of weights, one with that other teacher, a
+    student without distillation, and an unfinished run. The rows without metrics.csv are the teachers.
+    """
+    root = tmp_path_factory.mktemp("rich")
+    make = object.__new__(RunMaker)
+    make.root, make.store, make.bases = root / "runs", _bases.store, _bases.bases
+    teacher, other = make("teacher"), make("teacher_without", "model.ffb=false")
+    for seed in (0, 1):
+        write_metrics(make(f"pkdn{seed}", f"seed={seed}", teacher=teacher), 21 + seed, "sr", "ts", "fs")
+    for ts, fs in ((0.0, 10.0), (1.0, 10.0), (0.1, 0.0), (1.0, 0.0)):
+        run = make(f"weights_{ts}_{fs}", f"objective.ts.weight={ts}", f"objective.fs.weight={fs}", teacher=teacher)
+        write_metrics(run, 20.5, "sr", "ts", "fs")
+    write_metrics(make("without", "teacher.model.ffb=false", teacher=other), 20, "sr", "ts", "fs")
+    write_metrics(make(HOSTILE), 19, "sr")
+    make("stopped" + HOSTILE, status="interrupted")
+    cfg = plain(compose("report", [f"runs={root / 'runs'}", "accelerator=cpu", "faces=3"]))
+    cfg.data.test_stores = {"celeba": str(_bases.store.path), HOSTILE: str(store.path)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "_ENOUGH_S", 0.0)
+        return report(cfg)

@@ -12,7 +12,7 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.data.datamodule import OrderedPlans
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.measuring import measure
-from pkdn_lightning.report import measurements, report
+from pkdn_lightning.report import building, measurements, report
 from pkdn_lightning.report.collecting import collect
 from pkdn_lightning.report.figure import choose_faces, percentiles, shown_rows
 from pkdn_lightning.report.published import TABLE_1
@@ -26,6 +26,7 @@ from tests.conftest import write_store
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(measurements, "_ENOUGH_S", 0.0)
+    monkeypatch.setattr(building, "write_page", lambda *_, **__: None)  # test_page has the page
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ statistics    numbers -> intervals and tests
 comparison    values per image -> how the rows stand on every test set
 table1, ...   how they stand -> tables, which `tables` turns into Markdown, LaTeX and CSV
 figure        rows -> Figure 4
+lambdas, effects, curves, faces    rows -> what the page shows besides
+page          all of it -> report.html
 building      the plot: all of it in turn
 """
 
@@ -32,7 +34,7 @@ def report(cfg: "DictConfig") -> "Report":
         cfg: A configuration as `compose("report", ["runs=<folder>", ...])` returns it.
 
     Returns:
-        The folder with `report.md`, tables, figure and `per_image.csv`, and what they show.
+        The folder with `report.html`, `report.md`, tables, figure and `per_image.csv`, and what they show.
 
     Raises:
         PKDNError: If there is nothing to report, or runs and stores do not fit together; the message says what to do.

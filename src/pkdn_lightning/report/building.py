@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from omegaconf import DictConfig
@@ -20,9 +20,12 @@ from pkdn_lightning.report.collecting import Collected, LeftOut, Row, collect
 from pkdn_lightning.report.comparison import choose_reference, compare
 from pkdn_lightning.report.figure import Figure, draw_figure
 from pkdn_lightning.report.measurements import Faces, Measurements, Speed, open_test_sets, serving_of, where
+from pkdn_lightning.report.page.writing import write_page
 from pkdn_lightning.report.table1 import Subject, cost_table, quality_table, table1_records
 from pkdn_lightning.report.table2 import ablation_table, against_full, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
+
+PAGE: Final = "report.html"
 
 _console = Console(soft_wrap=True)  # paths stay whole
 
@@ -31,7 +34,7 @@ class Report(NamedTuple):
     """What a report shows, and where it is.
 
     Attributes:
-        folder: Where its files are.
+        folder: Where its files are; `report.html` shows all of them.
         subject: What its tables are about: rows, how they stand, speeds.
         table1: A table per test set, and the costs.
         table2: A table per test set.
@@ -96,6 +99,19 @@ def run_report(cfg: DictConfig) -> Report:
         collected.left_out,
     )
     _write(report, measured, table2_records(subject, gains))
+    write_page(
+        folder / PAGE,
+        subject,
+        measured,
+        measurements,
+        table2=report.table2,
+        costs=report.table1[-1],
+        runs=report.runs,
+        left_out=report.left_out,
+        command=made_by(),
+        faces=cfg.faces,
+        seed=cfg.seed,
+    )
     _announce(report, collected)
     return report
 
@@ -141,9 +157,13 @@ def to_page(report: Report) -> str:
     ]
     if report.left_out:
         sections += ["Not in the tables:", "\n".join(f"- `{run.path}`: {run.reason}" for run in report.left_out)]
-    command = shlex.join(["pkdn", "report", *sys.argv[1:]])
-    sections += ["Values per image and run: `per_image.csv`. Made by:", f"```bash\n{command}\n```"]
+    sections += ["Values per image and run: `per_image.csv`. Made by:", f"```bash\n{made_by()}\n```"]
     return "\n\n".join(section.rstrip() for section in sections) + "\n"
+
+
+def made_by() -> str:
+    """Returns the command line that makes the report."""
+    return shlex.join(["pkdn", "report", *sys.argv[1:]])
 
 
 def _measure_all(rows: Sequence[Row], measurements: Measurements) -> dict[str, dict[str, list[Faces]]]:
@@ -237,3 +257,4 @@ def _announce(report: Report, collected: Collected) -> None:
     for run in collected.left_out:
         _console.print(f"Not in the tables: {escape(str(run.path))}: {escape(run.reason)}")
     _console.print(f"Report: [bold]{escape(str(report.folder / 'report.md'))}[/]")
+    _console.print(f"To open in a browser: [bold]{escape(str(report.folder / PAGE))}[/]")

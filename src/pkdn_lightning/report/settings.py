@@ -49,7 +49,7 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     names = []
     for method, own in rows:
         keys = differing([each for name, each in rows if name == method])[:_SHOWN]
-        shown = ", ".join(f"{_short(key)}={_word(own.get(key))}" for key in keys)
+        shown = ", ".join(f"{short(key)}={in_words(own.get(key))}" for key in keys)
         names.append(f"{method} ({shown})" if keys else method)
     repeated = {name for name in names if names.count(name) > 1}
     count: dict[str, int] = {}
@@ -68,7 +68,7 @@ def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if len({repr(row.get(key)) for row in rows}) > 1:
             # The teacher's width follows the student's, and the scheduler's max_lr the optimiser's lr.
             name = key.rpartition(".")[2].removeprefix("max_")
-            found.setdefault((name, *(_word(row.get(key)) for row in rows)), key)
+            found.setdefault((name, *(in_words(row.get(key)) for row in rows)), key)
     return list(found.values())
 
 
@@ -95,12 +95,14 @@ def _weight(key: str) -> tuple[int, str]:
     return (_FIRST.index(first) if first in _FIRST else len(_FIRST), key)
 
 
-def _short(key: str) -> str:
+def short(key: str) -> str:
+    """Returns a dotted key as rows are labelled with it: its last part, or two where one says too little."""
     parts = key.removesuffix("._target_").split(".")
     return ".".join(parts[-2:] if parts[-1] in _VAGUE or parts[0] == "teacher" else parts[-1:])
 
 
-def _word(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """Returns a setting as rows are labelled with it; classes by their names, long ones cut."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, float):

@@ -140,7 +140,7 @@ def commands(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
     """Returns the command lines that run what the ablation lacks: those of the full PKDN, with other teachers."""
     known = [row for row in rows if _is_student(row)]
     known.sort(key=lambda row: _variant(row) != (True, True))
-    base = _base_command(known[0].best) if known else ["pkdn", "train", "experiment=student_celeba"]
+    base = base_command(known[0].best) if known else ["pkdn", "train", "experiment=student_celeba"]
     return [
         shlex.join(
             [
@@ -153,11 +153,16 @@ def commands(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def _base_command(run: Run) -> list[str]:
-    """Returns the command that began a run, without what belongs to that run alone."""
+def base_command(run: Run, dropped: Sequence[str] = ()) -> list[str]:
+    """Returns the command that began a run, in words, without what belongs to that run alone.
+
+    Args:
+        run: The run.
+        dropped: Further keys that are left out, because the new run sets them itself.
+    """
     words = shlex.split(str(run.results.get("command", "")))
     if words[:2] == ["pkdn", "train"] and any(word.startswith("experiment=") for word in words):
-        return [word for word in words if word.lstrip("+").partition("=")[0] not in _OWN]
+        return [word for word in words if word.lstrip("+").partition("=")[0] not in (*_OWN, *dropped)]
     # Started from Python: the experiment is all that is known of how it was composed.
     return ["pkdn", "train", f"experiment={run.config['experiment']}"]
 
