@@ -13,7 +13,7 @@ from pkdn_lightning.data.synthetic import SyntheticFace, draw_face
 FACES: Final = (2, 5, 9, 12)
 """Which faces of the set."""
 
-_GROUP: Final = ((14, 112, 24, 110), (6, 24, 112, 48), (3, 232, 60, 64), (8, 64, 168, 32), (11, 250, 150, 38))
+_GROUP: Final = ((14, 84, 14, 96), (6, 22, 60, 27), (3, 192, 44, 30), (8, 46, 112, 25), (11, 206, 108, 28))
 """A group's faces: which, left and top, and side in pixels."""
 
 
@@ -37,7 +37,7 @@ def face(number: int, size_px: int = 128) -> Image.Image:
 
 def group() -> Image.Image:
     """Returns a photograph, so to speak, with several drawn faces of different sizes in front of a wall."""
-    height, width = 220, 320
+    height, width = 160, 256
     wall = np.linspace((206, 214, 220), (150, 162, 172), height)[:, None].repeat(width, 1)
     picture = Image.fromarray(wall.round().astype(np.uint8))
     for number, left, top, side in _GROUP:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import gradio as gr
+from PIL import Image, ImageOps
 
 from pkdn_lightning.demonstration import markup
 from pkdn_lightning.demonstration.drawn import Example
@@ -23,7 +24,13 @@ MODES: Final[Mapping[str, Mode]] = {
     "A photograph": "photo",
 }
 _BEGIN: Final = "Give a picture: drop one, take one, or try a drawn face."
-_SHOWN_PX: Final = 1600  # a photograph is shown no larger; the file has all its pixels
+_SHOWN: Final = (1600, 1600)  # pixels; a photograph is shown no larger; the file has all its pixels
+
+# A gallery of pictures to choose one of; the captions are alternative texts too.
+_CHOOSING: Final[Mapping[str, Any]] = {
+    "columns": 6, "allow_preview": False, "object_fit": "cover", "buttons": [], "show_label": False, "format": "png",
+    "interactive": False, "elem_classes": "choosing",
+}  # fmt: skip
 
 STYLE: Final = Path(__file__).with_name("page.css")
 
@@ -43,6 +50,7 @@ class _Shown(NamedTuple):
     number: gr.State
     said: gr.HTML
     all: gr.Column
+    heading: gr.HTML
     faces: gr.Gallery
     left: gr.Dropdown
     right: gr.Dropdown
@@ -56,9 +64,15 @@ class _Shown(NamedTuple):
     save: gr.DownloadButton
 
 
+# Of the fonts that come with Gradio, the semibold ones are fragments; so bold is 700.
+_FONT: Final = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
+
+
 def theme() -> gr.themes.Base:
     """Returns the page's colours and fonts; the fonts come with Gradio."""
-    return gr.themes.Default(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg")
+    return gr.themes.Default(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT
+    )
 
 
 def build_page(models: Models, limits: Limits, examples: Sequence[Example], folder: Path) -> gr.Blocks:
@@ -89,11 +103,16 @@ def _given(examples: Sequence[Example]) -> _Given:
     )  # fmt: skip
     mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="What is it?", elem_id="mode")
     restore = gr.Button("Restore", variant="primary", elem_id="restore")
-    tried = gr.Examples(
-        [[str(example.file)] for example in examples], picture, label="Drawn faces to try", cache_examples=False,
-        api_visibility="private",
+    gr.HTML("<h3>Drawn faces to try</h3>", padding=False)
+    tried = gr.Gallery(
+        [(str(example.file), example.name) for example in examples], label="Drawn faces to try", elem_id="examples",
+        **_CHOOSING,
     )  # fmt: skip
-    tried.dataset.elem_id = "examples"
+
+    def give(event: gr.SelectData) -> str:
+        return str(examples[event.index].file)
+
+    tried.select(give, None, picture, show_progress="hidden", api_visibility="private")
     return _Given(picture, mode, restore)
 
 
@@ -102,10 +121,13 @@ def _shown(limits: Limits) -> _Shown:
     number: Any = gr.State(0)
     said = gr.HTML(markup.said(_BEGIN), elem_id="said", padding=False)
     with gr.Column(visible=False, elem_id="result") as everything:
-        faces = gr.Gallery(
-            label="Faces: choose one", columns=6, height="auto", allow_preview=False, object_fit="cover", buttons=[],
-            elem_id="faces", format="png", interactive=False,
-        )  # fmt: skip
+        with gr.Column(visible=False, elem_id="whole") as whole:
+            put_back = gr.CheckboxGroup(label="Put back into the photograph", elem_id="put-back")
+            photo = gr.ImageSlider(label="Photograph: before and after", format="jpeg", buttons=["fullscreen"],
+                                   elem_id="photo", max_height=560)  # fmt: skip
+            save = gr.DownloadButton("Save the photograph", elem_id="save")
+        heading = gr.HTML("<h3>Faces: choose one</h3>", padding=False, visible=False)
+        faces = gr.Gallery(label="Faces: choose one", elem_id="faces", **_CHOOSING)
         with gr.Row(elem_id="which"):
             left = gr.Dropdown(label="Left", elem_id="left", min_width=120, filterable=False)
             right = gr.Dropdown(label="Right", elem_id="right", min_width=120, filterable=False)
@@ -115,28 +137,10 @@ def _shown(limits: Limits) -> _Shown:
                             buttons=[])  # for keyboards  # fmt: skip
         strip = gr.HTML(elem_id="strip", padding=False)
         legend = gr.HTML(elem_id="legend", padding=False)
-        with gr.Column(visible=False, elem_id="whole") as whole:
-            put_back = gr.CheckboxGroup(label="Put back into the photograph", elem_id="put-back")
-            photo = gr.ImageSlider(label="Photograph: before and after", format="jpeg", buttons=["fullscreen"],
-                                   elem_id="photo", max_height=560)  # fmt: skip
-            save = gr.DownloadButton("Save the photograph", elem_id="save")
     return _Shown(
-        result,
-        number,
-        said,
-        everything,
-        faces,
-        left,
-        right,
-        slider,
-        divider,
-        strip,
-        legend,
-        whole,
-        put_back,
-        photo,
-        save,
-    )
+        result, number, said, everything, heading, faces, left, right, slider, divider, strip, legend, whole, put_back,
+        photo, save,
+    )  # fmt: skip
 
 
 class _Clicks:
@@ -161,11 +165,12 @@ class _Clicks:
             "number": 0,
             "said": markup.said(result.said),
             "all": gr.Column(visible=True),
+            "heading": gr.HTML(visible=several),
             "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=0),
             "whole": gr.Column(visible=is_photo),
-            "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.lacking], visible=several),
+            "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.lacking]),
             **self.face(result, 0, left, right),
-            **(self.photo(file, result, [names[number] for number in result.lacking or [0]]) if is_photo else {}),
+            **(self.photo(file, result, [names[number] for number in result.lacking]) if is_photo else {}),
         }
 
     def nothing(self, words: str = "", *, failed: bool = True) -> dict[str, Any]:
@@ -191,17 +196,20 @@ class _Clicks:
 
     def photo(self, file: str, result: Result, chosen: Sequence[str]) -> dict[str, Any]:
         """Shows a photograph with some faces put back, and writes it for saving."""
+        if not chosen:
+            return {"photo": gr.ImageSlider(visible=False), "save": gr.DownloadButton(visible=False)}
         picture = open_upload(Path(file), self.limits)
         numbers = [number for number, name in enumerate(_names(result)) if name in chosen]
         after = whole_picture(picture, result, numbers, self.models.students[0].name)
         suffix = ".jpg" if after.alpha is None else ".png"
         target = self.folder / Path(file).parent.name / f"restored_{Path(file).stem}{suffix}"
         after.save(target)
-        pair = []
-        for each in (picture.rgb.resize(after.rgb.size), after.rgb.copy()):
-            each.thumbnail((_SHOWN_PX, _SHOWN_PX))
-            pair.append(each)
-        return {"photo": tuple(pair), "save": gr.DownloadButton(value=str(target))}
+        before = picture.rgb.resize(after.rgb.size, Image.Resampling.BICUBIC)
+        pair = ImageOps.contain(before, _SHOWN), ImageOps.contain(after.rgb, _SHOWN)
+        return {
+            "photo": gr.ImageSlider(pair, visible=True),
+            "save": gr.DownloadButton(value=str(target), visible=True),
+        }
 
 
 def _names(result: Result) -> list[str]:

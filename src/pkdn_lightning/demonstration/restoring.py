@@ -201,7 +201,9 @@ def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, pictur
     else:
         words = _words_of_photo(faces, found, sees)
     if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
-        words.append("The teacher needs a parsing map: parser=<BiSeNet weights> draws them, drawn faces have theirs.")
+        words.append(
+            "The teacher needs a parsing map; drawn faces have one, parser=<BiSeNet weights> draws those of others."
+        )
     return " ".join([*words, *(f"Read as: {note}." for note in picture.notes)])
 
 

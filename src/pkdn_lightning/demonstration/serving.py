@@ -71,7 +71,8 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
         os.environ.update(_SECRETIVE, GRADIO_TEMP_DIR=str(folder))  # read when Gradio is imported, and later
         page = _launched(models, limits, cfg, folder)
         stop = threading.Event()
-        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, stop), daemon=True)
+        ours = frozenset(folder.rglob("*"))
+        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, ours, stop), daemon=True)
         sweeper.start()
         try:
             yield page.local_url
@@ -119,14 +120,13 @@ def _has_screen() -> bool:
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _sweep(folder: Path, keep_s: float, stop: threading.Event) -> None:
-    """Deletes, until told to stop, what is older than `keep_s` and was not there at the beginning."""
-    ours = set(folder.rglob("*"))
+def _sweep(folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
+    """Deletes, until told to stop, what visitors left."""
     while not stop.wait(min(keep_s / 4, 30)):
         sweep(folder, keep_s, ours)
 
 
-def sweep(folder: Path, keep_s: float, ours: "set[Path] | frozenset[Path]" = frozenset()) -> None:
+def sweep(folder: Path, keep_s: float, ours: frozenset[Path] = frozenset()) -> None:
     """Deletes files of a folder that were written more than `keep_s` ago, and folders that are empty.
 
     Gradio's own deletion does not know of uploads that broke off, and leaves the folders.
