@@ -23,6 +23,8 @@ from pkdn_lightning.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+SWEEPER = "pkdn-demo-sweeper"
+
 _HERE = ("127.0.0.1", "localhost", "::1")
 _SECRETIVE = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # no counting of starts, no look for a newer version
@@ -72,7 +74,7 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
         page = _launched(models, limits, cfg, folder)
         stop = threading.Event()
         ours = frozenset(folder.rglob("*"))
-        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, ours, stop), daemon=True)
+        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, ours, stop), name=SWEEPER, daemon=True)
         sweeper.start()
         try:
             yield page.local_url
