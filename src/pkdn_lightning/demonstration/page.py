@@ -133,7 +133,7 @@ def _shown(limits: Limits) -> _Shown:
             right = gr.Dropdown(label="Right", elem_id="right", min_width=120, filterable=False)
         slider = gr.ImageSlider(label="Drag to compare", format="png", buttons=["fullscreen"], elem_id="slider",
                                 max_height=560)  # fmt: skip
-        divider = gr.Slider(0, 100, 50, step=1, label="Divider, in per cent from the left", elem_id="divider",
+        divider = gr.Slider(0, 100, 50, step=1, label="Divider, %", elem_id="divider",
                             buttons=[])  # for keyboards  # fmt: skip
         strip = gr.HTML(elem_id="strip", padding=False)
         legend = gr.HTML(elem_id="legend", padding=False)
