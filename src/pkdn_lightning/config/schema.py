@@ -251,6 +251,31 @@ class ExportConfig:
     threads: int | None = None
 
 
+@dataclass
+class DemoConfig:
+    """Everything `pkdn demo` reads."""
+
+    model: str = "default"
+    other: str | None = None
+    teacher: str | None = None
+    parser: str | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    browser: bool = True
+    upload_mb: float = 20
+    megapixels: float = 50
+    faces: int = 24
+    upload_s: float = 60
+    request_s: float = 60
+    keep_s: float = 600
+    queue: int = 16
+    concurrent: int = 2
+    runtime: str = "auto"
+    precision: str = "32"
+    accelerator: str = "auto"
+    threads: int | None = None
+
+
 def register_schemas() -> None:
     """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
     store = ConfigStore.instance()
@@ -261,6 +286,7 @@ def register_schemas() -> None:
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="predict_schema", node=PredictConfig)
     store.store(name="export_schema", node=ExportConfig)
+    store.store(name="demo_schema", node=DemoConfig)
 
 
 def _opened(schema: type, *mappings: str) -> DictConfig:
