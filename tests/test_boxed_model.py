@@ -1,0 +1,36 @@
+"""The model that comes with the package: there, small, safe, and better than bicubic on faces it never saw."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import pkdn_lightning
+from pkdn_lightning import load_model
+from pkdn_lightning.data.degradation import degrade, enlarge
+from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.metrics import psnr_y
+
+FOLDER = Path(pkdn_lightning.__file__).parent / "models"
+
+
+@pytest.fixture(scope="module")
+def net():
+    return load_model("default")
+
+
+def test_it_is_small_and_says_what_it_is():
+    (weights,) = FOLDER.glob("*.safetensors")
+    assert weights.stat().st_size < 6e6
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for part in ("pkdn train experiment=student_us_congress_small", "public domain", "## Limits", "+1.63 dB"):
+        assert part in card
+
+
+@torch.inference_mode()
+def test_it_restores_drawn_faces_better_than_bicubic(net):
+    faces = [torch.from_numpy(draw_face(number, size_px=128).hr) for number in range(4)]
+    hr = torch.stack(faces).permute(0, 3, 1, 2).float() / 255
+    lr = degrade(hr, 8)
+    gain = psnr_y(net(lr).sr, hr) - psnr_y(enlarge(lr, 8), hr)
+    assert gain.mean() > 0.5
