@@ -10,6 +10,7 @@ VERBS = {
     "train": "trains a teacher, a student, or a student with the teacher it needs",
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
     "predict": "restores faces in pictures, folders, photographs and videos",
+    "export": "writes a trained model as safetensors, torch.export program, ONNX, and 8-bit ONNX",
     "report": "compares all finished runs: the paper's tables and figure, with statistics",
 }
 """Each verb is a module of this package that can be run."""
