@@ -63,7 +63,7 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
 
 def restore(restorer: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
     """Returns all faces restored, in batches."""
-    return torch.cat([restorer(batch) for batch in lr.split(_BATCH)])
+    return torch.cat([restorer(batch) for batch in torch.split(lr, _BATCH)])
 
 
 def check(restorer: Restorer, lr: Tensor, hr: Tensor, original: Tensor) -> Check:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.pretrained import CARD_KEY
+from pkdn_lightning.runtimes import fixed_size
 
 OPSET: Final = 20
 INPUT, OUTPUT = "lr", "sr"
@@ -41,21 +42,18 @@ def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
     """
     sides = torch.export.Dim.AUTO
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1), 2: sides, 3: sides}}
-    with _quiet():
+    with quiet():
         return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)
 
 
 def takes_any_size(program: torch.export.ExportedProgram) -> bool:
     """Returns whether a program takes pictures of other sizes than it was traced with."""
-    [shape] = [
-        node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name == INPUT
-    ]
-    return not any(isinstance(side, int) for side in shape[2:])
+    return fixed_size(program) is None
 
 
 def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
     """Writes a program, with the card inside."""
-    with _quiet():
+    with quiet():
         torch.export.save(program, file, extra_files={CARD_KEY: json.dumps(card)})
 
 
@@ -68,7 +66,7 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
     check_onnx()
     import onnx
 
-    with _quiet():
+    with quiet():
         written = torch.onnx.export(
             program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
         )
@@ -111,19 +109,18 @@ def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) ->
     for number, (axis, name) in enumerate(zip(axes, _AXES, strict=True)):
         if number == 0 or (number > 1 and varies):
             axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
-        elif axis.dim_param:
+        elif axis.dim_param.isdigit():
             axis.dim_value = int(axis.dim_param)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what the exporter says in vain: that torchvision is absent, and its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Silences what exporters say in vain: each rewriting of the graph, an absent torchvision, own deprecations."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -5,7 +5,6 @@ activations the ranges that calibration faces show. The first convolution sees t
 whether these two stay in float32 is decided by what each way loses on other faces.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pkdn_lightning.errors import DataError
-from pkdn_lightning.exporting.graphs import INPUT
+from pkdn_lightning.exporting.graphs import INPUT, quiet
 
 _BATCH = 8
 _WORTH_DB = 0.01  # what keeping the outer layers in float must gain to be done
@@ -41,7 +39,7 @@ class Faces:
     """
 
     def __init__(self, lr: Tensor) -> None:
-        self._batches = iter(lr.split(_BATCH))
+        self._batches = iter(torch.split(lr, _BATCH))
 
     def get_next(self) -> dict[str, Any] | None:
         """Returns the next batch, or None at the end."""
@@ -55,16 +53,11 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
     Args:
         source: The model in float32.
         target: Where its 8-bit form goes.
-        lr: Faces; the first half calibrates, the second half decides.
+        lr: Two faces or more; the first half calibrates, the second half decides.
         closeness: Returns how near a model's results on faces are to the original's, in dB.
-
-    Raises:
-        DataError: If there are fewer than two faces.
     """
     import onnx
 
-    if len(lr) < 2:
-        raise DataError(f"int8 needs faces to calibrate on and others to check with; found {len(lr)}. Set faces=64.")
     calibrating, deciding = lr[: len(lr) // 2], lr[len(lr) // 2 :]
     original = onnx.load(source)
     convolutions = [node.name for node in original.graph.node if node.op_type == "Conv"]
@@ -84,8 +77,7 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
 def _quantise(source: Path, target: Path, lr: Tensor, left_out: Sequence[str]) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    logging.getLogger().addFilter(_advice)  # to run a preprocessing that the exporter's graph does not need
-    try:
+    with quiet():  # it advises a preprocessing that the exporter's graph does not need
         quantize_static(
             source,
             target,
@@ -98,12 +90,6 @@ def _quantise(source: Path, target: Path, lr: Tensor, left_out: Sequence[str]) -
             nodes_to_exclude=list(left_out),
             calibrate_method=CalibrationMethod.MinMax,
         )
-    finally:
-        logging.getLogger().removeFilter(_advice)
-
-
-def _advice(record: logging.LogRecord) -> bool:
-    return "pre-processing" not in record.getMessage()
 
 
 def closeness_db(sr: Tensor, original: Tensor) -> float:

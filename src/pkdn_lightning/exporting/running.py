@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pkdn_lightning.checkpoints import LoadedNetwork, load_network
-from pkdn_lightning.errors import CheckpointError, ConfigError, did_you_mean
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from pkdn_lightning.exporting.checking import Check, check, check_faces, megabytes, restore
 from pkdn_lightning.exporting.graphs import OPSET, check_onnx, takes_any_size, trace, write_onnx, write_pt2
 from pkdn_lightning.exporting.quantising import closeness_db, quantise
@@ -55,6 +55,8 @@ def run_export(cfg: DictConfig) -> Export:
         return Export(folder, {})
     original = load_runtime(cfg.model)
     lr, hr, source = check_faces(cfg.store, cfg.split, cfg.faces, original)
+    if "int8" in cfg.formats and len(lr) < 2:
+        raise DataError(f"int8 needs faces to calibrate on and others to check with; found {len(lr)}. Set faces=64.")
     expected = restore(original, lr)
     notes = _write(cfg, loaded, folder, lr, console)
     checks = {
@@ -152,7 +154,7 @@ def _record(
 
 def _table(folder: Path, checks: Mapping[str, Check], source: str) -> Table:
     table = Table(title=f"against the original on {source}", title_justify="left")
-    for column in ("format", "MB", "largest difference", "PSNR to it, dB", "psnr_y, dB", "loss, dB", "ms a face"):
+    for column in ("format", "MB", "max diff", "PSNR to it", "psnr_y", "loss dB", "ms/face"):
         table.add_column(column, justify="left" if column == "format" else "right")
     for name, found in checks.items():
         size = "" if name == "original" else f"{megabytes(folder / FILES[name]):.2f}"
