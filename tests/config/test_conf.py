@@ -69,7 +69,7 @@ def test_every_verb_composes(verb):
 def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
     assert compose(verb, ["model=runs/student_celeba/2026-01-31_12-00-00"]).model.startswith("runs/")
     with pytest.raises(HydraException) as caught:
-        compose(verb, ["modell=runs/a"])
+        compose(verb, ["modelx=runs/a"])
     assert "Did you mean 'model'" in explain(caught.value)
 
 
