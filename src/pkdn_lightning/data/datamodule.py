@@ -145,7 +145,9 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
         self.store, self.resident = store, resident
 
     def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
-        batch = {"row": torch.from_numpy(plan.row), "mirrored": torch.from_numpy(plan.mirrored)}
+        batch = {"row": torch.from_numpy(plan.row)}
+        if plan.mirrored.any():  # else nobody need look: flipping costs as much as all the rest
+            batch["mirrored"] = torch.from_numpy(plan.mirrored)
         if not self.resident:
             batch["hr"] = torch.from_numpy(self.store.hr[plan.row])
             if self.store.parsing is not None:
@@ -167,27 +169,31 @@ def finish_batch(
     """Returns the batch that modules work with, computed where `raw` lies.
 
     Args:
-        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8 and
-            `landmarks` (B, 68, 2) float32.
+        raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
+            float32, and `mirrored` (B,) bool: which of them to mirror.
         scale: Reduction from HR to LR.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
         heatmaps: Which to add: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
         heatmap_px: Their side.
     """
-    mirrored = raw["mirrored"].view(-1, 1, 1)
-    hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
-    hr = torch.where(mirrored.unsqueeze(1), hr.flip(-1), hr)
-    batch: Batch = {"lr": degrade(hr, scale, degradation), "hr": hr, "row": raw["row"]}
+    mirrored = raw["mirrored"].view(-1, 1, 1) if "mirrored" in raw else None
+    pictures = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
+    if mirrored is not None:
+        pictures = torch.where(mirrored.unsqueeze(1), pictures.flip(-1), pictures)
+    batch: Batch = {"lr": degrade(pictures, scale, degradation), "hr": pictures.float() / 255, "row": raw["row"]}
     if "parsing" in raw:
-        parsing = torch.where(mirrored, mirror(raw["parsing"]), raw["parsing"])
+        parsing = raw["parsing"]
+        if mirrored is not None:
+            parsing = torch.where(mirrored, mirror(parsing), parsing)
         batch["parsing"] = encode(parsing, encoding)
         if heatmaps == "components":
             batch["heatmaps"] = component_heatmaps(parsing, heatmap_px)
     if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
-        points = raw["landmarks"]
-        points = torch.where(mirrored, mirror_landmarks(points, hr.shape[-1]), points)
-        batch["heatmaps"] = landmark_heatmaps(points, hr.shape[-1], heatmap_px)
+        points, size_px = raw["landmarks"], pictures.shape[-1]
+        if mirrored is not None:
+            points = torch.where(mirrored, mirror_landmarks(points, size_px), points)
+        batch["heatmaps"] = landmark_heatmaps(points, size_px, heatmap_px)
     return batch
 
 
