@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu cov format lint type spell check build clean
+.PHONY: help setup demo test test-slow test-gpu cov format lint type spell check docs build clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -51,8 +51,11 @@ spell: setup ## check spelling
 
 check: lint type spell test ## everything a change has to pass
 
+docs: setup ## build the documentation site into site/
+	$(BIN)/mkdocs build --strict
+
 build: setup ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 clean: ## remove what tools left (never stores or runs)
-	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .coverage
