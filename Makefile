@@ -47,7 +47,7 @@ type: setup ## check types
 	$(BIN)/mypy
 
 spell: setup ## check spelling
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md conf experiments src tests
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md benchmarks conf docs experiments src tests
 
 check: lint type spell test ## everything a change has to pass
 

@@ -11,6 +11,7 @@ VERBS = {
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
     "sweep": "shows where the jobs of a sweep stand: finished, running, waiting, failed",
     "predict": "restores faces in pictures, folders, photographs and videos",
+    "export": "writes a trained model as safetensors, torch.export program, ONNX, and 8-bit ONNX",
     "demo": "opens a local web page that restores the faces of pictures dropped on it",
     "report": "compares all finished runs: the paper's tables and figure, with statistics",
 }

@@ -9,13 +9,14 @@ code, so files of strangers may be read.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pkdn_lightning.errors import CheckpointError
@@ -56,7 +57,9 @@ def write_pretrained(folder: str | Path, card: Mapping[str, Any], weights: Mappi
         file.parent.mkdir(parents=True, exist_ok=True)
         # Equal storage may be shared between names; safetensors wants each tensor on its own.
         plain = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-        save_file(plain, file, metadata={"format": "pt", CARD_KEY: json.dumps(card)})
+        temporary = file.with_name(f".{os.getpid()}.{file.name}")
+        temporary.write_bytes(save(plain, metadata={"format": "pt", CARD_KEY: json.dumps(card)}))
+        temporary.replace(file)
         text = json.dumps({"library_name": "pkdn-lightning", **card}, indent=2, ensure_ascii=False)
         Path(folder, CONFIG).write_text(text + "\n", encoding="utf-8")
     except OSError as error:

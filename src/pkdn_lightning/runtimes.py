@@ -3,6 +3,7 @@
 A `Restorer` looks the same for all of them, so whoever restores faces does not ask what is behind it.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
@@ -163,33 +164,41 @@ def _pt2_runtime(file: Path) -> Restorer:
     except Exception as error:  # whatever a damaged archive makes of torch's readers
         raise CheckpointError(f"{file} cannot be read: it is truncated, or no program of torch.export.") from error
     net = program.module()
-    shape = next(node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and _is_lr(node))
-    size = (int(shape[2]), int(shape[3])) if all(isinstance(side, int) for side in shape[2:]) else None
 
     @torch.inference_mode()
     def restore(lr: Tensor) -> Tensor:
         return net(lr)
 
-    return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", size)
+    return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", fixed_size(program))
 
 
-def _is_lr(node: Any) -> bool:
-    return bool(node.name == "lr")
+def fixed_size(program: torch.export.ExportedProgram) -> tuple[int, int] | None:
+    """Returns the height and width that a program's only input must have, or None if it takes any."""
+    [name] = program.graph_signature.user_inputs
+    [shape] = [node.meta["val"].shape for node in program.graph.nodes if node.name == name]
+    height, width = (str(side) for side in shape[2:])  # a side that tracing has fixed may be left as a symbol's value
+    return (int(height), int(width)) if height.isdigit() and width.isdigit() else None
 
 
 def _refuse_pickles(file: Path) -> None:
-    """Refuses a program whose archive holds pickles: torch.export would execute them."""
+    """Refuses a program whose archive holds pickles of more than tensors: torch.export would execute them."""
+    refused = CheckpointError(f"{file} holds more than tensors, and is not opened: reading it could run code.")
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         configs = [name for name in names if name.endswith(("weights_config.json", "constants_config.json"))]
+        if not configs:
+            raise CheckpointError(f"{file} is no program that this package exported, and is not opened.")
+        if any(part in name for name in names for part in ("/aotinductor/", "/custom_obj", "/opaque_obj")):
+            raise refused
         for name in configs:
             for entry in json.loads(archive.read(name))["config"].values():
-                if entry.get("use_pickle"):
-                    raise CheckpointError(
-                        f"{file} holds more than tensors, and is not opened: reading it could run code."
-                    )
-        if not configs or any(part in name for name in names for part in ("/aotinductor/", "/custom_obj")):
-            raise CheckpointError(f"{file} is no program that this package exported, and is not opened.")
+                if entry.get("use_pickle") or not entry["path_name"].startswith(("weight_", "tensor_")):
+                    raise refused
+        for name in (name for name in names if name.endswith(".pt")):  # the inputs it was traced with
+            try:
+                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+            except Exception as error:  # torch.export would then read it again, without that care
+                raise refused from error
 
 
 def _onnx_runtime(file: Path) -> Restorer:

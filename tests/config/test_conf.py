@@ -1,9 +1,11 @@
 """The Hydra tree: every file composes, mistakes are named, and the parts of an experiment fit together."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -69,7 +71,7 @@ def test_every_verb_composes(verb):
 def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
     assert compose(verb, ["model=runs/student_celeba/2026-01-31_12-00-00"]).model.startswith("runs/")
     with pytest.raises(HydraException) as caught:
-        compose(verb, ["modell=runs/a"])
+        compose(verb, ["modelx=runs/a"])
     assert "Did you mean 'model'" in explain(caught.value)
 
 
@@ -203,3 +205,11 @@ def test_precision():
 
 def test_conf_lies_beside_the_source_in_a_checkout():
     assert conf_dir() == Path(__file__).resolve().parents[2] / "conf"
+
+
+def test_the_one_store_of_schemas_is_not_copied_for_every_group_that_help_lists():
+    compose("train")
+    assert copy.deepcopy(ConfigStore.instance()) is ConfigStore.instance()
+    compose("train", ["seed=7"]).data.test_stores["other"] = "there"
+    assert compose("train").seed == 0
+    assert not compose("train").data.test_stores  # what is handed out is a copy

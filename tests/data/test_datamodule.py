@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.data.datamodule import FaceSRDataModule, OrderedPlans, ShuffledPlans, finish_batch
+from pkdn_lightning.data.datamodule import (
+    FaceSRDataModule,
+    GatheredBatches,
+    OrderedPlans,
+    Plan,
+    ShuffledPlans,
+    finish_batch,
+)
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import encode, mirror
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
@@ -72,6 +79,14 @@ def test_finish_batch_mirrors_face_and_map_together(store):
     torch.testing.assert_close(batch["hr"][1], hr[1].flip(-1))
     torch.testing.assert_close(batch["lr"], degrade(batch["hr"], 4, "pil"))
     torch.testing.assert_close(batch["parsing"][1], encode(mirror(raw["parsing"][1:]), "onehot")[0])
+
+
+def test_a_batch_of_which_nothing_is_mirrored_need_not_say_so(store):
+    rows = np.arange(2)
+    quiet, told = (GatheredBatches(store)[Plan(rows, np.array(mirrored))] for mirrored in ([False] * 2, [False, True]))
+    assert "mirrored" not in quiet
+    finished = [finish_batch(raw, scale=4, degradation="pil", encoding="colour") for raw in (quiet, told)]
+    assert all(torch.equal(finished[0][key][0], finished[1][key][0]) for key in ("lr", "hr", "parsing"))
 
 
 def test_loaders(store):

@@ -49,6 +49,12 @@ class TestRoundTrip:
         assert torch.equal(degrade(hr, 8), torch.cat([degrade(image, 8) for image in hr.split(1)]))
 
 
+@pytest.mark.parametrize("mode", ["pil", "matlab"])
+def test_bytes_give_what_floats_give(mode):
+    levels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), dtype=np.uint8)).movedim(-1, 1)
+    assert torch.equal(degrade(levels, 8, mode), degrade(levels.float() / 255, 8, mode))
+
+
 class TestErrors:
     @pytest.mark.parametrize("size", [(60, 64), (64, 60)])
     def test_indivisible(self, size):

@@ -133,8 +133,8 @@ def test_aligned_wants_a_square(restorer):
 
 
 def test_mistakes(restorer):
-    with pytest.raises(ConfigError, match=r"mode=foto is none of .* Did you mean 'photo'"):
-        decide(on_canvas(), restorer, mode="foto")
+    with pytest.raises(ConfigError, match=r"mode=photos is none of .* Did you mean 'photo'"):
+        decide(on_canvas(), restorer, mode="photos")
     with pytest.raises(ConfigError, match="faces=every is none of"):
         decide(on_canvas(), restorer, faces="every")
 

@@ -279,6 +279,9 @@ class DemoConfig:
 def register_schemas() -> None:
     """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
     store = ConfigStore.instance()
+    # Hydra copies its sources for every group it lists in `--help`, and this one store with each: two seconds of
+    # copying what is one store for the whole process, whose `load` hands out copies anyway.
+    setattr(ConfigStore, "__deepcopy__", lambda self, memo: self)  # noqa: B010  # the class does not declare it
     store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
     store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.functional.colour import round_8bit
 
 VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
 """What the columns of a view are; `right` and `down` in shares of the picture's side, the last three are factors."""
@@ -66,21 +65,23 @@ def placement(view: Tensor, size_px: int) -> Tensor:
 
 
 def view_faces(hr: Tensor, view: Tensor) -> Tensor:
-    """Returns faces as views show them: placed, lit, rounded to 8 bits.
+    """Returns faces as views show them, placed and lit.
 
     Args:
-        hr: (B, 3, S, S) in [0, 1].
+        hr: (B, 3, S, S) uint8.
         view: (B, 7).
     """
     from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, adjust_saturation
     from kornia.geometry.transform import warp_affine
 
     size = (hr.shape[-2], hr.shape[-1])
-    placed = warp_affine(hr, placement(view, size[0]), size, mode="bicubic", padding_mode="reflection").clamp(0, 1)
+    placed = warp_affine(
+        hr.float() / 255, placement(view, size[0]), size, mode="bicubic", padding_mode="reflection"
+    ).clamp(0, 1)
     brightness, contrast, saturation = view[:, 4:].unbind(1)
     lit = adjust_brightness_accumulative(placed, brightness)
     lit = adjust_contrast_with_mean_subtraction(lit, contrast)
-    return round_8bit(adjust_saturation(lit, saturation))
+    return (adjust_saturation(lit, saturation) * 255).round().to(torch.uint8)
 
 
 def view_parsing(parsing: Tensor, view: Tensor) -> Tensor:

@@ -153,7 +153,9 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
         self.store, self.resident = store, resident
 
     def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
-        batch = {"row": torch.from_numpy(plan.row), "mirrored": torch.from_numpy(plan.mirrored)}
+        batch = {"row": torch.from_numpy(plan.row)}
+        if plan.mirrored.any():  # else nobody need look: flipping costs as much as all the rest
+            batch["mirrored"] = torch.from_numpy(plan.mirrored)
         if plan.view is not None:
             batch["view"] = torch.from_numpy(plan.view)
         if not self.resident:
@@ -179,8 +181,8 @@ def finish_batch(
     """Returns the batch that modules work with, computed where `raw` lies.
 
     Args:
-        raw: `hr` (B, S, S, 3) uint8, `row` (B,), `mirrored` (B,) bool, and optionally `parsing` (B, S, S) uint8,
-            `landmarks` (B, 68, 2) float32 and `view` (B, 7) float32.
+        raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
+            float32, `mirrored` (B,) bool: which of them to mirror, and `view` (B, 7) float32: how to show them.
         scale: Reduction from HR to LR.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
@@ -189,12 +191,13 @@ def finish_batch(
         parsing_damage: See `data.parsing.damage`; heatmaps are made from the whole map.
         parsing_damage_px: Its size.
     """
-    mirrored, view = raw["mirrored"].view(-1, 1, 1), raw.get("view")
-    hr = raw["hr"].permute(0, 3, 1, 2).float() / 255  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
-    hr = torch.where(mirrored.unsqueeze(1), hr.flip(-1), hr)
+    mirrored, view = raw["mirrored"].view(-1, 1, 1) if "mirrored" in raw else None, raw.get("view")
+    pictures = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
+    if mirrored is not None:
+        pictures = torch.where(mirrored.unsqueeze(1), pictures.flip(-1), pictures)
     if view is not None:
-        hr = view_faces(hr, view)
-    batch: Batch = {"lr": degrade(hr, scale, degradation), "hr": hr, "row": raw["row"]}
+        pictures = view_faces(pictures, view)
+    batch: Batch = {"lr": degrade(pictures, scale, degradation), "hr": pictures.float() / 255, "row": raw["row"]}
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
         encoded = encode(_shown(damaged, mirrored, view), encoding)
@@ -202,17 +205,19 @@ def finish_batch(
         if heatmaps == "components":
             batch["heatmaps"] = component_heatmaps(_shown(raw["parsing"], mirrored, view), heatmap_px)
     if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
-        points = raw["landmarks"]
-        points = torch.where(mirrored, mirror_landmarks(points, hr.shape[-1]), points)
+        points, size_px = raw["landmarks"], pictures.shape[-1]
+        if mirrored is not None:
+            points = torch.where(mirrored, mirror_landmarks(points, size_px), points)
         if view is not None:
-            points = view_landmarks(points, view, hr.shape[-1])
-        batch["heatmaps"] = landmark_heatmaps(points, hr.shape[-1], heatmap_px)
+            points = view_landmarks(points, view, size_px)
+        batch["heatmaps"] = landmark_heatmaps(points, size_px, heatmap_px)
     return batch
 
 
-def _shown(parsing: Tensor, mirrored: Tensor, view: Tensor | None) -> Tensor:
+def _shown(parsing: Tensor, mirrored: Tensor | None, view: Tensor | None) -> Tensor:
     """Returns label maps mirrored and placed as the faces are."""
-    parsing = torch.where(mirrored, mirror(parsing), parsing)
+    if mirrored is not None:
+        parsing = torch.where(mirrored, mirror(parsing), parsing)
     return parsing if view is None else view_parsing(parsing, view)
 
 

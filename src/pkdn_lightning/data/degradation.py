@@ -4,22 +4,23 @@ DIC's protocol, which the compared methods follow: antialiased bicubic of the 8-
 No blur, noise or compression is modelled.
 """
 
+import torch
 from torch import Tensor
 
 from pkdn_lightning.errors import ShapeError
-from pkdn_lightning.functional.resize import Mode, bicubic
+from pkdn_lightning.functional.resize import Mode, bicubic, bicubic_8bit
 
 
 def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
     """Returns LR: HR shrunk by antialiased bicubic, rounded to 8 bits.
 
     Args:
-        hr: (B, 3, H, W) float in [0, 1], taken as 8-bit pictures: rounded first where it is not k/255 already.
+        hr: (B, 3, H, W), 8-bit pictures: uint8, or float in [0, 1], rounded first where it is not k/255 already.
         scale: How many times smaller each side becomes.
         mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB.
 
     Returns:
-        (B, 3, H / scale, W / scale), values k/255.
+        (B, 3, H / scale, W / scale), float32 or the type of `hr`, values k/255.
 
     Raises:
         ShapeError: If `scale` does not divide both sides.
@@ -38,7 +39,10 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
             f"Cannot degrade HR of {height}x{width} pixels by scale {scale}: expected sides that {scale} divides. "
             "Crop the pictures or choose another scale."
         )
-    return bicubic(hr, (height // scale, width // scale), mode=mode, round_8bit=True)
+    size = (height // scale, width // scale)
+    if hr.dtype == torch.uint8:
+        return bicubic_8bit(hr, size, mode=mode)
+    return bicubic(hr, size, mode=mode, round_8bit=True)
 
 
 def enlarge(lr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:

@@ -51,7 +51,7 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
     if encoding == "index":
         return parsing.unsqueeze(1).float() / (len(LABELS) - 1)
     palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device) / 255  # (19, 3)
-    return palette[parsing.long()].permute(0, 3, 1, 2).contiguous()  # (B, H, W, 3) -> (B, 3, H, W)
+    return F.embedding(parsing.int(), palette).permute(0, 3, 1, 2).contiguous()  # (B, H, W, 3) -> (B, 3, H, W)
 
 
 def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:

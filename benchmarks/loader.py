@@ -1,0 +1,135 @@
+"""Row 1: batches ready for the network, against a folder of PNGs read one picture at a time, the peers' way.
+
+    python benchmarks/loader.py
+
+Both give LR, HR and one-hot parsing maps of the same drawn faces, in float32, in one process. The peers' way: Pillow
+opens HR and map, Pillow shrinks HR to LR, `torch.nn.functional.one_hot` encodes the map, a DataLoader stacks.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from timing import Claim, arguments, compared, interleaved, report
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.hardware import keep_freed_memory
+from pkdn_lightning.preparation.writing import StoreWriter
+
+READY, GATHERED = 15.0, 40.0
+
+
+class PictureFolder(Dataset[dict[str, Tensor]]):
+    """HR faces and parsing maps as PNG files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.glob("*_hr.png"))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        file = self.files[index]
+        hr = Image.open(file).convert("RGB")
+        lr = hr.resize((hr.width // 8, hr.height // 8), Image.Resampling.BICUBIC)
+        labels = np.array(Image.open(file.with_name(file.name.replace("_hr", "_parsing"))))
+        parsing = F.one_hot(torch.from_numpy(labels).long(), len(LABELS)).permute(2, 0, 1).float()
+        return {"lr": _tensor(lr), "hr": _tensor(hr), "parsing": parsing}
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+
+def make(folder: Path, count: int) -> tuple[PictureFolder, FaceStore]:
+    """Writes the same faces as pictures and as a store."""
+    (folder / "pictures").mkdir()
+    with StoreWriter(folder / "store", name="drawn") as writer:
+        for number in range(count):
+            face = draw_face(number % 256)
+            writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
+            Image.fromarray(face.hr).save(folder / "pictures" / f"{number:06d}_hr.png")
+            Image.fromarray(face.parsing).save(folder / "pictures" / f"{number:06d}_parsing.png")
+        writer.finish()
+    return PictureFolder(folder / "pictures"), FaceStore.open(folder / "store")
+
+
+def claims(options: argparse.Namespace) -> list[Claim]:
+    """Measures ready batches under both encodings, and the bare gather."""
+    keep_freed_memory()  # as train does
+    with tempfile.TemporaryDirectory() as place:
+        pictures, store = make(Path(place), options.faces)
+        theirs = DataLoader(pictures, batch_size=options.batch_size, shuffle=True)
+        suites = {
+            encoding: FaceSRDataModule(store.path, encoding=encoding, batch_size=options.batch_size)  # type: ignore[arg-type]
+            for encoding in ("onehot", "colour")
+        }
+        _agree(pictures, suites["onehot"])
+
+        def ready(encoding: str) -> None:
+            for raw in suites[encoding].train_dataloader():
+                suites[encoding].on_after_batch_transfer(raw, 0)
+
+        def gathered() -> None:
+            for _ in suites["onehot"].train_dataloader():
+                pass
+
+        def opened() -> None:
+            for file in pictures.files:
+                np.array(Image.open(file).convert("RGB"))
+                np.array(Image.open(file.with_name(file.name.replace("_hr", "_parsing"))))
+
+        taken = interleaved(
+            {
+                "theirs": lambda: [None for _ in theirs],
+                "opened": opened,
+                "onehot": lambda: ready("onehot"),
+                "colour": lambda: ready("colour"),
+                "gathered": gathered,
+            },
+            options.rounds,
+        )
+    rate = {name: f"{options.faces / min(each):,.0f}" for name, each in taken.items()}
+
+    def claim(what: str, ours: str, theirs: str, against: str, target: float) -> Claim:
+        note = f"{rate[ours]} faces a CPU second, theirs {rate[theirs]}"
+        return Claim("1", what, against, *compared(taken[theirs], taken[ours]), target, note=note)
+
+    peers = "PNG folder, Pillow, one by one, one-hot"
+    return [
+        claim("ready batches, one-hot maps", "onehot", "theirs", peers, READY),
+        claim("ready batches, coloured maps (the default)", "colour", "theirs", peers, READY),
+        claim("the bare gather: a GPU run's host does no more", "gathered", "opened", "opening the PNGs", GATHERED),
+    ]
+
+
+def _agree(pictures: PictureFolder, suite: FaceSRDataModule) -> None:
+    """Checks that both sides give the same faces."""
+    ours: Any = suite.preview("train", 4)
+    for number in range(4):
+        for name, tensor in pictures[number].items():
+            torch.testing.assert_close(ours[name][number].contiguous(), tensor)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the options."""
+    options = arguments(__doc__)
+    options.add_argument("--faces", type=int, default=1024)
+    options.add_argument("--batch-size", type=int, default=32)
+    return options
+
+
+if __name__ == "__main__":
+    chosen = parser().parse_args()
+    torch.set_num_threads(chosen.threads)
+    report(claims(chosen), chosen)

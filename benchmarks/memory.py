@@ -1,0 +1,87 @@
+"""Row 6: memory and time of a distillation step with `module.recompute=true`, against keeping everything.
+
+    python benchmarks/memory.py                  (batch 64 needs 16 GB; --batch 16 tells the same ratio)
+
+On a CPU memory is the growth of the process's peak from before the first step; on a GPU the peak that CUDA allocated.
+"""
+
+import argparse
+import contextlib
+import resource
+import statistics
+import time
+from typing import Any
+
+import torch
+from timing import Claim, Worker, arguments, compared, report, serve
+
+from networks import Settings, step
+
+MEMORY, TIME = 0.6, 1.35
+
+
+def work(name: str, options: argparse.Namespace) -> None:
+    """Serves a step with or without recomputation; tells its seconds and the peak so far, in MB."""
+    torch.set_num_threads(options.threads)
+    gpu = options.device != "cpu"
+    tuned = {"mixed": not options.float32, "channels_last": True, "fused": True}
+    settings = Settings(batch=options.batch, device=options.device, width=options.width, **tuned)  # type: ignore[arg-type]
+    once = step(Settings(**{**vars(settings), "recompute": name == "recompute"}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def measured() -> dict[str, float]:
+        clock = time.perf_counter if gpu else time.process_time
+        begin = clock()
+        once()
+        if gpu:
+            torch.cuda.synchronize()
+            peak = torch.cuda.max_memory_allocated() / 1e6
+        else:
+            peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        return {"seconds": clock() - begin, "peak_mb": peak}
+
+    serve(measured)
+
+
+def claims(options: argparse.Namespace) -> list[Claim]:
+    """Measures memory and time."""
+    told = ("--threads", str(options.threads), "--batch", str(options.batch), "--width", str(options.width))
+    told += ("--device", options.device, *(("--float32",) if options.float32 else ()))
+    names = ("keep", "recompute")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    peak: dict[str, float] = {}
+    with contextlib.ExitStack() as processes:
+        workers = {name: processes.enter_context(Worker(__file__, name, *told)) for name in names}
+        for number in range(options.rounds + 1):
+            for name, worker in workers.items():
+                answer: Any = worker.ask()
+                peak[name] = answer["peak_mb"]
+                seconds[name] += [answer["seconds"]] if number else []  # the first warms up
+    slower = [1 / ratio for ratio in compared(seconds["keep"], seconds["recompute"])]
+    share = peak["recompute"] / peak["keep"]
+    precision = "float32" if options.float32 else "bf16-mixed"
+    what = f"module.recompute=true, batch {options.batch}, {precision}"
+    note = f"{peak['recompute']:,.0f} MB, else {peak['keep']:,.0f} MB"
+    cost = f"{statistics.median(seconds['recompute']):.2f} s, else {statistics.median(seconds['keep']):.2f} s"
+    return [
+        Claim("6", f"memory of a step: {what}", "the same step", share, share, share, MEMORY, at_most=True, note=note),
+        Claim("6", f"time of a step: {what}", "the same step", *slower, TIME, at_most=True, note=cost),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the options."""
+    options = arguments(__doc__)
+    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--width", type=int, default=64, help="of both networks")
+    options.add_argument("--device", default="cpu", help="cpu or cuda")
+    options.add_argument("--float32", action="store_true", help="instead of bf16-mixed")
+    return options
+
+
+if __name__ == "__main__":
+    chosen = parser().parse_args()
+    if chosen.worker:
+        work(chosen.worker[0], chosen)
+    else:
+        report(claims(chosen), chosen, "gpu" if chosen.device != "cpu" else "cpu")

@@ -1,0 +1,126 @@
+"""A network as a graph that runs without this package: a torch.export program, and ONNX."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.pretrained import CARD_KEY
+from pkdn_lightning.runtimes import fixed_size
+
+OPSET: Final = 20
+INPUT, OUTPUT = "lr", "sr"
+_AXES: Final = ("batch", "", "height", "width")
+
+
+class _Restored(nn.Module):
+    """The network with its result alone: graphs return tensors, not named tuples."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, lr: Tensor) -> Tensor:
+        sr: Tensor = self.net(lr).sr
+        return sr
+
+
+def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
+    """Returns the program of a network in eval mode.
+
+    The batch may have any size. So may the picture, where the network computes nothing from its sides; where it does,
+    as those do that enlarge LR by bicubic interpolation first, the program is for `lr_px` only.
+    """
+    sides = torch.export.Dim.AUTO
+    shapes = {INPUT: {0: torch.export.Dim("batch", min=1), 2: sides, 3: sides}}
+    with quiet():
+        return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)
+
+
+def takes_any_size(program: torch.export.ExportedProgram) -> bool:
+    """Returns whether a program takes pictures of other sizes than it was traced with."""
+    return fixed_size(program) is None
+
+
+def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
+    """Writes a program, with the card inside."""
+    with quiet():
+        torch.export.save(program, file, extra_files={CARD_KEY: json.dumps(card)})
+
+
+def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
+    """Writes a program as ONNX, in one file, with the card and what feeds it inside.
+
+    Raises:
+        ConfigError: If the extra is not installed.
+    """
+    check_onnx()
+    import onnx
+
+    with quiet():
+        written = torch.onnx.export(
+            program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
+        )
+    assert written is not None  # it is None with dynamo=False only
+    model = written.model_proto
+    for value, scale in ((model.graph.input[0], 1), (model.graph.output[0], int(card["scale"]))):
+        _name_axes(value, program, scale)
+    onnx.helper.set_model_props(model, properties(card))
+    model.doc_string = f"Face super-resolution x{card['scale']}: {card.get('experiment') or ''}"
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def properties(card: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what is written into an ONNX file besides the graph: the card, and in words how it is fed."""
+    return {
+        CARD_KEY: json.dumps(card),
+        "scale": str(card["scale"]),
+        "range": "input and output in [0, 1], output not clamped",
+        "channels": "RGB",
+        "layout": "NCHW, float32",
+        "degradation": f"LR is HR reduced by antialiased bicubic ({card['degradation']}), rounded to 8 bits",
+    }
+
+
+def check_onnx() -> None:
+    """Checks that what writes ONNX is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
+        raise ConfigError("ONNX is an extra: pip install 'pkdn-lightning[export]'. Without: formats=[safetensors,pt2]")
+
+
+def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) -> None:
+    """Gives axes that may vary a name, and those that may not their number: the exporter leaves `s75` and `'16'`."""
+    axes = value.type.tensor_type.shape.dim
+    varies = takes_any_size(program)
+    for number, (axis, name) in enumerate(zip(axes, _AXES, strict=True)):
+        if number == 0 or (number > 1 and varies):
+            axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
+        elif axis.dim_param.isdigit():
+            axis.dim_value = int(axis.dim_param)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what exporters say in vain: each rewriting of the graph, an absent torchvision, own deprecations."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
