@@ -9,6 +9,7 @@ VERBS = {
     "prepare": "makes a store, the suite's training data, from a folder of faces",
     "train": "trains a teacher, a student, or a student with the teacher it needs",
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
+    "info": "says what networks cost, block by block: parameters, operations, memory, time",
     "report": "compares all finished runs: the paper's tables and figure, with statistics",
 }
 """Each verb is a module of this package that can be run."""

@@ -35,7 +35,7 @@ def test_the_paper_stays_as_it_is(machine):
 def test_a_cpu_with_bfloat16(machine):
     machine("avx512_bf16")
     chosen, line = choices("recipe=fast")
-    assert chosen == ("bf16-mixed", True, False, True, None)
+    assert chosen == ("bf16-mixed", True, False, None, None)
     assert "trainer.precision=bf16-mixed (the CPU has avx512_bf16)" in line
     assert "\n" not in line
 
@@ -49,7 +49,7 @@ def test_a_cpu_without(machine):
 
 def test_a_gpu(machine):
     machine(None, gpu=True)
-    assert choices("recipe=fast")[0] == ("bf16-mixed", True, True, True, True)
+    assert choices("recipe=fast")[0] == ("bf16-mixed", True, True, None, True)
     assert choices("recipe=fast", "trainer.max_steps=100")[0][2] is False  # too short to win the compilation back
     assert choices("recipe=fast", "trainer=cpu")[0] == ("32-true", True, False, True, None)
 
@@ -60,6 +60,8 @@ def test_what_is_said_wins(machine):
     assert choices("recipe=fast", *said) == (("16-mixed", False, True, False, None), None)
 
 
-def test_a_scaler_that_clips_gets_no_fused_kernel(machine):
-    machine(None, gpu=True)
-    assert choices("recipe=fast", "trainer.precision=16-mixed")[0][3] is None
+def test_adam_is_fused_unless_mixed_precision_clips(machine):
+    machine("avx512_bf16")
+    assert choices("recipe=fast", "trainer.gradient_clip_val=null")[0][3] is True
+    assert choices("recipe=fast", "trainer.precision=32-true")[0][3] is True
+    assert choices("recipe=fast")[0][3] is None

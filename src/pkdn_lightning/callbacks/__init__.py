@@ -1,7 +1,8 @@
-"""What happens around the training loop: sample grids, the resumable checkpoint, the CSV log."""
+"""What happens around the training loop: sample grids, the resumable checkpoint, the CSV log, throughput."""
 
 from pkdn_lightning.callbacks.csv_log import ResumableCSVLogger
 from pkdn_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingInterruptedError
 from pkdn_lightning.callbacks.sample_grid import SampleGrid
+from pkdn_lightning.callbacks.throughput import Throughput
 
-__all__ = ["LastCheckpoint", "ResumableCSVLogger", "SampleGrid", "TrainingInterruptedError"]
+__all__ = ["LastCheckpoint", "ResumableCSVLogger", "SampleGrid", "Throughput", "TrainingInterruptedError"]

@@ -69,9 +69,10 @@ def _search(cfg: DictConfig) -> str | None:
 
 
 def _kernel(cfg: DictConfig) -> str | None:
-    """Takes Adam in one kernel, except where clipping under a gradient scaler forbids it."""
+    """Takes Adam in one kernel, except where Lightning forbids it: clipping gradients in mixed precision."""
     adam = str(cfg.optimizer.get("_target_", "")) in ("torch.optim.Adam", "torch.optim.AdamW")
-    if not cfg.tuned or not adam or cfg.trainer.precision == "16-mixed" or {"fused", "foreach"} & set(cfg.optimizer):
+    forbidden = bool(cfg.trainer.gradient_clip_val) and "mixed" in str(cfg.trainer.precision)
+    if not cfg.tuned or not adam or forbidden or {"fused", "foreach"} & set(cfg.optimizer):
         return None
     OmegaConf.update(cfg, "optimizer.fused", True, force_add=True)
     return "optimizer.fused=true"
