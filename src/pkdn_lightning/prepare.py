@@ -131,7 +131,8 @@ def _describe(store: "FaceStore") -> str:
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("prepare", _task)
+    # No shell replaces the ~ in `data.source.path=~/x`, and Hydra would take it for a mistake.
+    run_verb("prepare", _task, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))
 
 
 def _task(cfg: "DictConfig") -> Any:
