@@ -269,3 +269,30 @@ class TestErrors:
         monkeypatch.setattr(lightning.Trainer, "save_checkpoint", save_checkpoint)
         with pytest.raises(TrainingError, match=r"disk is full(?s:.*)resume="):
             train(tiny_config(PLAIN))
+
+
+def test_a_run_tells_how_fast_it_is(tiny_config):
+    run = train(tiny_config(PLAIN, "trainer.log_every_n_steps=2")).run
+    for name in ("speed/faces_per_s", "speed/memory_mb"):
+        rows = logged(run, name)
+        assert rows
+        assert all(float(value) > 0 for _, value in rows)
+    assert all(0 <= float(value) < 1 for _, value in logged(run, "speed/data_wait_share"))
+
+
+def test_recomputing_and_tuning_leave_a_run_resumable_and_say_what_was_chosen(tiny_config, capsys):
+    run = train(tiny_config("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)).run
+    saved = OmegaConf.load(run.config)
+    assert f"trainer.precision={saved.trainer.precision} (" in capsys.readouterr().out
+    assert saved.module.channels_last is True
+    assert saved.trainer.precision != "auto"
+
+
+def test_profiling_leaves_a_trace_that_viewers_read(tiny_config):
+    run = train(tiny_config(PLAIN, "debug=profile", "trainer.max_steps=9", "trainer.limit_val_batches=0")).run
+    (trace,) = run.profile.glob("*.pt.trace.json")
+    events = json.loads(trace.read_text())["traceEvents"]
+    names = {event.get("name", "") for event in events}
+    assert any("convolution" in name for name in names)
+    assert any(event.get("ph") == "X" and event.get("dur", 0) > 0 for event in events)
+    assert list(run.profile.glob("*.txt"))

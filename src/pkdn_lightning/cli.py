@@ -13,6 +13,7 @@ VERBS = {
     "predict": "restores faces in pictures, folders, photographs and videos",
     "export": "writes a trained model as safetensors, torch.export program, ONNX, and 8-bit ONNX",
     "demo": "opens a local web page that restores the faces of pictures dropped on it",
+    "info": "says what networks cost, block by block: parameters, operations, memory, time",
     "report": "compares all finished runs: the paper's tables and figure, with statistics",
 }
 """Each verb is a module of this package that can be run."""

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "grids"
 
     @property
+    def profile(self) -> Path:
+        """Folder of what `debug=profile` leaves."""
+        return self.path / "profile"
+
+    @property
     def metrics(self) -> Path:
         """Every logged value over time."""
         return self.path / "metrics.csv"

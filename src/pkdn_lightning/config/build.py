@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.profilers import Profiler, PyTorchProfiler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -135,6 +136,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
     """Returns Lightning's Trainer."""
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
+    arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
     if not arguments["enable_progress_bar"]:
         callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
     arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
@@ -149,6 +151,22 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
         use_distributed_sampler=False,  # the plans of batches share the data among processes themselves
         default_root_dir=cfg.run_dir,
+    )
+
+
+def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
+    """Returns the profiler: Lightning's own by name, or `trace`, of which a trace file is left in the run folder."""
+    if name != "trace":
+        return name
+    rest, warm, traced = 2, 2, 4
+    return PyTorchProfiler(
+        dirpath=run.profile,
+        filename="steps",
+        export_to_chrome=True,
+        schedule=torch.profiler.schedule(wait=rest, warmup=warm, active=traced, repeat=1),
+        profile_memory=True,
+        sort_by_key="cuda_time_total" if torch.cuda.is_available() else "cpu_time_total",
+        row_limit=30,
     )
 
 

@@ -199,6 +199,21 @@ class SweepConfig:
 
 
 @dataclass
+class InfoConfig:
+    """Everything `pkdn info` reads."""
+
+    models: dict[str, str] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    faces: int = 1
+    size_px: int = 128
+    rounds: int = 5
+    threads: int | None = None
+    accelerator: str = "auto"
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
 class PrepareConfig:
     """Everything `pkdn prepare` reads."""
 
@@ -286,6 +301,7 @@ def register_schemas() -> None:
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
     store.store(name="report_schema", node=_opened(ReportConfig, "data.test_stores"))
     store.store(name="sweep_schema", node=SweepConfig)
+    store.store(name="info_schema", node=_opened(InfoConfig, "models"))
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="predict_schema", node=PredictConfig)
     store.store(name="export_schema", node=ExportConfig)
