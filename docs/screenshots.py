@@ -24,13 +24,13 @@ from pkdn_lightning.demonstration.limits import Limits
 from pkdn_lightning.demonstration.models import load_models
 from pkdn_lightning.demonstration.serving import serving
 
-SIZE = {"width": 1100, "height": 760}
+WIDTH = 1100
 HERE = Path(__file__).parent
 
 
-def shoot(browser: Browser, address: str, name: str, prepare: Callable[[Page], Any]) -> None:
+def shoot(browser: Browser, address: str, name: str, height: int, prepare: Callable[[Page], Any]) -> None:
     """Saves what the browser shows at an address, once `prepare` has had its way with the page."""
-    page = browser.new_page(viewport=SIZE, color_scheme="light")
+    page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
     page.goto(address, wait_until="domcontentloaded")
     prepare(page)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -57,14 +57,14 @@ def main() -> None:
     cfg = compose("demo", ["browser=false", "accelerator=cpu"])
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         face = Path(folder, "portrait.png")
-        Image.fromarray(store.hr[store.indices("test")[0]]).save(face)
+        Image.fromarray(store.hr[store.indices("test")[0]]).resize((16, 16), Image.Resampling.BICUBIC).save(face)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         board = "document.querySelector('#leaderboard').scrollIntoView()"
-        shoot(browser, given.report.absolute().as_uri(), "report.jpg", lambda page: page.evaluate(board))
+        shoot(browser, given.report.absolute().as_uri(), "report.jpg", 760, lambda page: page.evaluate(board))
         with serving(load_models(cfg), Limits(), cfg) as address:
-            shoot(browser, address, "demo_page.jpg", lambda page: restore(page, face))
+            shoot(browser, address, "demo_page.jpg", 1180, lambda page: restore(page, face))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pkdn_lightning.config.build import build_network
 from pkdn_lightning.config.verb import explain
 from pkdn_lightning.runs import RunFolder, write_json
 from tests.conftest import TINY, write_store
-from tests.docs.commands import ROOT, RUN, blocks, composed, inline, overrides_of, typed
+from tests.docs.commands import ROOT, RUN, blocks, composed, exit_status, inline, overrides_of, typed
 from tests.prediction.conftest import face
 
 BASH = list(blocks("bash"))
@@ -35,7 +35,7 @@ SMALL = {
 
 def results_last(block):
     """Marks the long page of results and the sentences `slow`: each command is composed, and there are many."""
-    slow = block.page.name == "README.md" and block.page.parent != ROOT or block in INLINE
+    slow = block.page.parent == ROOT / "experiments" or block in INLINE
     return pytest.param(block, marks=[pytest.mark.slow] if slow else [], id=str(block))
 
 
@@ -96,7 +96,9 @@ def reader(tmp_path, faces):
     (tmp_path / "photos").mkdir()
     face(1, 16).save(tmp_path / "photos/small.png")
     run = RunFolder(tmp_path / "runs/student_celeba" / RUN)
-    cfg = compose("train", ["experiment=student_celeba", "model.width=4", "model.rcabs_per_level=1", f"run_dir={run.path}"])
+    cfg = compose(
+        "train", ["experiment=student_celeba", "model.width=4", "model.rcabs_per_level=1", f"run_dir={run.path}"]
+    )
     run.checkpoints.mkdir(parents=True)
     OmegaConf.save(cfg, run.config, resolve=True)
     network = OmegaConf.to_container(cfg.model, resolve=True)
@@ -114,10 +116,7 @@ def test_a_block_runs(block, reader, monkeypatch):
     for program, *arguments in typed(block, reader):
         assert program == "pkdn"
         monkeypatch.setattr(sys, "argv", [program, *arguments, *SMALL.get(arguments[0], [])])
-        try:
-            main()
-        except SystemExit as end:
-            assert not end.code, arguments
+        assert exit_status(main) == 0, arguments
 
 
 @pytest.mark.parametrize("block", wished(blocks("python")))
