@@ -5,7 +5,7 @@ import pytest
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from pkdn_lightning import load_model, push_to_hub, save_pretrained
+from pkdn_lightning import from_pretrained, load_model, push_to_hub, save_pretrained
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.train import train
 
@@ -18,7 +18,7 @@ def run(tiny_config):
 def test_a_run_is_passed_on_with_its_card(run, store, tmp_path):
     save_pretrained(run.path, tmp_path / "out")
     lr = torch.rand(1, 3, 8, 8)
-    torch.testing.assert_close(load_model(tmp_path / "out")(lr).sr, load_model(run.path)(lr).sr)
+    torch.testing.assert_close(from_pretrained(tmp_path / "out")(lr).sr, load_model(run.path)(lr).sr)
     card = (tmp_path / "out" / "README.md").read_text()
     results = run.read_results()
     assert card.startswith("---\nlibrary_name: pkdn-lightning\n")

@@ -1,8 +1,8 @@
 """Face super-resolution with prior knowledge distillation (PKDN).
 
-`load_model` is the door for using a trained network, `save_pretrained` and `push_to_hub` are those for passing one on;
-everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. Importing this package does not import
-torch.
+`load_model` is the door for using a trained network (`from_pretrained` is the same), `save_pretrained` and
+`push_to_hub` are those for passing one on; everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a
+subpackage. Importing this package does not import torch.
 """
 
 from importlib import import_module
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pkdn_lightning.checkpoints import load_model
-    from pkdn_lightning.publishing import push_to_hub, save_pretrained
+    from pkdn_lightning.publishing import from_pretrained, push_to_hub, save_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_model", "push_to_hub", "save_pretrained"]
+__all__ = ["__version__", "from_pretrained", "load_model", "push_to_hub", "save_pretrained"]
 
-_HOMES = {"load_model": "checkpoints", "push_to_hub": "publishing", "save_pretrained": "publishing"}
+_HOMES = {"load_model": "checkpoints"} | dict.fromkeys(
+    ("from_pretrained", "push_to_hub", "save_pretrained"), "publishing"
+)
 
 
 def __getattr__(name: str) -> object:

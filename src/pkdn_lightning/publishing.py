@@ -3,12 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from pkdn_lightning.checkpoints import load_network
+from pkdn_lightning.checkpoints import load_model, load_network
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.model_card import model_card
 from pkdn_lightning.pretrained import WEIGHTS, write_pretrained
 
 README = "README.md"
+
+from_pretrained = load_model
+"""`load_model`, by the name that it has in libraries around the hub."""
 
 
 def save_pretrained(model: str | Path, folder: str | Path) -> Path:

@@ -124,6 +124,16 @@ class TestGrouping:
         assert len([label for label in rows if label.startswith("PKDN student, no distillation (")]) == 2
         assert rows["PKDN (width=8)"].runs[1].teacher.folder.samefile(teachers[1].path)
 
+    def test_a_student_whose_terms_weigh_nothing_is_the_plain_one(self, make_run):
+        make_run("plain", "seed=0")
+        silent = make_run("silent", "seed=1")
+        cfg = OmegaConf.load(silent.config)
+        cfg.objective.fs = {"weight": 0.0, "schedule": "linear", "over": 133, "unit": "step", "start": 0, "term": {}}
+        OmegaConf.save(cfg, silent.config)
+        (row,) = collect(silent.path.parent).rows
+        assert row.label == "PKDN student, no distillation"
+        assert [run.seed for run in row.runs] == [0, 1]
+
     def test_an_option_that_came_later_does_not_split_a_row(self, make_run):
         make_run("new")
         old = make_run("old", "seed=1")

@@ -23,7 +23,11 @@ def settings(config: Mapping[str, Any], *, teacher: Mapping[str, Any], data: Map
         teacher: The network it learned from, and `trainer`, the length of its training; empty if there was none.
         data: Name and hash of the store it was trained on.
     """
-    flat = {key: value for key, value in flatten(config) if _counts(key)}
+    # A student that nobody taught is the same, whatever its configuration says of terms that weigh nothing.
+    silent = (
+        [] if teacher else [f"objective.{name}" for name, term in config["objective"].items() if not term["weight"]]
+    )
+    flat = {key: value for key, value in flatten(config) if _counts(key) and not within(key, silent)}
     flat |= {f"teacher.{key}": value for key, value in flatten(teacher)}
     flat["data.train"] = f"{data.get('name')} {str(data.get('sha256'))[:8]}"
     devices = config["trainer"].get("devices")
