@@ -67,7 +67,7 @@ def check(words, monkeypatch):
             pytest.fail(f"{' '.join(words)}\n{explain(error)}")
 
 
-@pytest.mark.parametrize("block", map(results_last, BASH))
+@pytest.mark.parametrize("block", list(map(results_last, BASH)))
 def test_a_block_can_be_typed(block, tmp_path, monkeypatch):
     commands = typed(block, tmp_path)
     assert commands
@@ -75,7 +75,7 @@ def test_a_block_can_be_typed(block, tmp_path, monkeypatch):
         check(words, monkeypatch)
 
 
-@pytest.mark.parametrize("block", map(results_last, INLINE))
+@pytest.mark.parametrize("block", list(map(results_last, INLINE)))
 def test_a_command_in_a_sentence_can_be_typed(block, tmp_path, monkeypatch):
     for words in typed(block, tmp_path):
         check(words, monkeypatch)
