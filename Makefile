@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu cov format lint type spell check docs build clean
+.PHONY: help setup demo test test-slow test-gpu bench bench-gpu cov format lint type spell check docs build clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -32,6 +32,12 @@ test-slow: setup ## run the tests that take longer
 
 test-gpu: setup ## run the tests that need an accelerator
 	$(BIN)/python -m pytest -q -m gpu
+
+bench: setup ## measure every claim of speed beside its target, on this CPU (half an hour)
+	$(BIN)/python benchmarks/all.py
+
+bench-gpu: setup ## the claims that need a GPU
+	$(BIN)/python benchmarks/gpu.py
 
 cov: setup ## run the default tests with coverage
 	$(BIN)/python -m pytest -q --cov=pkdn_lightning --cov-report=term-missing:skip-covered

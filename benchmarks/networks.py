@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pkdn_lightning.losses import FeatureDistillation, Objective, Progress, Reconstruction, TeacherImage, Weight
 from pkdn_lightning.modules import FrozenTeacher
@@ -25,6 +25,7 @@ class Settings:
         compiled: Both networks compiled.
         recompute: Keeps only the inputs of blocks for the backward pass.
         width: Of both networks; smaller ones try a benchmark out.
+        parallel: Synchronises gradients with the other processes.
     """
 
     batch: int = 8
@@ -35,6 +36,7 @@ class Settings:
     compiled: bool = False
     recompute: bool = False
     width: int = 64
+    parallel: bool = False
 
 
 def step(settings: Settings) -> Callable[[], Tensor]:
@@ -52,6 +54,7 @@ def step(settings: Settings) -> Callable[[], Tensor]:
         teacher.compile()
         student.compile()
     guide = FrozenTeacher(teacher)
+    trained: nn.Module = nn.parallel.DistributedDataParallel(student) if settings.parallel else student
     objective = Objective(
         {
             "sr": (Weight(1.0), Reconstruction()),
@@ -69,7 +72,7 @@ def step(settings: Settings) -> Callable[[], Tensor]:
     def once() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.mixed):
             told = guide(batch)  # type: ignore[arg-type]  # no rows are needed
-            loss, _ = objective(student(batch["lr"]), batch["hr"], told, Progress(step=0, epoch=0), batch)
+            loss, _ = objective(trained(batch["lr"]), batch["hr"], told, Progress(step=0, epoch=0), batch)
         adam.zero_grad()
         loss.backward()
         adam.step()

@@ -19,13 +19,13 @@ TARGET = 2.0
 VARIANTS: Final = {
     "plain": (Settings(), False),
     "memory": (Settings(), True),
-    "layout": (Settings(channels_last=True, fused=True), True),
-    "tuned": (Settings(channels_last=True, fused=True, mixed=True), True),
+    "layout": (Settings(channels_last=True), True),
+    "tuned": (Settings(channels_last=True, mixed=True), True),
 }
 """Settings, and whether the process keeps freed memory."""
 _NAMES: Final = {
     "memory": "float32, freed memory kept (every run of the suite)",
-    "layout": "and channels last, fused Adam",
+    "layout": "and channels last",
     "tuned": "and bf16-mixed: recipe=fast",
 }
 

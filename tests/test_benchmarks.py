@@ -1,0 +1,75 @@
+"""The benchmarks, tried out on next to nothing: what they measure here means nothing, that they measure does."""
+
+import csv
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="benchmarks/ lies in a checkout only")
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Returns a function that imports one of the scripts."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == FOLDER:
+            del sys.modules[name]
+
+
+def measured(script, *arguments):
+    claims = script.claims(script.parser().parse_args(["--rounds", "1", *arguments]))
+    assert all(math.isfinite(claim.measured) and claim.low <= claim.measured <= claim.high for claim in claims)
+    return {claim.row for claim in claims}
+
+
+def test_the_gpu_rows_on_a_cpu(benchmark):
+    small = "--device cpu --batch 2 --large 4 --memory-batch 2 --steps 1 --width 4 --side 64 --no-compile --trace trace"
+    assert measured(benchmark("gpu"), *small.split()) == {"3", "4", "6"}
+    assert Path("trace/step.json").stat().st_size > 1000
+
+
+def test_the_gpu_rows_say_why_they_are_left_out(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert measured(benchmark("gpu")) == set()
+    assert "no CUDA device" in capsys.readouterr().out
+
+
+def test_both_loaders_agree_and_are_compared(benchmark):
+    assert measured(benchmark("loader"), "--faces", "16", "--batch-size", "4") == {"1"}
+
+
+@pytest.mark.slow  # starts eight processes
+def test_store_and_step_workers(benchmark):
+    assert measured(benchmark("training_step"), "--batch", "1", "--width", "4") == {"2"}
+    assert measured(benchmark("growth"), "--faces", "16", "64") == {"8"}
+
+
+def test_results_are_kept_with_target_and_conditions(benchmark, tmp_path):
+    timing = benchmark("timing")
+    good = timing.Claim("1", "a", "b", 20.0, 19.0, 21.0, 15.0)
+    short = timing.Claim("2", "c", "d", 1.5, 1.4, 1.6, 2.0, note="why")
+    told = timing.Claim("3", "e", "f", 0.5, 0.5, 0.5, 0.6, at_most=True)
+    assert [claim.verdict for claim in (good, short, told)] == ["reached", "falls short", "reached"]
+    timing.save([good, short], tmp_path / "results")
+    timing.save([told], tmp_path / "results")  # adds its row and leaves the others
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["verdict"]) for row in rows] == [("1", "reached"), ("2", "falls short"), ("3", "reached")]
+    assert all("torch=" in row["measured_on"] for row in rows)
+    assert "| falls short | why |" in (tmp_path / "results.md").read_text()
+
+
+def test_ratios_are_taken_round_by_round(benchmark):
+    timing = benchmark("timing")
+    assert timing.compared([4.0, 6.0, 9.0], [2.0, 2.0, 1.0]) == (3.0, 2.0, 9.0)
+    calls = []
+    taken = timing.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b") or 7.0}, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert taken["b"] == [7.0, 7.0]
