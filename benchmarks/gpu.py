@@ -99,7 +99,7 @@ def waiting(options: argparse.Namespace) -> list[Claim]:
     once = step(settings)
     made = []
     with tempfile.TemporaryDirectory() as place:
-        _, store = make(Path(place), max(options.large * 2, 512))
+        _, store = make(Path(place), options.large * 2)
         for resident in (False, True):
             data = FaceSRDataModule(store.path, batch_size=options.large, resident=resident)
             endless = _endless(data, device)

@@ -62,7 +62,7 @@ def claims(options: argparse.Namespace) -> list[Claim]:
                 answer: Any = worker.ask()
                 peak[name] = answer["peak_mb"]
                 seconds[name] += [answer["seconds"]] if number else []  # the first warms up
-    slower = [1 / ratio for ratio in compared(seconds["keep"], seconds["recompute"])]
+    slower = compared(seconds["recompute"], seconds["keep"])
     share = peak["recompute"] / peak["keep"]
     precision = "float32" if options.float32 else "bf16-mixed"
     what = f"module.recompute=true, batch {options.batch}, {precision}"

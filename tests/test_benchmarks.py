@@ -30,8 +30,12 @@ def measured(script, *arguments):
 
 
 def test_the_gpu_rows_on_a_cpu(benchmark):
-    small = "--device cpu --batch 2 --large 4 --memory-batch 2 --steps 1 --width 4 --side 64 --no-compile --trace trace"
-    assert measured(benchmark("gpu"), *small.split()) == {"3", "4", "6"}
+    small = "--rounds 1 --device cpu --batch 2 --large 4 --steps 1 --width 4 --side 64 --no-compile --trace trace"
+    gpu = benchmark("gpu")
+    options = gpu.parser().parse_args(small.split())
+    claims = gpu.speed(options) + gpu.waiting(options)
+    assert [claim.row for claim in claims] == ["3", "3", "3", "4", "4"]
+    assert all(math.isfinite(claim.measured) for claim in claims)
     assert Path("trace/step.json").stat().st_size > 1000
 
 
@@ -48,6 +52,7 @@ def test_both_loaders_agree_and_are_compared(benchmark):
 @pytest.mark.slow  # starts eight processes
 def test_store_and_step_workers(benchmark):
     assert measured(benchmark("training_step"), "--batch", "1", "--width", "4") == {"2"}
+    assert measured(benchmark("memory"), "--batch", "1", "--width", "4") == {"6"}
     assert measured(benchmark("growth"), "--faces", "16", "64") == {"8"}
 
 
