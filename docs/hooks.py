@@ -22,13 +22,6 @@ FIGURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<file>figures/[\w-]+\.svg)\)$", 
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leaves the page of measured speeds out of a tree that has none."""
-    if not Path(config.docs_dir, "performance.md").is_file():
-        config.nav = [entry for entry in config.nav or [] if entry != {"Performance": "performance.md"}]
-    return config
-
-
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the mounted pages."""
     for uri, path in config.extra["mounted"].items():
