@@ -9,7 +9,7 @@ from PIL import Image
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.colour import luma_bt601, round_8bit
-from pkdn_lightning.functional.resize import MODES, bicubic
+from pkdn_lightning.functional.resize import MODES, bicubic, bicubic_8bit
 
 SIZES = [  # (height, width) before, after
     ((128, 128), (16, 16)),
@@ -92,6 +92,19 @@ class TestEightBit:
         assert (difference == 0).mean() > 0.99
 
 
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_products_of_less_precision_change_no_grey_level(precision):
+    levels = torch.from_numpy(noise((128, 128))).permute(2, 0, 1)
+    exact = bicubic_8bit(levels, (16, 16))
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert torch.equal(bicubic_8bit(levels, (16, 16)), exact)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(bicubic_8bit(levels, (16, 16)), exact)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("mode", MODES)
 class TestFloat:
     @pytest.mark.parametrize(("before", "after"), SIZES)
@@ -136,7 +149,7 @@ class Enlarger(torch.nn.Module):
     """Enlarges at both precisions a network might ask for."""
 
     def forward(self, lr):
-        return bicubic(lr, (40, 40)), bicubic(lr, (20, 40), mode="matlab", round_8bit=True)
+        return [bicubic(lr, (40, 40)), *(bicubic(lr, (20, 40), mode=mode, round_8bit=True) for mode in MODES)]
 
 
 class TestCapture:

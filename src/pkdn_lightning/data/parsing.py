@@ -45,13 +45,15 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
     Returns:
         (B, C, H, W) float32 in [0, 1], C = `encoding_channels(encoding)`.
     """
-    if encoding == "onehot":
-        onehot = torch.zeros(parsing.shape[0], len(LABELS), *parsing.shape[1:], device=parsing.device)
-        return onehot.scatter_(1, parsing.long().unsqueeze(1), 1.0)
     if encoding == "index":
         return parsing.unsqueeze(1).float() / (len(LABELS) - 1)
-    palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device) / 255  # (19, 3)
-    return F.embedding(parsing.int(), palette).permute(0, 3, 1, 2).contiguous()  # (B, H, W, 3) -> (B, 3, H, W)
+    if encoding == "onehot":
+        labels = torch.arange(len(LABELS), dtype=parsing.dtype, device=parsing.device).view(1, -1, 1, 1)
+        onehot = parsing.new_empty(parsing.shape[0], len(LABELS), *parsing.shape[1:], dtype=torch.float32)
+        return torch.eq(parsing.unsqueeze(1), labels, out=onehot)  # without a map of booleans in between
+    palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device).T / 255  # (3, 19)
+    planes = palette.index_select(1, parsing.int().flatten()).view(3, *parsing.shape)
+    return planes.transpose(0, 1).contiguous()
 
 
 def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:

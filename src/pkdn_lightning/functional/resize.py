@@ -17,9 +17,11 @@ Reference:
     Pillow's `Image.resize(size, BICUBIC)`; MATLAB's `imresize(image, size)`.
 """
 
+import math
+from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache
-from typing import Final, Literal, get_args
+from functools import lru_cache, wraps
+from typing import Final, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -28,6 +30,9 @@ from pkdn_lightning.errors import ConfigError, ShapeError
 
 Mode = Literal["pil", "matlab"]
 MODES: Final = get_args(Mode)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def widest_float(device: torch.device) -> torch.dtype:
@@ -63,14 +68,9 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
     if not images.is_floating_point():
         raise TypeError(f"bicubic resizes float images in [0, 1], found {images.dtype}: divide by 255 first.")
     _check((height, width), size, mode)
-    # Why double: a product in float32 loses 13 bits once somebody allows TF32, and under autocast 16 or 13; double is
-    # left alone by both. It also makes 8-bit results exact, since sums of an integer times a multiple of 2^-22 fit
-    # into it in whatever order they are taken. The products are too small for the cost to show.
     levels = images.to(widest_float(images.device))
-    if round_8bit:
-        levels = _rounded(levels * 255)
-    levels = _resized(levels, size, mode, round_8bit)
-    return (levels / 255 if round_8bit else levels).to(images.dtype)
+    levels = _resized_8bit(_rounded(levels * 255), size, mode) / 255 if round_8bit else _resized(levels, size, mode)
+    return levels.to(images.dtype)
 
 
 def bicubic_8bit(pictures: Tensor, size: tuple[int, int], *, mode: Mode = "pil") -> Tensor:
@@ -90,25 +90,65 @@ def bicubic_8bit(pictures: Tensor, size: tuple[int, int], *, mode: Mode = "pil")
     """
     height, width = (int(side) for side in pictures.shape[-2:])
     _check((height, width), size, mode)
-    # Contiguous while it is a byte each: the products want it, and later it is eight.
-    levels = pictures.contiguous().to(widest_float(pictures.device))
-    return (_resized(levels, size, mode, round_8bit=True) / 255).float()
+    # Contiguous while it is a byte each: the products want it, and later it is four.
+    return (_resized_8bit(pictures.contiguous(), size, mode) / 255).float()
 
 
-def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, round_8bit: bool) -> Tensor:
-    """Returns grey levels (..., H, W) in the widest float type, resized to `size`; rounded after each pass if asked."""
+def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, *, round_8bit: bool = False) -> Tensor:
+    """Returns levels (..., H, W) in the widest float type, resized to `size`; if asked, rounded after each pass.
+
+    Why double: a product in float32 loses 13 bits once somebody allows TF32, and under autocast 16 or 13; double is
+    left alone by both. The products are too small for the cost to show.
+    """
     height, width = (int(side) for side in levels.shape[-2:])
     horizontal_first = mode == "pil" or size[1] * height < size[0] * width
-    fixed_point = mode == "pil" and round_8bit
     with nullcontext() if levels.dtype == torch.float64 else torch.autocast(levels.device.type, enabled=False):
         for horizontal in (horizontal_first, not horizontal_first):
             if horizontal:  # from the left, where libraries are twice as fast with so few rows
-                levels = (_matrix(width, size[1], mode, fixed_point, like=levels) @ levels.mT).mT
+                levels = (_weights(width, size[1], mode, levels.device, levels.dtype) @ levels.mT).mT
             else:
-                levels = _matrix(height, size[0], mode, fixed_point, like=levels) @ levels
+                levels = _weights(height, size[0], mode, levels.device, levels.dtype) @ levels
             if round_8bit:
                 levels = _rounded(levels)
     return levels
+
+
+def _resized_8bit(levels: Tensor, size: tuple[int, int], mode: Mode) -> Tensor:
+    """Returns grey levels (..., H, W), whole numbers of any type, resized to `size` in 8 bits, as a float type.
+
+    MATLAB's weights are double. Pillow's are multiples of 2^-22, and whole numbers stay exact in float32, which takes
+    half the time of double and is all that some devices have: see `_fixed_point_pass`.
+    """
+    if mode == "matlab":
+        return _resized(levels.to(widest_float(levels.device)), size, mode, round_8bit=True)
+    with torch.autocast(levels.device.type, enabled=False):
+        levels = _fixed_point_pass(levels.float(), size[1])  # (..., H, W) -> (w, ..., H)
+        levels = _fixed_point_pass(levels, size[0])  # (w, ..., H) -> (h, w, ...)
+    return levels.permute(*range(2, levels.dim()), 0, 1).contiguous()
+
+
+def _fixed_point_pass(levels: Tensor, target: int) -> Tensor:
+    """Returns the last side of grey levels resized as Pillow does it, exactly, and moved to the front.
+
+    A weight times 2^22 is a whole number, here of three digits to the base 2^8. A digit and a grey level have 8 bits
+    each and are exact in every float type a product may be computed in, TF32 and bfloat16 included; their sums stay
+    below 2^24, where float32 is exact, for as long as a kernel has no more than 512 taps.
+
+    Args:
+        levels: (..., source) float32, whole numbers 0..255.
+        target: Pixels after.
+
+    Returns:
+        (target, ...) float32, whole numbers 0..255.
+    """
+    source = int(levels.shape[-1])
+    rows = levels.reshape(-1, source).T
+    blocks = [digits.flatten(0, 1) @ rows[seen] for seen, digits in _band(source, target, levels.device)]
+    high, middle, low = torch.cat([block.view(3, -1, rows.shape[1]) for block in blocks], dim=1)
+    # (high * 2^16 + middle * 2^8 + low) / 2^22, rounded half up: what is below a digit is floored into the next.
+    carried = low.mul_(2**-8).floor_().add_(middle).mul_(2**-8).floor_()
+    rounded = carried.add_(high).add_(2**5).mul_(2**-6).floor_()
+    return rounded.clamp_(0, 255).view(target, *levels.shape[:-1])
 
 
 def _check(found: tuple[int, int], size: tuple[int, int], mode: str) -> None:
@@ -123,31 +163,52 @@ def _rounded(levels: Tensor) -> Tensor:
     return (levels + 0.5).floor_().clamp_(0, 255)
 
 
-def _matrix(source: int, target: int, mode: Mode, fixed_point: bool, like: Tensor) -> Tensor:
-    """Returns the (target, source) matrix of one pass, on the device and in the type of `like`."""
-    if torch.compiler.is_compiling():  # traced tensors are fake: they must not be remembered
-        return _weights(source, target, mode, fixed_point, like.device, like.dtype)
-    return _remembered_weights(source, target, mode, fixed_point, like.device, like.dtype)
+def _remembered(make: Callable[P, T]) -> Callable[P, T]:
+    """Makes constants once: not of traced tensors, which are fake, and not such as serve inference alone."""
+    kept = lru_cache(maxsize=256)(make)
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_compiling():
+            return make(*args, **kwargs)
+        with torch.inference_mode(False):  # first met while validating, they must still serve training
+            return kept(*args, **kwargs)  # type: ignore[arg-type]  # a device and a type are hashable
+
+    return made
 
 
-@lru_cache(maxsize=256)
-def _remembered_weights(
-    source: int, target: int, mode: Mode, fixed_point: bool, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    with torch.inference_mode(False):  # first met while validating, they must still serve training
-        return _weights(source, target, mode, fixed_point, device, dtype)
+@_remembered
+def _band(source: int, target: int, device: torch.device) -> list[tuple[slice, Tensor]]:
+    """Returns Pillow's weights in blocks of rows, each with the columns it sees: most of the matrix is zero.
+
+    Returns:
+        Per block, the source pixels seen and the digits of their weights, (3, rows, seen) float32, highest first.
+    """
+    numerators = (_weights(source, target, "pil", torch.device("cpu"), torch.float64) * 2**22).round()
+    scale, reach = source / target, 2 * max(source / target, 1.0)
+    band, first = [], 0
+    for rows in numerators.chunk(4):
+        last = first + len(rows) - 1
+        begin = max(0, math.floor((first + 0.5) * scale - reach))
+        seen = slice(begin, min(source, math.ceil((last + 0.5) * scale + reach)))
+        rest, digits = rows[:, seen], []
+        for _ in range(3):
+            carried = ((rest + 2**7) / 2**8).floor()
+            digits.append(rest - carried * 2**8)  # -128..127
+            rest = carried
+        band.append((seen, torch.stack(digits[::-1]).float().to(device)))
+        first = last + 1
+    return band
 
 
-def _weights(
-    source: int, target: int, mode: Mode, fixed_point: bool, device: torch.device, dtype: torch.dtype
-) -> Tensor:
+@_remembered
+def _weights(source: int, target: int, mode: Mode, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Returns, for each of `target` pixels, the weight of each of `source` pixels; rows sum to 1.
 
     Args:
         source: Pixels before.
         target: Pixels after.
         mode: Whose borders.
-        fixed_point: Round to multiples of 2^-22, as Pillow does for 8-bit pictures.
         device: Where to make them.
         dtype: Their type.
     """
@@ -162,8 +223,7 @@ def _weights(
         seen = [side + period * 2 * source for side in (pixels, -1 - pixels) for period in (-1, 0, 1)]
     places = torch.stack(seen).unsqueeze(1)  # (1 or 6, source) -> (1 or 6, 1, source)
     weights = _keys((places - centres.unsqueeze(1)) / stretch).sum(0)  # (1 or 6, target, source) -> (target, source)
-    weights = weights / weights.sum(1, keepdim=True)
-    return (weights * 2**22).round() / 2**22 if fixed_point else weights
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _keys(distance: Tensor) -> Tensor:
