@@ -142,4 +142,5 @@ if __name__ == "__main__":
     if chosen.worker:
         loading(chosen.worker[0])
     else:
+        torch.set_num_threads(chosen.threads)
         report(claims(chosen), chosen)

@@ -1,12 +1,11 @@
 """Row 6: memory and time of a distillation step with `module.recompute=true`, against keeping everything.
 
-    python benchmarks/memory.py                  (batch 64 needs 16 GB; --batch 16 tells the same ratio)
+    python benchmarks/memory.py                  (batch 64 takes 8 GB and minutes a step; --batch 16 32 64 compares)
 
 On a CPU memory is the growth of the process's peak from before the first step; on a GPU the peak that CUDA allocated.
 """
 
 import argparse
-import contextlib
 import statistics
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ def work(name: str, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     gpu = options.device != "cpu"
     tuned = {"mixed": not options.float32, "channels_last": True, "fused": True}
-    settings = Settings(batch=options.batch, device=options.device, width=options.width, **tuned)  # type: ignore[arg-type]
+    settings = Settings(batch=options.batch[0], device=options.device, width=options.width, **tuned)  # type: ignore[arg-type]
     once = step(Settings(**{**vars(settings), "recompute": name == "recompute"}))
     before = _peak_kib()
 
@@ -49,23 +48,27 @@ def _peak_kib() -> int:
 
 
 def claims(options: argparse.Namespace) -> list[Claim]:
-    """Measures memory and time."""
-    told = ("--threads", str(options.threads), "--batch", str(options.batch), "--width", str(options.width))
+    """Measures memory and time at each size of batch."""
+    return [claim for batch in options.batch for claim in _claims(batch, options)]
+
+
+def _claims(batch: int, options: argparse.Namespace) -> list[Claim]:
+    told = ("--threads", str(options.threads), "--batch", str(batch), "--width", str(options.width))
     told += ("--device", options.device, *(("--float32",) if options.float32 else ()))
     names = ("keep", "recompute")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     peak: dict[str, float] = {}
-    with contextlib.ExitStack() as processes:
-        workers = {name: processes.enter_context(Worker(__file__, name, *told)) for name in names}
-        for number in range(options.rounds + 1):
-            for name, worker in workers.items():
+    for _ in range(options.rounds):
+        for name in names:  # a process at a time, because both together need more memory than most machines have
+            with Worker(__file__, name, *told) as worker:
+                worker.ask()  # warms up
                 answer: Any = worker.ask()
-                peak[name] = answer["peak_mb"]
-                seconds[name] += [answer["seconds"]] if number else []  # the first warms up
+            peak[name] = answer["peak_mb"]
+            seconds[name].append(answer["seconds"])
     slower = compared(seconds["recompute"], seconds["keep"])
     share = peak["recompute"] / peak["keep"]
     precision = "float32" if options.float32 else "bf16-mixed"
-    what = f"module.recompute=true, batch {options.batch}, {precision}"
+    what = f"module.recompute=true, batch {batch}, {precision}"
     note = f"{peak['recompute']:,.0f} MB, else {peak['keep']:,.0f} MB"
     cost = f"{statistics.median(seconds['recompute']):.2f} s, else {statistics.median(seconds['keep']):.2f} s"
     return [
@@ -77,7 +80,7 @@ def claims(options: argparse.Namespace) -> list[Claim]:
 def parser() -> argparse.ArgumentParser:
     """Returns the options."""
     options = arguments(__doc__)
-    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--batch", type=int, nargs="+", default=[64])
     options.add_argument("--width", type=int, default=64, help="of both networks")
     options.add_argument("--device", default="cpu", help="cpu or cuda")
     options.add_argument("--float32", action="store_true", help="instead of bf16-mixed")
@@ -89,4 +92,5 @@ if __name__ == "__main__":
     if chosen.worker:
         work(chosen.worker[0], chosen)
     else:
+        torch.set_num_threads(chosen.threads)
         report(claims(chosen), chosen, "gpu" if chosen.device != "cpu" else "cpu")

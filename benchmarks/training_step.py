@@ -70,4 +70,5 @@ if __name__ == "__main__":
     if chosen.worker:
         work(chosen.worker[0], chosen)
     else:
+        torch.set_num_threads(chosen.threads)
         report(claims(chosen), chosen)

@@ -111,6 +111,20 @@ def test_chosen_levels_and_normalisation():
     )
 
 
+def test_features_in_mixed_precision_are_compared_exactly_and_without_copies_in_float32():
+    student, teacher = (torch.randn(2, 4, 8, 8).bfloat16().requires_grad_() for _ in range(2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each) or each, lambda each: each):
+        loss = FeatureDistillation()(output(up1=student), None, output(up1=teacher.detach()))
+    loss.backward()
+    assert {each.dtype for each in kept} == {torch.bfloat16}
+    twin = student.detach().float().requires_grad_()
+    exact = nn.functional.l1_loss(twin, teacher.float())
+    exact.backward()
+    torch.testing.assert_close(loss, exact, rtol=1e-3, atol=0)
+    assert torch.equal(student.grad, twin.grad.bfloat16())
+
+
 def test_no_gradient_reaches_the_parts_that_are_logged():
     student = SROutput(torch.rand(1, 3, 4, 4, requires_grad=True), {}, {})
     total, parts = Objective({"sr": (Weight(1.0), Reconstruction())})(student, torch.rand(1, 3, 4, 4), None, START)
