@@ -8,6 +8,7 @@ Unless a docstring says otherwise, convolutions have stride 1, same padding and 
 """
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Final, Literal
 
 import torch
@@ -79,7 +80,7 @@ class ChannelAttention(nn.Module):
         if not self.pools:
             return x
         statistics = [self.excite(F.relu(self.squeeze(_POOLS[pool](x)))) for pool in self.pools]
-        return x * torch.sigmoid(torch.stack(statistics).sum(0))
+        return x * torch.sigmoid(reduce(torch.add, statistics))
 
 
 class CSARAttention(nn.Module):
