@@ -197,7 +197,7 @@ def finish_batch(
         pictures = torch.where(mirrored.unsqueeze(1), pictures.flip(-1), pictures)
     if view is not None:
         pictures = view_faces(pictures, view)
-    batch: Batch = {"lr": degrade(pictures, scale, degradation), "hr": pictures.float() / 255, "row": raw["row"]}
+    batch: Batch = {"lr": degrade(pictures, scale, degradation), "hr": pictures / 255, "row": raw["row"]}
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
         encoded = encode(_shown(damaged, mirrored, view), encoding)
