@@ -28,6 +28,7 @@ _SHORT = (
 _FEW_FACES = ("data.source.train=8", "data.source.val=2", "data.source.test=2")
 _SMALLER = {
     "experiment=student_": ("model.width=8", "model.rcabs_per_level=1"),
+    "experiment=teacher_": ("model.width=8",),
     "experiment=dic_": ("model.features=8", "model.groups=1", "model.hourglass_features=16"),
     "experiment=sparnet_": ("model.width=8", "model.max_width=16", "model.attention_width=8"),
     "experiment=demo": ("model.width=8", *_FEW_FACES),
