@@ -36,6 +36,14 @@ def test_a_teacher_is_found_by_what_it_is(tmp_path):
     assert find_teacher(tmp_path / "nowhere", {}) is None
 
 
+def test_a_teacher_that_was_never_validated_is_found(tmp_path):
+    short = finished(tmp_path / "short", 100, identity={"scale": 8})
+    short.best.rename(short.last)
+    assert find_teacher(tmp_path, {"scale": 8}) == short
+    short.last.unlink()
+    assert find_teacher(tmp_path, {"scale": 8}) is None
+
+
 def test_provenance_is_plain_and_complete():
     record = json.loads(json.dumps(provenance("demo", 3)))
     assert (record["experiment"], record["seed"]) == ("demo", 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pkdn_lightning.demonstration import drawn, restoring
+from pkdn_lightning.demonstration import drawn
 from pkdn_lightning.demonstration.limits import Limits
 from pkdn_lightning.demonstration.models import Maps, Models
 from pkdn_lightning.demonstration.restoring import open_upload, restore_picture, whole_picture
@@ -155,9 +155,6 @@ class TestRestoring:
     def test_what_takes_too_long_is_stopped(self, models):
         with pytest.raises(DataError, match="more than 1e-06 seconds"):
             restore_picture(Picture(face(size=16)), models, LIMITS._replace(request_s=1e-6))
-
-    def test_the_private_threshold_is_still_there(self):
-        assert 20 < restoring.deciding._LITTLE_LOST_DB < 40
 
 
 def test_the_group_is_a_photograph_of_faces_small_and_large():

@@ -2,13 +2,16 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from pkdn_lightning.demonstration.serving import SWEEPER, sweep
+from pkdn_lightning.demonstration.serving import SWEEPER, remove_abandoned, sweep
 from pkdn_lightning.errors import ConfigError
 from tests.prediction.conftest import face
 
@@ -66,6 +69,31 @@ def test_uploads_are_deleted_and_endless_ones_ended(serve, connections, tmp_path
     assert not folder.exists()
     assert {address[0] for address in connections} <= {"127.0.0.1", "::1", "localhost"}
     assert not any(thread.name == SWEEPER for thread in threading.enumerate())
+
+
+def test_what_a_killed_demo_left_is_removed_and_nothing_else(tmp_path):
+    own = tmp_path / "pkdn_demo_own"
+    for name in ("pkdn_demo_own", "pkdn_demo_alive", "pkdn_demo_killed", "somebody_else"):
+        (tmp_path / name / "uploads").mkdir(parents=True)
+        (tmp_path / name / "uploads/face.png").touch()
+        (tmp_path / name / ".lock").touch()
+    (tmp_path / "pkdn_demo_unlocked").mkdir()
+    (tmp_path / "pkdn_demo_link").symlink_to(tmp_path / "somebody_else")
+    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
+    alive = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "pkdn_demo_alive/.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    alive.stdout.readline()
+    with FileLock(own / ".lock"):
+        remove_abandoned(own)
+        everything = {path.name for path in tmp_path.iterdir()}
+        assert "pkdn_demo_killed" not in everything
+        assert len(everything) == 5
+        assert len(files(tmp_path)) == 6
+        alive.kill()
+        alive.wait()
+        remove_abandoned(own)
+    assert {path.name for path in tmp_path.iterdir()} == everything - {"pkdn_demo_alive"}
 
 
 def test_a_port_that_is_taken(serve):

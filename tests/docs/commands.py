@@ -1,4 +1,4 @@
-"""The commands that the pages show, taken from the pages: a shell reads them, and they are composed as a verb would.
+"""The commands that the pages show, taken from the pages: a shell reads them, and their configurations are composed.
 
 Blocks of `bash` are read by bash itself, in which every program is a function that writes down what it was given; so
 quotes, loops, variables and comments mean what they mean to a reader who types them.
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,23 +32,22 @@ PAGES = (*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in (
 PROGRAMS = ("pkdn", "make", "source", "python", "python3", "pip", "wandb", "tensorboard", "mlflow", "mkdocs", "hf")
 RUN = "2026-01-31_12-00-00"
 PLACEHOLDERS = {
-    "<run>": RUN, "<verb>": "train", "<file>": "published.pth", "<store>": "stores/celeba", "<folder>": "folder",
-    "<dataset>": "celeba", "<download>": "download", "<faces>": "faces", "<you>": "me", "<weights>": "weights.pth",
-    "<method>": "sparnet", "<model>": "sparnet", "<name>": "sparnet", "<experiment>": "student_celeba", " ... ": " ",
+    "=<run>": f"=runs/student_celeba/{RUN}", "<run>": RUN, "<verb>": "train", "<file>": "published.pth",
+    "<store>": "stores/celeba", "runs=<folder>": "runs=runs", "status <folder>": "status runs", "<folder>": "exported",
+    "<dataset>": "celeba", "<download>": "~/Downloads/celeba", "<faces>": "faces", "<you>": "me",
+    "<name>": "pkdn_student", " ... ": " ",
 }  # fmt: skip
 """What a reader puts in their place."""
-
 
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
-    """A block of code: where it stands, what it says, and what the comment above it asks for (`run`, `run slow`)."""
+    """A block of code, or a command in a sentence: where it stands, and what it says."""
 
     page: Path
     line: int
     code: str
-    wish: str
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -55,22 +55,23 @@ class Block(NamedTuple):
 
 def blocks(language: str) -> Iterator[Block]:
     """Yields the blocks of a language on every page."""
-    fence = re.compile(rf"(?:^<!-- (run[ \w]*) -->\n)?^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in fence.finditer(text):
-            yield Block(page, text.count("\n", 0, found.start(2)), found[2], found[1] or "")
+            yield Block(page, text.count("\n", 0, found.start(1)), found[1])
 
 
 def inline() -> Iterator[Block]:
     """Yields the commands inside sentences and tables."""
     for page in PAGES:
         text = FENCED.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
-        for found in re.finditer(r"`(pkdn [^`]+)`", text):
-            yield Block(page, text.count("\n", 0, found.start()) + 1, found[1].removesuffix("..."), "")
+        for found in re.finditer(r"`((?:pkdn|make|python|wandb|tensorboard) [^`]+)`", text):
+            yield Block(page, text.count("\n", 0, found.start()) + 1, found[1])
 
 
-def typed(block: Block, folder: Path) -> list[list[str]]:
+@cache
+def typed(block: Block) -> list[list[str]]:
     """Returns what bash makes of a block: the words of every command, in order."""
     code = block.code
     for placeholder, value in PLACEHOLDERS.items():
@@ -78,7 +79,7 @@ def typed(block: Block, folder: Path) -> list[list[str]]:
     functions = "\n".join(f'{program}() {{ printf "%s\\0" $(($# + 1)) {program} "$@"; }}' for program in PROGRAMS)
     done = subprocess.run(
         ["/bin/bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", f"PATH=\n{functions}\n{code}"],
-        capture_output=True, text=True, cwd=folder, env={"HOME": "/home/reader"}, check=False,
+        capture_output=True, text=True, cwd=ROOT, env={"HOME": "/home/reader"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{block}: {done.stderr}"
     words = iter(done.stdout.split("\0")[:-1])

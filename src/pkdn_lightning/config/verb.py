@@ -63,6 +63,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
         _fail("Stopped", "by the keyboard.")
     finally:
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None  # or what is composed next in this process would be named after this job
 
 
 def as_typed(argument: str, paths: tuple[str, ...]) -> str:

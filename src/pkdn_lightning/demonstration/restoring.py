@@ -3,7 +3,7 @@
 Plain functions from values to values; the page calls them, and so do the tests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,7 @@ from pkdn_lightning.demonstration.drawn import known_map
 from pkdn_lightning.demonstration.limits import Deadline, Limits
 from pkdn_lightning.demonstration.models import Models
 from pkdn_lightning.errors import PKDNError
-from pkdn_lightning.prediction import deciding
-from pkdn_lightning.prediction.deciding import Decision, Face, Mode, decide, round_trip_db
+from pkdn_lightning.prediction.deciding import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
 from pkdn_lightning.prediction.pasting import assemble
 from pkdn_lightning.prediction.picture import Picture
 from pkdn_lightning.prediction.restoring import as_pixels, as_tensor, restore_all
@@ -154,7 +153,7 @@ def _sharp(picture: Picture, face: Face, models: Models) -> Pixels | None:
 def _original(picture: Picture, decision: Decision, models: Models) -> Pixels | None:
     """Returns a picture that is a face at the size of the results, if it is sharper than what the models see."""
     lr_px, hr_px = models.first.lr_px, models.first.hr_px
-    if decision.mode != "aligned" or round_trip_db(picture.rgb, lr_px) >= deciding._LITTLE_LOST_DB:
+    if decision.mode != "aligned" or round_trip_db(picture.rgb, lr_px) >= LITTLE_LOST_DB:
         return None
     return np.asarray(picture.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
 
@@ -162,10 +161,9 @@ def _original(picture: Picture, decision: Decision, models: Models) -> Pixels | 
 def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
     """Returns what each student makes of each face."""
 
-    def in_time(restore: "partial[Tensor] | object", lr: Tensor) -> Tensor:
+    def in_time(restore: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
         deadline.check()
-        sr: Tensor = restore(lr)  # type: ignore[operator]
-        return sr
+        return restore(lr)
 
     restored: list[dict[str, Pixels]] = [{} for _ in faces]
     for student in models.students:

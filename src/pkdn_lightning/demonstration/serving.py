@@ -1,18 +1,20 @@
 """A server for the page: on this computer unless told otherwise, in touch with no other, leaving nothing behind."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
+from filelock import FileLock
 from rich.console import Console
 
 from pkdn_lightning.demonstration.drawn import write_examples
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 SWEEPER = "pkdn-demo-sweeper"
 
+_FOLDERS = "pkdn_demo_"
+_LOCK = ".lock"  # in such a folder: held by whoever serves from it, freed by the system when that process ends
 _HERE = ("127.0.0.1", "localhost", "::1")
 _SECRETIVE = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # no counting of starts, no look for a newer version
@@ -68,8 +72,12 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
     Raises:
         ConfigError: If the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="pkdn_demo_", ignore_cleanup_errors=True) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as name,
+        FileLock(Path(name) / _LOCK, timeout=0),
+    ):
         folder = Path(name).resolve()
+        remove_abandoned(folder)
         os.environ.update(_SECRETIVE, GRADIO_TEMP_DIR=str(folder))  # read when Gradio is imported, and later
         page = _launched(models, limits, cfg, folder)
         stop = threading.Event()
@@ -82,6 +90,20 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
             stop.set()
             page.close(verbose=False)
             sweeper.join()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes what demos left beside a folder that were killed before they could delete it.
+
+    Args:
+        folder: A demo's own. Those of other users, and of demos that live, are left alone.
+    """
+    for lock in folder.parent.glob(f"{_FOLDERS}*/{_LOCK}"):
+        left = lock.parent
+        with suppress(OSError):  # a demo serves from it (filelock.Timeout), or another has just removed it
+            if not left.is_symlink() and left.stat().st_uid == folder.stat().st_uid:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(left)
 
 
 def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -> Any:

@@ -27,9 +27,13 @@ from pkdn_lightning.runtimes import Restorer
 Mode = Literal["auto", "lr", "aligned", "photo"]
 WhichFaces = Literal["lacking", "all"]
 
-# Of 300 faces of CelebA and US Congress, those enlarged from 16 px (bicubic, bilinear, Lanczos, nearest, JPEG 50) keep
-# 30.7 dB and more on the way down and up again; sharp ones 26.6 dB and less.
-_LITTLE_LOST_DB: Final = 28.0
+LITTLE_LOST_DB: Final = 28.0
+"""What a picture keeps at least on the way down to LR and up again, if it holds no more detail than LR.
+
+Of 300 faces of CelebA and US Congress, those enlarged from 16 px (bicubic, bilinear, Lanczos, nearest, JPEG 50) keep
+30.7 dB and more; sharp ones 26.6 dB and less.
+"""
+
 _SMALL: Final = 2  # a picture of at most this many times the network's input is LR
 _SMALL_FACE: Final = 1.5  # a face of at most this many times the network's input gains, whatever detail it has
 _ENLARGED: Final = 4  # a square of at most this many times the network's output may be an enlarged LR
@@ -111,7 +115,7 @@ def decide(
         return _aligned(picture.rgb, restorer)
     if mode == "auto" and width == height <= _ENLARGED * restorer.hr_px:
         kept = round_trip_db(picture.rgb, restorer.lr_px)
-        if kept >= _LITTLE_LOST_DB:
+        if kept >= LITTLE_LOST_DB:
             return _aligned(picture.rgb, restorer, f", keeps {kept:.1f} dB when reduced to {restorer.lr_px} px")
     return _photo(picture.rgb, restorer, faces, upscale)
 
@@ -144,7 +148,7 @@ def reduce(picture: Image.Image, lr_px: int) -> NDArray[np.uint8]:
     if np.array_equal(np.asarray(blocks.resize(picture.size, Image.Resampling.NEAREST)), np.asarray(picture)):
         return np.asarray(blocks)
     plain = picture.resize(size, Image.Resampling.BICUBIC)
-    if round_trip_db(picture, lr_px) < _LITTLE_LOST_DB:
+    if round_trip_db(picture, lr_px) < LITTLE_LOST_DB:
         return np.asarray(plain)
     original, found = as_tensor([np.asarray(picture)]), as_tensor([np.asarray(plain)])
     for _ in range(4):
@@ -197,7 +201,7 @@ def _face(picture: Image.Image, detection: Detection, restorer: Restorer, which:
     lr = reduce(square, restorer.lr_px)
     if which == "lacking" and box.side > _SMALL_FACE * restorer.lr_px:
         kept = round_trip_db(square, restorer.lr_px)
-        if kept < _LITTLE_LOST_DB:
+        if kept < LITTLE_LOST_DB:
             return Face(box, lr, f"more detail than the network's {restorer.lr_px} px hold ({kept:.1f} dB)")
     return Face(box, lr)
 
