@@ -35,7 +35,7 @@ PLACEHOLDERS = {
     "=<run>": f"=runs/student_celeba/{RUN}", "<run>": RUN, "<verb>": "train", "<file>": "published.pth",
     "<store>": "stores/celeba", "runs=<folder>": "runs=runs", "status <folder>": "status runs", "<folder>": "exported",
     "<dataset>": "celeba", "<download>": "~/Downloads/celeba", "<faces>": "faces", "<you>": "me",
-    "<name>": "pkdn_student", " ... ": " ",
+    "<name>": "pkdn_student", "<weights>": "weights.pth", " ... ": " ",
 }  # fmt: skip
 """What a reader puts in their place."""
 
@@ -68,6 +68,17 @@ def inline() -> Iterator[Block]:
         text = FENCED.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
         for found in re.finditer(r"`((?:pkdn|make|python|wandb|tensorboard) [^`]+)`", text):
             yield Block(page, text.count("\n", 0, found.start()) + 1, found[1])
+
+
+def overrides() -> Iterator[Block]:
+    """Yields the overrides inside sentences and tables that are shown without their command, each once."""
+    seen = set()
+    for page in reversed(PAGES):  # README first
+        text = FENCED.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+        for found in re.finditer(r"`((?:-m )?'?[\w.]+=[^`\s]+(?: '?[\w.]+=[^`\s]+)*)`", text):
+            if found[1] not in seen:
+                seen.add(found[1])
+                yield Block(page, text.count("\n", 0, found.start()) + 1, found[1])
 
 
 @cache

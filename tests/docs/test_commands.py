@@ -13,7 +13,7 @@ import torch
 import pkdn_lightning.config
 from pkdn_lightning.cli import VERBS
 from pkdn_lightning.config.verb import explain
-from tests.docs.commands import ROOT, blocks, composed, inline, overrides_of, typed
+from tests.docs.commands import ROOT, Block, blocks, composed, inline, overrides, overrides_of, typed
 from tests.docs.running import run, small
 
 BASH = list(blocks("bash"))
@@ -104,6 +104,35 @@ def test_a_command_runs(block, reader, monkeypatch):
     for words in typed(block):
         if not why_not_run(words):
             run(words, monkeypatch)
+
+
+WHERE = (
+    ("train", "experiment=student_celeba"), ("train", "experiment=teacher_celeba"), ("prepare", "data=photos"),
+    ("evaluate",), ("predict",), ("report",), ("export",), ("info",), ("demo",), ("train", "-m", "sweep=optuna"),
+    ("train", "-m", "experiment=student_celeba"),
+)  # fmt: skip
+"""Where an override can be meant that a sentence shows alone; most often the first fits."""
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, marks=[pytest.mark.slow] if block.page != ROOT / "README.md" else [], id=str(block))
+        for block in overrides()
+        if "launcher.ray" not in block.code  # of a plugin that tests do without
+    ],
+)
+def test_an_override_in_a_sentence_fits_a_command(block):
+    words = typed(Block(block.page, block.line, f"pkdn {block.code}"))[0][1:]
+    refused = []
+    for verb, *before in WHERE:
+        try:
+            assert _composed(verb, (*before, *words))
+        except Exception as error:  # it may be meant for another verb
+            refused.append(explain(error))
+        else:
+            return
+    pytest.fail(f"{block.code} fits no command: {refused[0]}")
 
 
 def test_what_is_not_run_is_on_a_page():
