@@ -37,10 +37,16 @@ class _Restored(nn.Module):
 def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
     """Returns the program of a network in eval mode.
 
-    The batch may have any size. So may the picture, where the network computes nothing from its sides; where it does,
-    as those do that enlarge LR by bicubic interpolation first, the program is for `lr_px` only.
+    The batch may have any size, and so may the picture, of those that the network takes. Programs with Fourier
+    transforms are for `lr_px` only: ONNX Runtime fails on those whose sides vary.
     """
-    sides = torch.export.Dim.AUTO
+    program = _traced(net, lr_px, torch.export.Dim.AUTO)
+    if any("fft" in str(node.target) for node in program.graph.nodes):
+        return _traced(net, lr_px, torch.export.Dim.STATIC)
+    return program
+
+
+def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProgram:
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1), 2: sides, 3: sides}}
     with quiet():
         return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)

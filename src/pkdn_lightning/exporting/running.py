@@ -109,7 +109,11 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor, con
             return notes
         status.update("tracing")
         program = trace(loaded.net, lr.shape[-1])
-        sizes = "any size" if takes_any_size(program) else f"{lr.shape[-2]}x{lr.shape[-1]} only, which it computes with"
+        sizes = (
+            "any size the network takes"
+            if takes_any_size(program)
+            else f"{lr.shape[-2]}x{lr.shape[-1]} only (Fourier transforms)"
+        )
         notes["size"] = f"pt2 and ONNX (opset {OPSET}) take batches of any size, LR of {sizes}."
         if "pt2" in cfg.formats:
             write_pt2(program, loaded.card, folder / FILES["pt2"])

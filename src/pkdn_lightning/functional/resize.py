@@ -63,8 +63,7 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
         >>> bicubic(torch.rand(2, 3, 16, 16), (128, 128)).shape
         torch.Size([2, 3, 128, 128])
     """
-    # Plain integers, because sizes choose constants: under torch.export they stay fixed while the batch may vary.
-    height, width = (int(side) for side in images.shape[-2:])
+    height, width = images.shape[-2:]
     if not images.is_floating_point():
         raise TypeError(f"bicubic resizes float images in [0, 1], found {images.dtype}: divide by 255 first.")
     _check((height, width), size, mode)
@@ -100,7 +99,7 @@ def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, *, round_8bit: b
     Why double: a product in float32 loses 13 bits once somebody allows TF32, and under autocast 16 or 13; double is
     left alone by both. The products are too small for the cost to show.
     """
-    height, width = (int(side) for side in levels.shape[-2:])
+    height, width = levels.shape[-2:]
     horizontal_first = mode == "pil" or size[1] * height < size[0] * width
     with nullcontext() if levels.dtype == torch.float64 else torch.autocast(levels.device.type, enabled=False):
         for horizontal in (horizontal_first, not horizontal_first):
