@@ -167,7 +167,10 @@ def _pt2_runtime(file: Path) -> Restorer:
 
     @torch.inference_mode()
     def restore(lr: Tensor) -> Tensor:
-        return net(lr)
+        try:
+            return net(lr)
+        except AssertionError as error:  # so it refuses sides that the network cannot divide
+            raise RuntimeError(str(error)) from error
 
     return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", fixed_size(program))
 
@@ -208,7 +211,7 @@ def _onnx_runtime(file: Path) -> Restorer:
         raise ConfigError("ONNX Runtime is an extra: pip install 'pkdn-lightning[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it says of an error is in the exception, too
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base

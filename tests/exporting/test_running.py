@@ -29,7 +29,7 @@ pytest.importorskip("onnxruntime")
 CARD = {"scale": 4, "encoding": "colour", "degradation": "pil", "experiment": "tiny", "data": None, "size_px": 32}
 STUDENT = {
     "_target_": "pkdn_lightning.networks.pkdn.PKDNStudent",
-    "scale": 4, "width": 8, "levels": 2, "rcabs_per_level": 1, "global_residual": True,
+    "scale": 4, "width": 8, "levels": 3, "rcabs_per_level": 1, "global_residual": True,
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def write(folder, spec, net):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     torch.manual_seed(0)
-    net = PKDNStudent(scale=4, width=8, levels=2, rcabs_per_level=1, global_residual=True)
+    net = PKDNStudent(scale=4, width=8, levels=3, rcabs_per_level=1, global_residual=True)
     return write(tmp_path_factory.mktemp("models") / "student", STUDENT, net)
 
 
@@ -98,12 +98,19 @@ def test_int8_is_in_8_bits(made):
 
 
 @pytest.mark.parametrize(("name", "within"), [("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
-@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 6, 11)])
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 6, 10)])
 def test_pictures_of_any_size_are_restored(model, made, name, within, shape):
     lr = torch.rand(shape)
     torch.testing.assert_close(
         load_runtime(made.folder / FILES[name])(lr), load_runtime(model)(lr), atol=within, rtol=0
     )
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx", "int8"])
+def test_sides_that_the_network_cannot_divide_are_refused(made, name, capfd):
+    with pytest.raises(ShapeError, match="cannot take LR of 7x8 pixels"):
+        load_runtime(made.folder / FILES[name])(torch.rand(1, 3, 7, 8))
+    assert capfd.readouterr().err == ""
 
 
 class Spectral(torch.nn.Module):
