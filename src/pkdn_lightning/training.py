@@ -102,12 +102,13 @@ def _train(
     trainer = build_trainer(cfg, callbacks, loggers)
     _announce(run, module, trainer, record, resumed)
     shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
-    with tracked(loggers, shown, _inputs(parts)):
+    told = loggers if trainer.is_global_zero else []  # those of other processes are dummies
+    with tracked(told, shown, _inputs(parts)):
         with _worded_failures(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
         if trainer.is_global_zero:
             made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
-            for logger in loggers:
+            for logger in told:
                 conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         _console.print("fast_dev_run: everything works; nothing was kept.")
