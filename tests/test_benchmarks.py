@@ -29,6 +29,7 @@ def measured(script, *arguments):
     return {claim.row for claim in claims}
 
 
+@pytest.mark.slow
 def test_the_gpu_rows_on_a_cpu(benchmark):
     small = "--rounds 1 --device cpu --batch 2 --large 4 --steps 1 --width 4 --side 64 --no-compile --trace trace"
     gpu = benchmark("gpu")

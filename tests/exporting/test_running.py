@@ -131,6 +131,7 @@ def test_fourier_transforms_are_for_one_size(name, write_graph, tmp_path):
         restorer(torch.rand(1, 3, 12, 12))
 
 
+@pytest.mark.slow
 def test_only_the_formats_asked_for_are_written(model, tmp_path):
     made = exported(model, tmp_path / "out", "formats=[pt2]")
     assert (made.folder / FILES["pt2"]).exists()
