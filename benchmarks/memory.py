@@ -1,6 +1,6 @@
 """Row 6: memory and time of a distillation step with `module.recompute=true`, against keeping everything.
 
-    python benchmarks/memory.py                  (batch 64 takes 8 GB and minutes a step; --batch 16 32 64 compares)
+    python benchmarks/memory.py                  (batch 64 takes 6 GB and a minute a step; --batch 16 32 64 compares)
 
 On a CPU memory is the growth of the process's peak from before the first step; on a GPU the peak that CUDA allocated.
 """
