@@ -1,5 +1,6 @@
 """Values that configurations compute: `${name:arguments}`."""
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -9,11 +10,24 @@ from omegaconf import OmegaConf
 
 from pkdn_lightning.config.devices import gpus, jobs_at_once
 from pkdn_lightning.config.naming import run_group, run_name, run_tags
+from pkdn_lightning.errors import ConfigError
 
 
 def run_folder(run_dir: str | None, resume: str | None, runs: str, experiment: str, now: str) -> str:
-    """Returns where a run writes: where it is told to, where it left off, or a new dated folder."""
-    return run_dir or resume or str(Path(runs) / experiment / now)
+    """Returns where a run writes: where it is told to, where it left off, or a new dated folder.
+
+    The new folder is made at once: of several runs started in the same second each has one of its own.
+    """
+    return run_dir or resume or str(_new_folder(Path(runs) / experiment, now))
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for folder in (parent / name, *(parent / f"{name}_{number}" for number in range(2, 1000))):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise ConfigError(f"{parent / name} and all its like exist already. Give another folder: run_dir=...")
 
 
 _LONGEST: Final = 150
@@ -74,7 +88,7 @@ def heatmap_count(heatmaps: str) -> int:
 
 def register_resolvers() -> None:
     """Makes the resolvers known to OmegaConf."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # a folder a job
     OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
     OmegaConf.register_new_resolver("gpu_per_job", lambda: min(1, len(gpus())), replace=True)
     OmegaConf.register_new_resolver("threads_per_job", lambda: None if gpus() else 1, replace=True)
