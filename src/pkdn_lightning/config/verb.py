@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,9 +50,24 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
                         folder.rmdir()
 
     try:
-        app()
+        with _errors_told(), _resolvers_errors():
+            app()
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None  # or what is composed next in this process would be named after this job
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    """Ends the program with a message where a user can mend what is wrong; a fault of the program keeps its trace."""
+    try:
+        yield
     except PKDNError as error:
         _fail(type(error).__name__.removeprefix("PKDN"), str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail("FileError", f"{error.filename}: {error.strerror}.")
     except (HydraException, OmegaConfBaseException) as error:
         _fail("ConfigError", explain(error))
     except ValueError as error:
@@ -61,9 +76,20 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
         _fail("SweepError", "not one trial of the study has come to its end.")
     except KeyboardInterrupt:
         _fail("Stopped", "by the keyboard.")
-    finally:
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None  # or what is composed next in this process would be named after this job
+
+
+@contextlib.contextmanager
+def _resolvers_errors() -> Iterator[None]:
+    """Raises what a resolver raised, which OmegaConf wraps as a fault of the key that asked."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, PKDNError | OSError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def as_typed(argument: str, paths: tuple[str, ...]) -> str:
