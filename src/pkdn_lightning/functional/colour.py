@@ -25,14 +25,15 @@ def round_8bit(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def luma_bt601(images: Tensor) -> Tensor:
+def luma_bt601(images: Tensor, peak: float = 1.0) -> Tensor:
     """Returns Y of BT.601 in studio range, in grey levels: 16 (black) to 235 (white).
 
     This is MATLAB's `rgb2ycbcr`. Full-range luma (`kornia`, `PIL.convert("L")`) spans 0 to 255 instead and gives a
     PSNR that is 1.32 dB lower.
 
     Args:
-        images: RGB in [0, 1], (..., 3, H, W).
+        images: RGB in [0, peak], (..., 3, H, W).
+        peak: The value of white.
 
     Returns:
         (..., H, W), not rounded.
@@ -46,4 +47,26 @@ def luma_bt601(images: Tensor) -> Tensor:
         tensor([[[235.]]])
     """
     red, green, blue = images.unbind(-3)
-    return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
+    return 16 + 65.481 / peak * red + 128.553 / peak * green + 24.966 / peak * blue
+
+
+def luma_bt601_8bit(levels: Tensor) -> Tensor:
+    """Returns `luma_bt601` of whole grey levels, rounded to whole levels; exactly in the middle, to the even one.
+
+    The weights are multiples of 1/85000 a level. Their sums stay below 2^24, where float32 is exact, if what the
+    result is counted from lies in the middle, and so is what division rounds: no sum is nearer to a tie than that.
+
+    Args:
+        levels: RGB, whole numbers 0..255, (..., 3, H, W) float32 or wider.
+
+    Returns:
+        (..., H, W), whole numbers 16..235 in the type of `levels`.
+
+    Example:
+        >>> import torch
+        >>> luma_bt601_8bit(torch.tensor([255.0, 0.0, 0.0]).view(3, 1, 1))  # 16 + 65.481
+        tensor([[81.]])
+    """
+    red, green, blue = levels.unbind(-3)
+    sums = (red * 21827).add_(green, alpha=42851).sub_(110 * 85000).add_(blue, alpha=8322)
+    return sums.div_(85000).round_().add_(16 + 110)
