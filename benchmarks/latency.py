@@ -3,15 +3,15 @@
     python benchmarks/latency.py --run runs/student_celeba/<run> --store stores/celeba
     python benchmarks/latency.py                                   an untrained full-size student: times only
 
-ONNX Runtime is measured if it is installed: pip install 'pkdn-lightning[export]'. Its int8 network is quantised
-statically, per channel, calibrated on training faces; loss is PSNR on validation faces against eager float32.
+ONNX Runtime is measured if it is installed: pip install 'pkdn-lightning[export]'. Its networks are those that
+`pkdn export` writes, in 8 bits calibrated on training faces; loss is PSNR on validation faces against eager float32.
 """
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from networks import Settings
 from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.exporting.graphs import trace, write_onnx
+from pkdn_lightning.exporting.quantising import closeness_db, quantise
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.networks.pkdn import PKDNStudent
@@ -47,7 +49,7 @@ def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, f
     """Returns what can restore a face here, eager float32 first."""
     plain = _Picture(net).eval()
     last: Any = torch.channels_last
-    layout = _Picture(_copy(net).to(memory_format=last)).eval()
+    layout = _Picture(deepcopy(net).to(memory_format=last)).eval()
 
     def mixed(restore: Restore) -> Restore:
         def call(lr: Tensor) -> Tensor:
@@ -65,55 +67,24 @@ def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, f
         compiled = torch.compile(layout)
         found |= {"compiled": compiled, "compiled, bfloat16": mixed(torch.compile(_Picture(layout.net).eval()))}
     with suppress(ImportError):
-        found |= dict(_onnx(plain, calibration, options.threads, folder))
+        found |= dict(_onnx(net, calibration, options.threads, folder))
     return found
-
-
-def _copy(net: nn.Module) -> nn.Module:
-    from copy import deepcopy
-
-    return deepcopy(net)
 
 
 def _onnx(net: nn.Module, calibration: Tensor, threads: int, folder: Path) -> Iterator[tuple[str, Restore]]:
     import onnxruntime
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises what is done below
-    exact, ready, small = (str(folder / name) for name in ("exact.onnx", "ready.onnx", "int8.onnx"))
-    torch.onnx.export(
-        net,
-        (calibration[:1],),
-        exact,
-        dynamo=True,
-        input_names=["lr"],
-        output_names=["sr"],
-        external_data=False,
-        verbose=False,
-    )
+    exact, small = folder / "exact.onnx", folder / "int8.onnx"
+    write_onnx(trace(net, calibration.shape[-1]), {"scale": 8, "degradation": "pil"}, exact)
 
-    def session(file: str) -> Restore:
+    def session(file: Path) -> Restore:
         choices = onnxruntime.SessionOptions()
         choices.intra_op_num_threads = threads
         runs = onnxruntime.InferenceSession(file, choices, providers=["CPUExecutionProvider"])
         return lambda lr: torch.from_numpy(runs.run(None, {"lr": lr.numpy()})[0])
 
     yield "ONNX Runtime float32", session(exact)
-
-    class Faces(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = iter(calibration.split(1))
-
-        def get_next(self) -> dict[str, Any] | None:
-            face = next(self.left, None)
-            return None if face is None else {"lr": face.numpy()}
-
-    quant_pre_process(exact, ready, skip_symbolic_shape=True)
-    quantize_static(
-        ready, small, Faces(), quant_format=QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8,
-        activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
-    )  # fmt: skip
+    quantise(exact, small, calibration, lambda file, lr: closeness_db(session(file)(lr), session(exact)(lr)))
     yield "ONNX Runtime int8", session(small)
 
 

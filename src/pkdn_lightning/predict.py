@@ -45,7 +45,7 @@ def _task(cfg: "DictConfig") -> Any:
 
     result = predict(cfg)
     done = len(result.rows) - len(result.failed) - result.skipped
-    words = [f"{done} restored", *([f"{result.skipped} done before"] if result.skipped else [])]
+    words = [f"{done} written", *([f"{result.skipped} done before"] if result.skipped else [])]
     words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
     Console(soft_wrap=True, highlight=False).print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
     if result.failed:
