@@ -10,14 +10,13 @@ product measured here; `--trace FOLDER` leaves a profile that shows what stands 
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import memory
 import torch
 from loader import make
-from timing import Claim, arguments, compared, interleaved, report
+from timing import Claim, arguments, compared, interleaved, peak_flops, report, synchronize, timed
 from torch import Tensor
 
 from networks import Settings, step
@@ -26,34 +25,6 @@ from pkdn_lightning.networks.cost import count_macs
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
 
 SPEED, SHARE, WAIT = 8.0, 35.0, 2.0
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits for the accelerator."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def timed(once: Callable[[], object], steps: int, device: torch.device) -> Callable[[], float]:
-    """Returns what measures the seconds of one of `steps` calls."""
-
-    def measured() -> float:
-        synchronize(device)
-        begin = time.perf_counter()
-        for _ in range(steps):
-            once()
-        synchronize(device)
-        return (time.perf_counter() - begin) / steps
-
-    return measured
-
-
-def peak_flops(device: torch.device, side: int) -> float:
-    """Returns the operations a second of a square bfloat16 matrix product."""
-    a, b = (torch.rand(side, side, device=device).bfloat16() for _ in range(2))
-    work = timed(lambda: a @ b, 20, device)
-    work()
-    return 2 * side**3 / min(work() for _ in range(5))
 
 
 def step_macs(options: argparse.Namespace) -> int:
@@ -78,7 +49,7 @@ def speed(options: argparse.Namespace) -> list[Claim]:
     taken = interleaved({name: timed(once, options.steps, device) for name, once in work.items()}, options.rounds)
     if options.trace:
         trace(large, Path(options.trace), device)
-    macs, peak = step_macs(options), peak_flops(device, options.side)
+    macs, peak = step_macs(options), peak_flops(device, torch.bfloat16, options.side)
     shares = [100 * 2 * macs * options.large / each / peak for each in taken["large"]]
     rate = options.batch / statistics.median(taken["fast"])
     against = f"float32 without TF32, eager, batch {options.batch}"

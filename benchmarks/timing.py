@@ -91,6 +91,34 @@ def compared(base: Sequence[float], other: Sequence[float]) -> tuple[float, floa
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def synchronize(device: torch.device) -> None:
+    """Waits for the accelerator."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(once: Callable[[], object], steps: int, device: torch.device) -> Callable[[], float]:
+    """Returns what measures the seconds of one of `steps` calls."""
+
+    def measured() -> float:
+        synchronize(device)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            once()
+        synchronize(device)
+        return (time.perf_counter() - begin) / steps
+
+    return measured
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """Returns the operations a second of a square matrix product."""
+    a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    work = timed(lambda: a @ b, 5, device)
+    work()
+    return 2 * side**3 / min(work() for _ in range(5))
+
+
 class Worker:
     """A variant in a process of its own, so that settings of a process are compared, too.
 
