@@ -1,5 +1,6 @@
 """Every compared method on the whole way: its experiment trains, resumes, evaluates, is exported, and can memorise."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,15 +8,18 @@ from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.config import compose
 from pkdn_lightning.config.build import build_network, build_objective
 from pkdn_lightning.data.datamodule import GatheredBatches, Plan, finish_batch
+from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError, TrainingError
 from pkdn_lightning.evaluate import evaluate
-from pkdn_lightning.exporting.graphs import takes_any_size, trace
+from pkdn_lightning.exporting.graphs import takes_any_size, trace, write_onnx
+from pkdn_lightning.exporting.quantising import closeness_db, quantise
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.metrics.functional import psnr_y
 from pkdn_lightning.preparation.writing import StoreWriter
 from pkdn_lightning.resuming import saved_config
+from pkdn_lightning.runtimes import load_runtime
 from pkdn_lightning.train import train
 
 from .conftest import TINY
@@ -104,6 +108,23 @@ def test_a_methods_graph_restores_pictures_of_any_size(method, faces, tmp_path):
     for shape in [(2, 3, 16, 16), (1, 3, 24, 32)] if takes_any_size(program) else [(2, 3, 16, 16)]:
         lr = torch.rand(shape)
         torch.testing.assert_close(program.module()(lr), net(lr).sr, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in SMALL if not name.endswith(("gan", "teacher"))])
+def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
+    pytest.importorskip("onnxruntime")
+    exact, small = tmp_path / "exact.onnx", tmp_path / "small.onnx"
+    net = build_network(config(method, faces, tmp_path).model).eval()
+    write_onnx(trace(net, 16), {"scale": 8, "degradation": "pil", "size_px": 128}, exact)
+    lr = degrade(torch.from_numpy(np.stack([draw_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
+
+    def closeness(file, some):
+        return closeness_db(load_runtime(file)(some), load_runtime(exact)(some))
+
+    found = quantise(exact, small, lr, closeness)
+    assert found.tried[found.float_ends] > 30
+    assert closeness(small, lr) > 30
 
 
 @pytest.mark.parametrize("method", ["dic", "fsrnet"])

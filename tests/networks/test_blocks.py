@@ -38,6 +38,11 @@ def test_down_then_up_keep_the_order_of_pixels():
     assert up(x).shape == (1, 4, 16, 16)
 
 
+def test_down_is_one_convolution_with_stride():
+    down, x = blocks.Down(4), torch.rand(2, 4, 10, 12)
+    torch.testing.assert_close(down.as_convolution()(x), down(x))
+
+
 @pytest.mark.parametrize("kind", ["fish", "cbam", "rcan"])
 def test_channel_attention_gates_each_channel_as_a_whole(kind):
     attention = blocks.ChannelAttention(16, kind)

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.networks.blocks import Down
 from pkdn_lightning.pretrained import CARD_KEY
 from pkdn_lightning.runtimes import fixed_size
 
@@ -40,10 +42,20 @@ def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
     The batch may have any size, and so may the picture, of those that the network takes. Programs with Fourier
     transforms are for `lr_px` only: ONNX Runtime fails on those whose sides vary.
     """
+    net = _without_unshuffles(net)
     program = _traced(net, lr_px, torch.export.Dim.AUTO)
     if any("fft" in str(node.target) for node in program.graph.nodes):
         return _traced(net, lr_px, torch.export.Dim.STATIC)
     return program
+
+
+def _without_unshuffles(net: nn.Module) -> nn.Module:
+    """Returns a copy that reduces by strided convolutions: runtimes have no fast form of an inverse pixel shuffle."""
+    net = deepcopy(net)
+    for name, block in list(net.named_modules()):
+        if isinstance(block, Down):
+            net.set_submodule(name, block.as_convolution())
+    return net
 
 
 def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProgram:

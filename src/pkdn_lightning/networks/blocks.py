@@ -298,6 +298,15 @@ class Down(nn.Module):
         """Returns (B, C, H / 2, W / 2)."""
         return self.conv(F.pixel_unshuffle(x, 2))
 
+    def as_convolution(self) -> nn.Conv2d:
+        """Returns the same as one convolution with stride 2, whose kernel holds the pixels that would be shuffled."""
+        out, channels, kernel = self.conv.out_channels, self.conv.in_channels // 4, self.conv.kernel_size[0]
+        single = nn.Conv2d(channels, out, 2 * kernel, stride=2, padding=2 * (kernel // 2))
+        parts = self.conv.weight.detach().view(out, channels, 2, 2, kernel, kernel)  # (out, C, row, column, k, k)
+        single.weight.data = parts.permute(0, 1, 4, 2, 5, 3).reshape(single.weight.shape)
+        single.bias = self.conv.bias
+        return single
+
 
 class Up(nn.Module):
     """Doubles the resolution: conv3 from C to 4C, then pixel shuffle; no activation.
