@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pkdn_lightning.exporting.quantising import on_features, pool_whole_maps, shuffle_channels_last
+from pkdn_lightning.exporting.quantising import on_features
+from pkdn_lightning.exporting.rewriting import pool_whole_maps, shuffle_channels_last
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

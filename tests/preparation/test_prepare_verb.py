@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
 from pkdn_lightning.config import compose
@@ -149,6 +150,7 @@ def test_killed_from_outside_it_goes_on(tmp_path):
 def test_an_artifact_refers_to_the_faces_and_copies_none(tmp_path, monkeypatch):
     for place in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(place, str(tmp_path / "kept"))
+    wandb.teardown()  # a session that another test began has places of its own
     store = run("wandb=true", "data.source.train=2000", "data.source.size_px=16")
     arrays = sum((store.path / name).stat().st_size for name in store.manifest["sha256"])
     log = next((tmp_path / "kept").rglob("*.wandb"))

@@ -3,20 +3,19 @@
 ONNX Runtime's static quantisation (QDQ): convolutions with their ReLUs, attention's gates and sums of features, a scale
 per output channel for weights, and for activations the ranges that calibration faces show. The first convolution sees
 the picture and the last one makes it; whether these two stay in float32 is decided by what each way loses on other
-faces. 8-bit convolutions have channels last in memory: what would take features out of that layout is rewritten.
+faces.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pkdn_lightning.exporting.graphs import INPUT, quiet
+from pkdn_lightning.exporting.rewriting import pool_whole_maps, shuffle_channels_last
 
 _BATCH = 8
 _WORTH_DB = 1.0  # what keeping the outer layers in float must gain to be done: it takes a twentieth of the time
@@ -82,83 +81,6 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
     model.metadata_props.extend(properties)
     onnx.save(model, target)
     return Quantised(float_ends, tried)
-
-
-def pool_whole_maps(model: Any) -> None:
-    """Writes means over height and width as what they are, global pooling, which ONNX Runtime has in 8 bits.
-
-    Args:
-        model: An ONNX model, changed in place.
-    """
-    from onnx.numpy_helper import to_array
-
-    constants = {each.name: to_array(each) for each in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "ReduceMean":
-            continue
-        keeps = next((attribute.i for attribute in node.attribute if attribute.name == "keepdims"), 1)
-        axes = constants.get(node.input[1]) if len(node.input) > 1 else None
-        if keeps and axes is not None and sorted(axes.tolist()) in ([-2, -1], [2, 3]):
-            node.op_type = "GlobalAveragePool"
-            del node.input[1:], node.attribute[:]
-
-
-def shuffle_channels_last(model: Any) -> None:
-    """Writes pixel shuffles behind a convolution for features with channels last, of which whole pixels are moved.
-
-    The convolution's output channels are put in an order in which those of a pixel lie together.
-
-    Args:
-        model: An ONNX model, changed in place.
-    """
-    from onnx.numpy_helper import from_array, to_array
-
-    constants = {each.name: each for each in model.graph.initializer}
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    nodes: list[Any] = []
-    for node in model.graph.node:
-        source = made_by.get(node.input[0]) if node.op_type == "DepthToSpace" else None
-        if (
-            source is None
-            or source.op_type != "Conv"
-            or any(uses[name] > 1 for name in (*source.input[1:], *source.output))
-        ):
-            nodes.append(node)
-            continue
-        side = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
-        for name in source.input[1:]:  # weight and bias, as PyTorch orders them: channel, row, column
-            value = to_array(constants[name])
-            ordered = value.reshape(-1, side**2, *value.shape[1:]).swapaxes(0, 1).reshape(value.shape)
-            constants[name].CopyFrom(from_array(np.ascontiguousarray(ordered), name))
-        shuffle, sizes = _shuffle(node, side)
-        nodes += shuffle
-        model.graph.initializer.extend(sizes)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def _shuffle(node: Any, side: int) -> tuple[list[Any], list[Any]]:
-    """Returns nodes and constants of a pixel shuffle of (B, C, H, W), in between of (B, H, W, row, column, channel)."""
-    from onnx.helper import make_node
-    from onnx.numpy_helper import from_array
-
-    last, apart, moved, together, small, larger, large, parts, times, over = (
-        f"{node.name}/{step}"
-        for step in ("last", "apart", "moved", "together", "small", "larger", "large", "parts", "times", "over")
-    )
-    nodes = [
-        make_node("Transpose", [node.input[0]], [last], last, perm=[0, 2, 3, 1]),
-        make_node("Reshape", [last, parts], [apart], apart),
-        make_node("Transpose", [apart], [moved], moved, perm=[0, 1, 3, 2, 4, 5]),  # (B, H, row, W, column, channel)
-        make_node("Shape", [last], [small], small),
-        make_node("Mul", [small, times], [larger], larger),
-        make_node("Div", [larger, over], [large], large),
-        make_node("Reshape", [moved, large], [together], together),
-        make_node("Transpose", [together], list(node.output), node.name, perm=[0, 3, 1, 2]),
-    ]
-    sizes = {parts: [0, 0, 0, side, side, -1], times: [1, side, side, 1], over: [1, 1, 1, side**2]}
-    return nodes, [from_array(np.array(value), name) for name, value in sizes.items()]
 
 
 def on_features(model: Any) -> list[str]:
