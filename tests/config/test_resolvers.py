@@ -1,3 +1,5 @@
+"""Where a run writes, when nobody says it."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 from omegaconf import OmegaConf

@@ -86,7 +86,7 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
 def on_features(model: Any) -> list[str]:
     """Returns the names of an ONNX model's nodes to quantise: convolutions, and what is done with their results.
 
-    That are ReLUs, sigmoids, products with these, and sums; not the sum that is the picture, nor what a network
+    These are ReLUs, sigmoids, products with a sigmoid, and sums; not the sum that is the picture, nor what a network
     computes of sizes and positions.
     """
     pictures = {output.name for output in model.graph.output}

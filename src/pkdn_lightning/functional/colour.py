@@ -53,8 +53,8 @@ def luma_bt601(images: Tensor, peak: float = 1.0) -> Tensor:
 def luma_bt601_8bit(levels: Tensor) -> Tensor:
     """Returns `luma_bt601` of whole grey levels, rounded to whole levels; exactly in the middle, to the even one.
 
-    The weights are multiples of 1/85000 a level. Their sums stay below 2^24, where float32 is exact, if what the
-    result is counted from lies in the middle, and so is what division rounds: no sum is nearer to a tie than that.
+    The weights are multiples of 1/85000. Counted from level 126, which is taken off halfway, sums of their numerators
+    stay below 2^24, where float32 is exact; and their quotients are either ties or further from one than it rounds.
 
     Args:
         levels: RGB, whole numbers 0..255, (..., 3, H, W) float32 or wider.

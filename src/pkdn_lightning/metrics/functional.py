@@ -30,8 +30,8 @@ from pkdn_lightning.functional.resize import widest_float
 
 SSIM_WINDOW_PX: Final = 11
 _SIGMA_PX: Final = 1.5
-_AT_A_TIME: Final = 8
-_MIDDLE: Final = 128
+_AT_A_TIME_ON_CPU: Final = 8
+_MIDDLE: Final = 128  # levels are counted from here
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -171,7 +171,7 @@ def ssim_y(sr: Tensor, hr: Tensor, border_px: int = HEADLINE.border_px) -> Tenso
 
 def _parts(sr: Tensor, hr: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields images or planes in parts: on a CPU so few at a time that everything in between stays in its cache."""
-    size = _AT_A_TIME if sr.device.type == "cpu" else max(1, len(sr))
+    size = _AT_A_TIME_ON_CPU if sr.device.type == "cpu" else max(1, len(sr))
     return zip(torch.split(sr, size), torch.split(hr, size), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""What is quantised: the graph is rewritten where an operator has no 8-bit form, and nothing else changes."""
+"""An ONNX graph on its way to 8 bits: rewritten it computes the same, and what is quantised is made of features."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,10 @@ from pkdn_lightning.exporting.rewriting import pool_whole_maps, shuffle_channels
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-
 X = np.random.default_rng(0).random((1, 3, 5, 6), dtype=np.float32)
 
 
-def model_of(nodes, constants, channels, scale=1):
+def model_of(nodes, constants, channels):
     """A model that makes `y` of `x`."""
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
