@@ -24,7 +24,7 @@ from torch.multiprocessing import spawn
 from networks import Settings, step
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.prepare.store_writer import StoreWriter
 
 MEMORY, STEP, PROCESSES = 1.2, 1.2, 1.8
 _BATCHES = 200

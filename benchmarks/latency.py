@@ -21,12 +21,12 @@ from timing import Claim, arguments, compared, interleaved, peak_flops, report
 from torch import Tensor, nn
 
 from networks import Settings
-from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.exporting.graphs import trace, write_onnx
-from pkdn_lightning.exporting.quantising import closeness_db, quantise
+from pkdn_lightning.export.graphs import trace, write_onnx
+from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.metrics import psnr_y
+from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.networks.cost import count_macs
 from pkdn_lightning.networks.pkdn import PKDNStudent
 

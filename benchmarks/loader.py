@@ -26,7 +26,7 @@ from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.hardware import keep_freed_memory
-from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.prepare.store_writer import StoreWriter
 
 READY, GATHERED = 15.0, 40.0
 

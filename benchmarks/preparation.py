@@ -25,14 +25,14 @@ from rich.table import Table
 
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.data.synthetic import draw_face
-from pkdn_lightning.preparation.crop import crop_rule, cut
-from pkdn_lightning.preparation.duplicates import perceptual_hash
-from pkdn_lightning.preparation.pictures import open_photograph
-from pkdn_lightning.preparation.pipeline import Job, prepare_store
-from pkdn_lightning.preparation.source import Face
-from pkdn_lightning.preparation.sources.photographs import PhotosSource
-from pkdn_lightning.preparation.sources.synthetic import DrawnFace
-from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.faces.crop import crop_rule, cut
+from pkdn_lightning.faces.images import open_photograph
+from pkdn_lightning.prepare.duplicates import perceptual_hash
+from pkdn_lightning.prepare.pipeline import Job, prepare_store
+from pkdn_lightning.prepare.source import Face
+from pkdn_lightning.prepare.sources.photographs import PhotosSource
+from pkdn_lightning.prepare.sources.synthetic import DrawnFace
+from pkdn_lightning.prepare.store_writer import StoreWriter
 
 PHOTO_PX = (640, 800)
 FACE_PX = 128
@@ -103,7 +103,7 @@ def stages(  # noqa: C901  # one small function per stage
         "look (hash for duplicates)": (look, "Pillow's resize"),
     }
     if weights:
-        from pkdn_lightning.preparation.parser import BiSeNetParser
+        from pkdn_lightning.faces.parser import BiSeNetParser
 
         parser = BiSeNetParser(weights=weights, threads=threads)
         names = [str(number) for number in range(len(faces))]

@@ -20,9 +20,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import FaceStore
-from pkdn_lightning.demonstration.limits import Limits
-from pkdn_lightning.demonstration.models import load_models
-from pkdn_lightning.demonstration.serving import serving
+from pkdn_lightning.demo.limits import Limits
+from pkdn_lightning.demo.restorers import load_models
+from pkdn_lightning.demo.server import serving
 
 WIDTH = 1100
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ import torch
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
-from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.prepare.store_writer import StoreWriter
 from tests.browser import _chromium, chromium_page  # noqa: F401  # fixtures for every test that opens a page
 
 torch.set_num_threads(1)  # two threads on a busy machine are slower than one

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pkdn_lightning.cli import VERBS
+from pkdn_lightning.__main__ import VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -51,7 +51,7 @@ CONF = {
         name: mine
         store: ${paths.stores}/mine
         source:
-          _target_: pkdn_lightning.preparation.sources.folder.FolderSource
+          _target_: pkdn_lightning.prepare.sources.folder.FolderSource
           path: faces
           size_px: 32
     """,

@@ -4,23 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.checkpoints import load_network
 from pkdn_lightning.config import compose
-from pkdn_lightning.config.build import build_network, build_objective
+from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.data.datamodule import GatheredBatches, Plan, finish_batch
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError, TrainingError
 from pkdn_lightning.evaluate import evaluate
-from pkdn_lightning.exporting.graphs import takes_any_size, trace, write_onnx
-from pkdn_lightning.exporting.quantising import closeness_db, quantise
+from pkdn_lightning.export.graphs import takes_any_size, trace, write_onnx
+from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.metrics.functional import psnr_y
-from pkdn_lightning.preparation.writing import StoreWriter
-from pkdn_lightning.resuming import saved_config
-from pkdn_lightning.runtimes import load_runtime
+from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.train import train
+from pkdn_lightning.train.build import build_objective
+from pkdn_lightning.train.resume import saved_config
 
 from .conftest import TINY
 

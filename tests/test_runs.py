@@ -6,8 +6,9 @@ import os
 import pytest
 
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance, trim_metrics, write_json
-from pkdn_lightning.teachers import find_teacher
+from pkdn_lightning.files import write_json
+from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance, trim_metrics
+from pkdn_lightning.train.teacher_lookup import find_teacher
 
 
 def finished(path, when: int, **results) -> RunFolder:

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pkdn_lightning.checkpoints import load_model
-    from pkdn_lightning.publishing import from_pretrained, push_to_hub, save_pretrained
+    from pkdn_lightning.models.checkpoints import load_model
+    from pkdn_lightning.models.hub import from_pretrained, push_to_hub, save_pretrained
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "from_pretrained", "load_model", "push_to_hub", "save_pretrained"]
 
-_HOMES = {"load_model": "checkpoints"} | dict.fromkeys(
-    ("from_pretrained", "push_to_hub", "save_pretrained"), "publishing"
+_HOMES = {"load_model": "models.checkpoints"} | dict.fromkeys(
+    ("from_pretrained", "push_to_hub", "save_pretrained"), "models.hub"
 )
 
 

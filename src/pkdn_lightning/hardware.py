@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from pkdn_lightning.errors import ConfigError
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _BFLOAT16 = ("amx_bf16", "amx_tile", "avx512_bf16")
 
@@ -37,3 +39,14 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Returns the device that `auto`, `cpu` or `gpu` stands for.
+
+    Raises:
+        ConfigError: If a GPU is asked for and there is none.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError("accelerator=gpu, but there is none here. Use accelerator=cpu or auto.")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

@@ -10,14 +10,13 @@ job.json           of a job of a sweep: its overrides, and the command that runs
 """
 
 import csv
-import json
 import os
 import platform
 import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +26,7 @@ from typing import Any
 from filelock import FileLock
 
 from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.files import read_json, whole_file
 
 
 @dataclass(frozen=True)
@@ -99,24 +99,16 @@ class RunFolder:
 
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
-        return _read_json(self.results)
+        return read_json(self.results)
 
     def read_job(self) -> dict[str, Any]:
         """Returns the contents of `job.json`; empty where there is none or it cannot be read."""
-        return _read_json(self.job)
+        return read_json(self.job)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.read_results().get("status") == "finished"
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -142,14 +134,6 @@ def find_runs(root: str | Path) -> Iterator[RunFolder]:
             yield run
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON in one step, so that a reader or a crash never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 def provenance(experiment: str, seed: int, run: RunFolder | None = None) -> dict[str, Any]:
     """Returns where a run comes from: command, time, versions, git state, machine; and an id that no other run has.
 
@@ -160,12 +144,18 @@ def provenance(experiment: str, seed: int, run: RunFolder | None = None) -> dict
         "id": secrets.token_hex(6),
         "experiment": experiment,
         "seed": seed,
-        "command": job.get("command") or shlex.join(["pkdn", Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": job.get("command") or shlex.join(["pkdn", _verb(), *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "host": platform.node(), "pid": os.getpid()},
     }
+
+
+def _verb() -> str:
+    """Returns the verb of this process: `python -m` and `pkdn` both leave the path of its module or package."""
+    program = Path(sys.argv[0])
+    return program.parent.name if program.stem == "__main__" else program.stem
 
 
 _PACKAGES = (
@@ -213,9 +203,7 @@ def trim_metrics(file: Path, step: int) -> None:
         reader = csv.DictReader(source)
         rows = [row for row in reader if int(row["step"] or 0) < step]
         columns = list(reader.fieldnames or [])
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as target:
+    with whole_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
         writer = csv.DictWriter(target, columns)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(file)

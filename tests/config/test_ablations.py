@@ -8,8 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pkdn_lightning.config import compose, conf_dir
-from pkdn_lightning.config.build import build_datamodule, build_network, build_objective
+from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.config.resolvers import job_folder, register_resolvers
+from pkdn_lightning.train.build import build_datamodule, build_objective
 
 FILES = sorted(file for file in (conf_dir() / "ablation").glob("*.yaml") if file.stem != "none")
 COUNTS = {

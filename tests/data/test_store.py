@@ -7,7 +7,7 @@ import pytest
 
 from pkdn_lightning.data.store import Entry, FaceStore, verify_store
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.preparation.writing import StoreWriter
+from pkdn_lightning.prepare.store_writer import StoreWriter
 from tests.conftest import COUNTS, write_store
 
 
@@ -76,7 +76,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_verification_happens_once(tmp_path, monkeypatch):
     path = write_store(tmp_path / "s").path
     FaceStore.open(path)
-    monkeypatch.setattr("pkdn_lightning.data.store.file_sha256", lambda file: pytest.fail("hashed again"))
+    monkeypatch.setattr("pkdn_lightning.files.file_sha256", lambda file: pytest.fail("hashed again"))
     FaceStore.open(path)
 
 

@@ -6,15 +6,15 @@ import sys
 import pytest
 import torch
 
-from pkdn_lightning.cli import main
-from pkdn_lightning.demonstration.drawn import group
+from pkdn_lightning.__main__ import main
+from pkdn_lightning.demo.examples import group
 from pkdn_lightning.networks.bisenet import BiSeNet
 from tests.conftest import write_store
 from tests.docs.commands import RUN, exit_status
 from tests.docs.running import small
-from tests.networks.test_published import STATES
-from tests.prediction.conftest import face
-from tests.preparation import publishers
+from tests.networks.test_published_weights import STATES
+from tests.predict.conftest import face
+from tests.prepare import publishers
 
 
 @pytest.fixture(scope="session")

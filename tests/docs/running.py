@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from urllib.request import urlopen
 
-from pkdn_lightning.cli import VERBS, main
-from pkdn_lightning.config.sweeps import Sitting
+from pkdn_lightning.__main__ import VERBS, main
+from pkdn_lightning.sweep.session import Sitting
 from tests.docs.commands import exit_status
 
 SERVERS = {

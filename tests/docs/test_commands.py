@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pkdn_lightning.config
-from pkdn_lightning.cli import VERBS
+from pkdn_lightning.__main__ import VERBS
 from pkdn_lightning.config.verb import explain
 from tests.docs.commands import ROOT, Block, blocks, composed, inline, overrides, overrides_of, typed
 from tests.docs.running import run, small

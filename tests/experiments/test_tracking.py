@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from pkdn_lightning.config import compose, conf_dir
-from pkdn_lightning.config.build import build_objective
 from pkdn_lightning.train import train
-from tests.tracking.wandb_log import read_log
+from pkdn_lightning.train.build import build_objective
+from tests.train.wandb_log import read_log
 
 FOLDER = conf_dir().parent / "experiments/tracking"
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.checkpoints import CARD_KEY, build_network
 from pkdn_lightning.config import compose
-from pkdn_lightning.data.store import FaceStore, file_sha256
+from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.files import file_sha256, write_json
+from pkdn_lightning.models.checkpoints import CARD_KEY, build_network
 from pkdn_lightning.networks.cost import count_parameters
 from pkdn_lightning.report import measurements, report
-from pkdn_lightning.runs import RunFolder, write_json
+from pkdn_lightning.runs import RunFolder
 from tests.conftest import TINY, write_store
 
 

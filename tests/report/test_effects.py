@@ -2,9 +2,9 @@
 
 from omegaconf import OmegaConf
 
-from pkdn_lightning.report.collecting import collect
 from pkdn_lightning.report.effects import changed, families
 from pkdn_lightning.report.lambdas import commands, lambda_grids
+from pkdn_lightning.report.rows import collect
 
 
 def rows_of(make_run):

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
-from pkdn_lightning.report.page.labels import Named, name_dots, name_ends
+from pkdn_lightning.report.page.label_placement import Named, name_dots, name_ends
 from pkdn_lightning.report.page.plots import Point, cost_plot, forest_plot, loss_plot, validation_plot
 from pkdn_lightning.report.page.svg import STYLE, new_figure
 from tests.report.pages import parse

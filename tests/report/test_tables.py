@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pkdn_lightning.report.published import TABLE_1, TABLE_2, dataset_of
+from pkdn_lightning.report.published_values import TABLE_1, TABLE_2, dataset_of
 from pkdn_lightning.report.tables import _LATEX, Cell, Section, Table, latex, places, to_csv, to_latex, to_markdown
 
 TABLE = Table(

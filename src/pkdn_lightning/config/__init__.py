@@ -1,6 +1,6 @@
-"""Configuration: what may be configured (`schema`), computed values (`resolvers`), and objects made from it (`build`).
+"""Configuration: what may be configured (`schema`), computed values (`resolvers`), objects made from it (`instances`).
 
-`compose` and `conf_dir` need no torch; only `build` does.
+Nothing here imports torch until an object is made.
 """
 
 from pkdn_lightning.config.compose import compose, conf_dir

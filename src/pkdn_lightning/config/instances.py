@@ -10,13 +10,16 @@ import typing
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from pkdn_lightning.errors import ConfigError, PKDNError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def make_partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...]) -> Callable[..., Any] | None:
@@ -109,3 +112,9 @@ def check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
         hint = did_you_mean(str(value), map(str, choices))
         raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
+
+
+def build_network(model: Mapping[str, Any]) -> "nn.Module":
+    """Returns the untrained network that `model` describes."""
+    net: nn.Module = make(model, "model")
+    return net

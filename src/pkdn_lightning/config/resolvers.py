@@ -8,8 +8,8 @@ from typing import Final
 
 from omegaconf import OmegaConf
 
-from pkdn_lightning.config.devices import gpus, jobs_at_once
-from pkdn_lightning.config.naming import run_group, run_name, run_tags
+from pkdn_lightning.config.gpus import gpus, jobs_at_once
+from pkdn_lightning.config.run_names import run_group, run_name, run_tags
 from pkdn_lightning.errors import ConfigError
 
 

@@ -1,7 +1,7 @@
 """What may be configured, and of which type. Hydra refuses whatever is not named here.
 
 Parts that are made by a class of their own (`model`, `optimizer`, one callback...) are open mappings with a
-`_target_`; `build` checks them against that class's signature. The values themselves stand in `conf/`.
+`_target_`; `instances` checks them against that class's signature. The values themselves stand in `conf/`.
 """
 
 from dataclasses import dataclass, field
@@ -226,7 +226,6 @@ class PrepareConfig:
     join: str | None = None
     dry_run: bool = False
     verify: str | None = None
-    wandb: bool = False
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 

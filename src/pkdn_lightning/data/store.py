@@ -10,10 +10,10 @@ Preparation ends here and training begins here: this is the wall between the two
 (rejects.csv, duplicates.csv, card.md, contact sheets) is for people to read.
 """
 
+import contextlib
 import csv
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from pkdn_lightning.data.remote import cached, is_remote
 from pkdn_lightning.errors import DataError
+from pkdn_lightning.files import file_sha256, write_json
 
 SCHEMA_VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
@@ -123,12 +124,6 @@ class FaceStore:
         return rows
 
 
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def verify_store(path: str | Path) -> Mapping[str, Any]:
     """Compares every file of a store with its hash and returns the manifest.
 
@@ -164,12 +159,8 @@ def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         pass  # no stamp, or one that cannot be read: verify
     verify_store(path)
-    try:
-        temporary = stamp.with_name(f"{_STAMP}.{os.getpid()}")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(stamp)
-    except OSError:
-        pass  # a read-only store is verified each time
+    with contextlib.suppress(OSError):  # a read-only store is verified each time
+        write_json(stamp, state)
 
 
 def _file_state(file: Path) -> list[int] | None:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pkdn_lightning.checkpoints import CARD_KEY
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import TrainingError
 from pkdn_lightning.losses import Objective, Progress
 from pkdn_lightning.metrics.collection import face_sr_metrics
+from pkdn_lightning.models.checkpoints import CARD_KEY
 from pkdn_lightning.networks.output import SROutput
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -34,7 +34,7 @@ class SRModule(lightning.LightningModule):
         make_scheduler: Makes a learning-rate scheduler from the optimiser and `total_steps`; None keeps the rate.
         channels_last: Lays the network's weights out channels last, which convolutions on most hardware prefer.
         card: Plain values that say what the network is; kept in checkpoints so that they can be rebuilt without
-            their configuration (see `checkpoints`).
+            their configuration (see `models.checkpoints`).
     """
 
     def __init__(

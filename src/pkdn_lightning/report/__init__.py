@@ -6,7 +6,7 @@ pkdn report runs=runs data.test_stores.celeba=stores/celeba data.test_stores.hel
 It reads run folders and test stores, and writes the paper's tables and figure with what was measured beside what was
 published. Each part does one thing and can be used without the others:
 
-collecting    run folders -> rows: runs that differ in their seed only
+rows          run folders -> rows: runs that differ in their seed only
 measurements  rows -> values per image, and speeds; kept beside the runs
 statistics    numbers -> intervals and tests
 comparison    values per image -> how the rows stand on every test set
@@ -14,7 +14,7 @@ table1, ...   how they stand -> tables, which `tables` turns into Markdown, LaTe
 figure        rows -> Figure 4
 lambdas, effects, curves, faces    rows -> what the page shows besides
 page          all of it -> report.html
-building      the plot: all of it in turn
+builder       all of it in turn
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from pkdn_lightning.config.verb import run_verb
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pkdn_lightning.report.building import Report
+    from pkdn_lightning.report.builder import Report
 
 
 def report(cfg: "DictConfig") -> "Report":
@@ -39,7 +39,7 @@ def report(cfg: "DictConfig") -> "Report":
     Raises:
         PKDNError: If there is nothing to report, or runs and stores do not fit together; the message says what to do.
     """
-    from pkdn_lightning.report.building import run_report
+    from pkdn_lightning.report.builder import run_report
 
     return run_report(cfg)
 

@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pkdn_lightning.measuring import BICUBIC
-from pkdn_lightning.report.collecting import Row
+from pkdn_lightning.evaluate.measure import BICUBIC
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import STUDENT
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.statistics import bootstrap_intervals, holm, paired_test
 
 FLOOR: Final = Row(BICUBIC, BICUBIC, (), {})

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.measuring import Serving, bicubic_method, gather, serve
+from pkdn_lightning.evaluate.measure import Serving, bicubic_method, gather, serve
 from pkdn_lightning.metrics import psnr
-from pkdn_lightning.report.collecting import Row
+from pkdn_lightning.report.rows import Row
 
 VALIDATION: Final = "val/psnr_y"
 LOSS: Final = "train/loss/"

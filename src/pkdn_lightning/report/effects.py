@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import Standing, compare
 from pkdn_lightning.report.lambdas import TERMS
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import BLOCKS
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.settings import differing, in_words, short
 
 DISTILLATION: Final = "distillation"

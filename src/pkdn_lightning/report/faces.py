@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from pkdn_lightning.grids import to_pixels
-from pkdn_lightning.measuring import BICUBIC, Method, bicubic_method, gather, serve
-from pkdn_lightning.report.collecting import Row
+from pkdn_lightning.data.grids import to_pixels
+from pkdn_lightning.evaluate.measure import BICUBIC, Method, bicubic_method, gather, serve
 from pkdn_lightning.report.comparison import FLOOR, Standing
 from pkdn_lightning.report.figure import choose_faces, percentiles
 from pkdn_lightning.report.measurements import Faces, Measurements
+from pkdn_lightning.report.rows import Row
 
 LR: Final = "LR"
 HR: Final = "HR"

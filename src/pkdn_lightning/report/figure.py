@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.data.degradation import enlarge
+from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.store import FaceStore
-from pkdn_lightning.grids import render_figure
-from pkdn_lightning.measuring import BICUBIC, bicubic_method, gather, serve
-from pkdn_lightning.report.collecting import Row
+from pkdn_lightning.evaluate.measure import BICUBIC, bicubic_method, gather, serve
 from pkdn_lightning.report.comparison import Standing
 from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.methods import is_ablation
+from pkdn_lightning.report.rows import Row
 
 
 class Figure(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.report.collecting import Row
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.table2 import base_command
 
 TERMS: Final = ("objective.ts", "objective.fs")

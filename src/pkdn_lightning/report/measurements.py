@@ -1,10 +1,10 @@
 """Values per image and speeds: measured once and kept, and measured again when what they are of has changed."""
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pkdn_lightning.checkpoints import build_network
 from pkdn_lightning.data.parsing import encoding_channels
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.measuring import (
+from pkdn_lightning.evaluate.measure import (
     BICUBIC,
     Method,
     Serving,
@@ -29,9 +28,10 @@ from pkdn_lightning.measuring import (
     measure,
     network_method,
 )
+from pkdn_lightning.files import read_json, write_json, write_text
 from pkdn_lightning.metrics import HEADLINE
-from pkdn_lightning.report.collecting import Row, Run
-from pkdn_lightning.runs import write_json
+from pkdn_lightning.models.checkpoints import build_network
+from pkdn_lightning.report.rows import Row, Run
 
 BATCH: Final = 8
 """Faces at a time in the second of the two speeds."""
@@ -151,7 +151,7 @@ class Measurements:
         key = {"network": network, "lr_px": side_px, "torch": torch.__version__, **where(self.device)}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         file = self.folder / "speeds.json"
-        known = _read_json(file)
+        known = read_json(file)
         if digest not in known:
             net = build_network(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
             channels = encoding_channels(run.config["data"]["encoding"])
@@ -216,13 +216,8 @@ def write_faces(file: Path, stamp: Mapping[str, Any], faces: Faces) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["face", "psnr_y", "ssim_y"])
     writer.writerows(zip(faces.names, faces.psnr.tolist(), faces.ssim.tolist(), strict=True))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(file)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        write_text(file, text.getvalue())
 
 
 @torch.inference_mode()
@@ -271,11 +266,3 @@ def _cpu_name() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine() or "CPU"
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

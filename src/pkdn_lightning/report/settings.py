@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pkdn_lightning.config.sameness import counts, flatten, within
+from pkdn_lightning.config.training_keys import counts, flatten, within
 from pkdn_lightning.report.methods import class_name
 
 # Besides what changes nothing at all: a row has runs of several seeds, and the teacher and the data are compared by

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, Standing
 from pkdn_lightning.report.measurements import BATCH, Speed
 from pkdn_lightning.report.methods import STUDENT, rank
-from pkdn_lightning.report.published import SCALE, TABLE_1, TEST_FACES, Score, dataset_of
+from pkdn_lightning.report.published_values import SCALE, TABLE_1, TEST_FACES, Score, dataset_of
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.statistics import RESAMPLES, paired_test_name
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.report.collecting import Row, Run
 from pkdn_lightning.report.comparison import Standing, compare
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
-from pkdn_lightning.report.published import SCALE, TABLE_2, dataset_of
+from pkdn_lightning.report.published_values import SCALE, TABLE_2, dataset_of
+from pkdn_lightning.report.rows import Row, Run
 from pkdn_lightning.report.table1 import Subject, gain_cells, plus_minus
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 

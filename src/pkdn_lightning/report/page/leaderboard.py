@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, Standing
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.table1 import Subject, gain_cells, plus_minus, signed
 from pkdn_lightning.report.tables import NONE, places
 

@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
-from pkdn_lightning.report.collecting import Row
 from pkdn_lightning.report.comparison import Standing
 from pkdn_lightning.report.curves import Curve, terms_of
 from pkdn_lightning.report.effects import families, family_standings
@@ -15,6 +14,7 @@ from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.page.plots import Point, cost_plot, forest_plot, loss_plot
 from pkdn_lightning.report.page.svg import COLOURS
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.table1 import Subject, plus_minus
 
 _EFFECTS: Final = 40

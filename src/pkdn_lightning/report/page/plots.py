@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
-from pkdn_lightning.report.page.labels import Named, cut, name_dots, name_ends
+from pkdn_lightning.report.page.label_placement import Named, cut, name_dots, name_ends
 from pkdn_lightning.report.page.svg import INK, MARKS, MUTED, STYLE, colour, dash, new_figure, to_svg
 from pkdn_lightning.report.table1 import signed
 

@@ -1,0 +1,236 @@
+"""What happens on a click: a file becomes a picture, its faces are found and restored.
+
+Plain functions from values to values; the page calls them, and so do the tests.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pkdn_lightning.demo.examples import known_map
+from pkdn_lightning.demo.limits import Deadline, Limits
+from pkdn_lightning.demo.restorers import Models
+from pkdn_lightning.errors import PKDNError
+from pkdn_lightning.faces.crop import Box, cut
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.paste import assemble
+from pkdn_lightning.predict.restore import as_pixels, as_tensor, restore_all
+from pkdn_lightning.predict.routing import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
+
+_FACES_AT_A_TIME = 8  # the deadline is looked at between two batches
+_DETECTING = Lock()  # the detector is one, and keeps what it works on in itself
+
+Pixels = NDArray[np.uint8]
+
+
+class RestoredFace(NamedTuple):
+    """A face with everything that was made of it.
+
+    Attributes:
+        lr: What the models saw, (h, w, 3).
+        sr: What each student made of it, (H, W, 3), by the student's name.
+        hr: The face as it was given, if it has more detail than the models saw; (H, W, 3).
+        parsing: The map of `hr`, (H, W) label ids, if there is a teacher and somebody could draw it.
+        taught: What the teacher made of `lr` and `parsing`.
+        box: Where it is in its photograph.
+    """
+
+    lr: Pixels
+    sr: Mapping[str, Pixels]
+    hr: Pixels | None = None
+    parsing: Pixels | None = None
+    taught: Pixels | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made of a picture.
+
+    Attributes:
+        mode: What it was taken for: `lr`, `aligned` or `photo`.
+        said: In words, for the visitor.
+        faces: One, or those of a photograph, the largest first.
+        upscale: How many times larger a photograph becomes.
+    """
+
+    mode: Mode
+    said: str
+    faces: Sequence[RestoredFace]
+    upscale: int = 1
+
+    @property
+    def lacking(self) -> list[int]:
+        """The numbers of a photograph's faces that gain by being restored: those too small to be sharp."""
+        return [number for number, face in enumerate(self.faces) if face.hr is None]
+
+
+def open_upload(file: Path, limits: Limits) -> Picture:
+    """Returns the picture that a visitor gave.
+
+    Raises:
+        Rejected: If it is no picture, damaged, or too large. The message is for the visitor, and does not say where
+            the file lies.
+    """
+    too_large = f"The picture is too large: at most {limits.megapixels:g} megapixels are taken. Reduce it first."
+    if not file.is_file():
+        raise Rejected("missing", "The picture is not here any more. Please give it again.")
+    if file.stat().st_size > limits.upload_mb * 1e6:
+        raise Rejected("too_large", f"The file is too large: at most {limits.upload_mb:g} MB are taken.")
+    try:
+        with Image.open(file) as header:  # sizes only: nothing is decoded before they are known
+            pixels = header.width * header.height
+    except Image.DecompressionBombError as error:
+        raise Rejected("too_large", too_large) from error
+    except Exception:  # whatever it is, opening it properly has better words for it
+        pixels = 0
+    if pixels > limits.megapixels * 1e6:
+        raise Rejected("too_large", too_large)
+    try:
+        # Where and when a photograph was taken is nobody's business here.
+        return replace(Picture.open(file), exif=b"")
+    except Rejected as rejected:
+        words = rejected.detail.replace(str(file), "The file")
+        raise Rejected(
+            rejected.reason, f"{words.rstrip('.')}. Give a photograph or picture: JPEG, PNG, WebP, TIFF, BMP or GIF."
+        ) from rejected
+
+
+def restore_picture(picture: Picture, models: Models, limits: Limits, mode: Mode = "auto") -> Result:
+    """Returns a picture's faces, restored by every model that can.
+
+    Args:
+        picture: The picture.
+        models: What restores.
+        limits: How many faces, how long.
+        mode: What the picture is; see `predict.routing`. Drawn examples are known.
+
+    Raises:
+        Rejected: If there is nothing to restore in it.
+        PKDNError: If a model cannot take it, or the time is over.
+    """
+    deadline = Deadline(limits.request_s)
+    if mode == "auto" and known_map(np.asarray(picture.rgb)) is not None:
+        mode = "aligned"
+    with _DETECTING:
+        deadline.check()
+        decision = decide(picture, models.first, mode=mode)
+    faces = [face for face in decision.faces if face.lr.size] if decision.mode == "photo" else []
+    if decision.mode == "photo":
+        if not faces:
+            raise Rejected("outside", "Too little of the face lies within the picture to restore it.")
+        shown = faces[: limits.faces]
+        given: list[tuple[Pixels, Pixels | None, Box | None]] = [
+            (face.lr, _sharp(picture, face, models), face.box) for face in shown
+        ]
+    else:
+        given = [(decision.lr[0], _original(picture, decision, models), None)]
+    restored = _restored([lr for lr, _, _ in given], models, deadline)
+    result = [
+        _taught(RestoredFace(lr, sr, hr, box=box), models, deadline)
+        for (lr, hr, box), sr in zip(given, restored, strict=True)
+    ]
+    return Result(decision.mode, _words(decision, result, len(faces), picture, models), result, decision.upscale)
+
+
+def _sharp(picture: Picture, face: Face, models: Models) -> Pixels | None:
+    """Returns a photograph's face at the size of the results, if it is sharper than what the models see."""
+    if not face.why_kept:
+        return None
+    return cut(picture.rgb, face.box, models.first.hr_px, outside_at_most=1)
+
+
+def _original(picture: Picture, decision: Decision, models: Models) -> Pixels | None:
+    """Returns a picture that is a face at the size of the results, if it is sharper than what the models see."""
+    lr_px, hr_px = models.first.lr_px, models.first.hr_px
+    if decision.mode != "aligned" or round_trip_db(picture.rgb, lr_px) >= LITTLE_LOST_DB:
+        return None
+    return np.asarray(picture.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
+
+
+def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
+    """Returns what each student makes of each face."""
+
+    def in_time(restore: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
+        deadline.check()
+        return restore(lr)
+
+    restored: list[dict[str, Pixels]] = [{} for _ in faces]
+    for student in models.students:
+        results = restore_all(partial(in_time, student.restorer), faces, _FACES_AT_A_TIME)
+        for own, result in zip(restored, results, strict=True):
+            if isinstance(result, PKDNError):
+                raise result
+            own[student.name] = result
+    return restored
+
+
+def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredFace:
+    """Returns a face with what the teacher makes of it, if there is a teacher and a map for it."""
+    if models.teacher is None or face.hr is None:
+        return face
+    deadline.check()
+    parsing = models.maps.of(face.hr)
+    if parsing is None:
+        return face
+    taught = models.teacher.restore(as_tensor([face.lr]), torch.from_numpy(parsing.astype(np.int64))[None])
+    return face._replace(parsing=parsing, taught=as_pixels(taught)[0])
+
+
+def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, picture: Picture, models: Models) -> str:
+    """Returns what was done, in words."""
+    sees = f"{models.first.lr_px}×{models.first.lr_px} pixels"
+    if decision.mode == "lr":
+        words = [f"A face of {picture.rgb.width}×{picture.rgb.height} pixels, restored as it is."]
+    elif decision.mode == "aligned" and faces[0].hr is None:
+        words = [f"An enlarged face: it holds no more detail than {sees}, and was restored from these."]
+    elif decision.mode == "aligned":
+        words = [f"A sharp face: the model saw {sees} of it, so its result can be compared with the original."]
+    else:
+        words = _words_of_photo(faces, found, sees)
+    if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
+        words.append(
+            "The teacher needs a parsing map; drawn faces have one, parser=<BiSeNet weights> draws those of others."
+        )
+    return " ".join([*words, *(f"Read as: {note}." for note in picture.notes)])
+
+
+def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> list[str]:
+    small = sum(face.hr is None for face in faces)
+    sharp = len(faces) - small
+    words = [f"A photograph with {found} face{'s' if found > 1 else ''}."]
+    if found > len(faces):
+        words.append(f"The {len(faces)} largest are taken.")
+    if small:
+        words.append(f"{small} small one{'s' if small > 1 else ''} restored and put back.")
+    if sharp:
+        words.append(
+            f"{'One has' if sharp == 1 else f'{sharp} have'} more detail than {sees}, which is all the model saw: to "
+            "compare, not to improve."
+        )
+    return words
+
+
+def whole_picture(picture: Picture, result: Result, chosen: Sequence[int], student: str) -> Picture:
+    """Returns a photograph with some of its faces restored.
+
+    Args:
+        picture: The photograph.
+        result: What was made of it.
+        chosen: Numbers of the faces that are put back.
+        student: Whose results.
+    """
+    faces = [result.faces[number] for number in sorted(set(chosen)) if number < len(result.faces)]
+    placed = [Face(face.box, face.lr) for face in faces if face.box is not None]
+    decision = Decision("photo", "", [face.lr for face in faces], placed, result.upscale)
+    return assemble(picture, decision, [face.sr[student] for face in faces])

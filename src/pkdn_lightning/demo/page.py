@@ -1,0 +1,271 @@
+"""The page: what stands where, and which click leads to what. What a click does is in `restoring` and `views`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import gradio as gr
+from PIL import Image, ImageOps
+
+from pkdn_lightning.demo import markup
+from pkdn_lightning.demo.actions import Result, open_upload, restore_picture, whole_picture
+from pkdn_lightning.demo.examples import Example
+from pkdn_lightning.demo.limits import Limits
+from pkdn_lightning.demo.restorers import Models
+from pkdn_lightning.demo.views import BICUBIC, large, views
+from pkdn_lightning.errors import PKDNError
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.predict.routing import Mode
+
+MODES: Final[Mapping[str, Mode]] = {
+    "Find out": "auto",
+    "A tiny face": "lr",
+    "A face fills it": "aligned",
+    "A photograph": "photo",
+}
+_BEGIN: Final = "Give a picture: drop one, take one, or try a drawn face."
+_SHOWN: Final = (1600, 1600)  # pixels; a photograph is shown no larger; the file has all its pixels
+
+# A gallery of pictures to choose one of; the captions are alternative texts too.
+_CHOOSING: Final[Mapping[str, Any]] = {
+    "columns": 6, "allow_preview": False, "object_fit": "cover", "buttons": [], "show_label": False, "format": "png",
+    "interactive": False, "elem_classes": "choosing",
+}  # fmt: skip
+
+STYLE: Final = Path(__file__).with_name("page.css")
+
+
+class _Given(NamedTuple):
+    """The components that a visitor fills in."""
+
+    picture: gr.Image
+    mode: gr.Radio
+    restore: gr.Button
+
+
+class _Shown(NamedTuple):
+    """The components that show what was made of it."""
+
+    result: gr.State
+    number: gr.State
+    said: gr.HTML
+    all: gr.Column
+    heading: gr.HTML
+    faces: gr.Gallery
+    left: gr.Dropdown
+    right: gr.Dropdown
+    slider: gr.ImageSlider
+    divider: gr.Slider
+    strip: gr.HTML
+    legend: gr.HTML
+    whole: gr.Column
+    put_back: gr.CheckboxGroup
+    photo: gr.ImageSlider
+    save: gr.DownloadButton
+
+
+# Of the fonts that come with Gradio, the semibold ones are fragments; so bold is 700.
+_FONT: Final = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
+
+
+def theme() -> gr.themes.Base:
+    """Returns the page's colours and fonts; the fonts come with Gradio."""
+    return gr.themes.Default(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT
+    )
+
+
+def build_page(models: Models, limits: Limits, examples: Sequence[Example], folder: Path) -> gr.Blocks:
+    """Returns the page.
+
+    Args:
+        models: What restores.
+        limits: How much a visitor may ask for.
+        examples: Pictures to try.
+        folder: Where results go that are too large to live in the page; whoever serves it empties it.
+    """
+    with gr.Blocks(title="PKDN: faces from a few pixels", analytics_enabled=False, fill_width=False) as page:
+        gr.HTML(markup.heading(models), padding=False)
+        with gr.Row(elem_id="sides"):
+            with gr.Column(scale=2, min_width=300):
+                given = _given(examples)
+            with gr.Column(scale=3, min_width=300):
+                shown = _shown(limits)
+        gr.HTML(markup.footer(models, limits), padding=False)
+        _connect(given, shown, _Clicks(models, limits, folder))
+    return page
+
+
+def _given(examples: Sequence[Example]) -> _Given:
+    picture = gr.Image(
+        label="Picture", type="filepath", image_mode=None, height=300, elem_id="picture", buttons=[],
+        sources=["upload", "webcam", "clipboard"],
+    )  # fmt: skip
+    mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="What is it?", elem_id="mode")
+    restore = gr.Button("Restore", variant="primary", elem_id="restore")
+    gr.HTML("<h3>Drawn faces to try</h3>", padding=False)
+    tried = gr.Gallery(
+        [(str(example.file), example.name) for example in examples], label="Drawn faces to try", elem_id="examples",
+        **_CHOOSING,
+    )  # fmt: skip
+
+    def give(event: gr.SelectData) -> str:
+        return str(examples[event.index].file)
+
+    tried.select(give, None, picture, show_progress="hidden", api_visibility="private")
+    return _Given(picture, mode, restore)
+
+
+def _shown(limits: Limits) -> _Shown:
+    result: Any = gr.State(None, time_to_live=limits.keep_s)
+    number: Any = gr.State(0)
+    said = gr.HTML(markup.said(_BEGIN), elem_id="said", padding=False)
+    with gr.Column(visible=False, elem_id="result") as everything:
+        with gr.Column(visible=False, elem_id="whole") as whole:
+            put_back = gr.CheckboxGroup(label="Put back into the photograph", elem_id="put-back")
+            photo = gr.ImageSlider(label="Photograph: before and after", format="jpeg", buttons=["fullscreen"],
+                                   elem_id="photo", max_height=560)  # fmt: skip
+            save = gr.DownloadButton("Save the photograph", elem_id="save")
+        heading = gr.HTML("<h3>Faces: choose one</h3>", padding=False, visible=False)
+        faces = gr.Gallery(label="Faces: choose one", elem_id="faces", **_CHOOSING)
+        with gr.Row(elem_id="which"):
+            left = gr.Dropdown(label="Left", elem_id="left", min_width=120, filterable=False)
+            right = gr.Dropdown(label="Right", elem_id="right", min_width=120, filterable=False)
+        slider = gr.ImageSlider(label="Drag to compare", format="png", buttons=["fullscreen"], elem_id="slider",
+                                max_height=560)  # fmt: skip
+        divider = gr.Slider(0, 100, 50, step=1, label="Divider, %", elem_id="divider",
+                            buttons=[])  # for keyboards  # fmt: skip
+        strip = gr.HTML(elem_id="strip", padding=False)
+        legend = gr.HTML(elem_id="legend", padding=False)
+    return _Shown(
+        result, number, said, everything, heading, faces, left, right, slider, divider, strip, legend, whole, put_back,
+        photo, save,
+    )  # fmt: skip
+
+
+class _Clicks:
+    """What the clicks do: values of components in, updates of components out."""
+
+    def __init__(self, models: Models, limits: Limits, folder: Path) -> None:
+        self.models, self.limits, self.folder = models, limits, folder
+
+    def restore(self, file: str | None, mode: str, left: str | None, right: str | None) -> dict[str, Any]:
+        """Restores a picture, and shows its first face."""
+        if file is None:
+            return self.nothing(_BEGIN, failed=False)
+        try:
+            picture = open_upload(Path(file), self.limits)
+            result = restore_picture(picture, self.models, self.limits, MODES.get(mode, "auto"))
+        except PKDNError as error:
+            return self.nothing(error.detail if isinstance(error, Rejected) else str(error))
+        several, is_photo = len(result.faces) > 1, result.mode == "photo"
+        names = _names(result)
+        return {
+            "result": result,
+            "number": 0,
+            "said": markup.said(result.said),
+            "all": gr.Column(visible=True),
+            "heading": gr.HTML(visible=several),
+            "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=0),
+            "whole": gr.Column(visible=is_photo),
+            "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.lacking]),
+            **self.face(result, 0, left, right),
+            **(self.photo(file, result, [names[number] for number in result.lacking]) if is_photo else {}),
+        }
+
+    def nothing(self, words: str = "", *, failed: bool = True) -> dict[str, Any]:
+        """Shows no result, and says why."""
+        return {"result": None, "said": markup.said(words, failed=failed), "all": gr.Column(visible=False)}
+
+    def face(self, result: Result, number: int, left: str | None, right: str | None) -> dict[str, Any]:
+        """Shows one face: the slider, its views, its map."""
+        face = result.faces[number]
+        shown = {view.name: view for view in views(face)}
+        left = left if left in shown else BICUBIC
+        right = right if right in shown else self.models.students[0].name
+        label = f"face {number + 1}" if len(result.faces) > 1 else "the face"
+        return {
+            "left": gr.Dropdown(list(shown), value=left),
+            "right": gr.Dropdown(list(shown), value=right),
+            "slider": gr.ImageSlider(
+                (large(shown[left]), large(shown[right])), label=f"Drag to compare: {left} | {right}"
+            ),
+            "strip": markup.strip(list(shown.values()), label),
+            "legend": markup.legend(face.parsing),
+        }
+
+    def photo(self, file: str, result: Result, chosen: Sequence[str]) -> dict[str, Any]:
+        """Shows a photograph with some faces put back, and writes it for saving."""
+        if not chosen:
+            return {"photo": gr.ImageSlider(visible=False), "save": gr.DownloadButton(visible=False)}
+        picture = open_upload(Path(file), self.limits)
+        numbers = [number for number, name in enumerate(_names(result)) if name in chosen]
+        after = whole_picture(picture, result, numbers, self.models.students[0].name)
+        suffix = ".jpg" if after.alpha is None else ".png"
+        target = self.folder / Path(file).parent.name / f"restored_{Path(file).stem}{suffix}"
+        after.save(target)
+        before = picture.rgb.resize(after.rgb.size, Image.Resampling.BICUBIC)
+        pair = ImageOps.contain(before, _SHOWN), ImageOps.contain(after.rgb, _SHOWN)
+        return {
+            "photo": gr.ImageSlider(pair, visible=True),
+            "save": gr.DownloadButton(value=str(target), visible=True),
+        }
+
+
+def _names(result: Result) -> list[str]:
+    """Returns what the faces of a photograph are called."""
+    return [
+        f"Face {number}, {face.box.side} px" if face.box is not None else f"Face {number}"
+        for number, face in enumerate(result.faces, 1)
+    ]
+
+
+def _thumbnails(result: Result) -> list[tuple[Any, str]]:
+    return [
+        (large(views(face)[0] if face.hr is None else views(face)[-1 if face.parsing is None else -2]), name)
+        for face, name in zip(result.faces, _names(result), strict=True)
+    ]
+
+
+def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
+    """Says which click leads to what."""
+    components = shown._asdict()
+
+    def updates(found: dict[str, Any]) -> dict[Any, Any]:
+        return {components[name]: value for name, value in found.items()}
+
+    def restore(upload: Mapping[str, Any] | None, mode: str, left: str | None, right: str | None) -> dict[Any, Any]:
+        return updates(clicks.restore(upload["path"] if upload else None, mode, left, right))
+
+    def face(result: Result | None, number: int, left: str, right: str) -> dict[Any, Any]:
+        if result is None:
+            return updates(clicks.nothing("The result was deleted meanwhile. Restore the picture again."))
+        return updates(clicks.face(result, number, left, right))
+
+    def choose(result: Result | None, left: str, right: str, event: gr.SelectData) -> dict[Any, Any]:
+        return {shown.number: event.index, **face(result, event.index, left, right)}
+
+    def put_back(upload: Mapping[str, Any] | None, result: Result | None, chosen: list[str]) -> dict[Any, Any]:
+        if result is None or upload is None:
+            return updates(clicks.nothing("The result was deleted meanwhile. Restore the picture again."))
+        try:
+            return updates(clicks.photo(upload["path"], result, chosen))
+        except PKDNError as error:
+            return updates(clicks.nothing(error.detail if isinstance(error, Rejected) else str(error)))
+
+    everything = list(shown)
+    sides = [shown.left, shown.right]
+    quiet: dict[str, Any] = {"api_visibility": "private"}
+    # Gradio would decode a picture before `open_upload` has looked at its size; it still checks where the file lies.
+    raw = quiet | {"preprocess": False}
+    gr.on(
+        [given.picture.change, given.mode.input, given.restore.click],
+        restore, [given.picture, given.mode, *sides], everything, trigger_mode="always_last", **raw,
+    )  # fmt: skip
+    shown.faces.select(choose, [shown.result, *sides], everything, show_progress="hidden", **quiet)
+    gr.on([each.input for each in sides], face, [shown.result, shown.number, *sides], everything,
+          show_progress="hidden", **quiet)  # fmt: skip
+    shown.divider.input(
+        None, shown.divider, shown.slider, js="place => ({__type__: 'update', slider_position: place})", **quiet
+    )
+    shown.put_back.input(put_back, [given.picture, shown.result, shown.put_back], everything, **raw)

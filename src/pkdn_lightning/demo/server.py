@@ -1,0 +1,183 @@
+"""A server for the page: on this computer unless told otherwise, in touch with no other, leaving nothing behind."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from filelock import FileLock
+from rich.console import Console
+
+from pkdn_lightning.demo.examples import write_examples
+from pkdn_lightning.demo.limits import Limits
+from pkdn_lightning.demo.restorers import Models, load_models
+from pkdn_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SWEEPER = "pkdn-demo-sweeper"
+
+_FOLDERS = "pkdn_demo_"
+_LOCK = ".lock"  # in such a folder: held by whoever serves from it, freed by the system when that process ends
+_HERE = ("127.0.0.1", "localhost", "::1")
+_SECRETIVE = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # no counting of starts, no look for a newer version
+    "HF_HUB_OFFLINE": "1",
+    "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_SHARE": "False",
+    "GRADIO_MCP_SERVER": "False",
+}
+
+
+def serve(cfg: "DictConfig") -> None:
+    """Serves the page until the process is told to end; see `demo.demo`."""
+    if find_spec("gradio") is None:
+        raise ConfigError("The demo's page is made with Gradio, which is an extra: pip install 'pkdn-lightning[demo]'")
+    limits = Limits(**{key: cfg[key] for key in Limits._fields})
+    limits.check()
+    for key in ("queue", "concurrent"):
+        if cfg[key] < 1:
+            raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    models = load_models(cfg)  # before Gradio is told to stay off the network: a model may come from the hub
+    with _ended_politely(), serving(models, limits, cfg) as address:
+        console = Console(soft_wrap=True, highlight=False)
+        console.print(f"{', '.join(student.name for student in models.students)}: {address}\nCtrl-C ends it.")
+        if cfg.host not in _HERE:
+            console.print(f"[yellow]host={cfg.host}: everyone who can reach this computer can use the page.[/]")
+        while True:
+            time.sleep(3600)
+
+
+@contextmanager
+def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
+    """Serves the page, and gives its address.
+
+    Args:
+        models: What restores.
+        limits: How much a visitor may ask for.
+        cfg: `host`, `port`, `browser`, `queue`, `concurrent`.
+
+    Raises:
+        ConfigError: If the port is taken.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as name,
+        FileLock(Path(name) / _LOCK, timeout=0),
+    ):
+        folder = Path(name).resolve()
+        remove_abandoned(folder)
+        os.environ.update(_SECRETIVE, GRADIO_TEMP_DIR=str(folder))  # read when Gradio is imported, and later
+        page = _launched(models, limits, cfg, folder)
+        stop = threading.Event()
+        ours = frozenset(folder.rglob("*"))
+        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, ours, stop), name=SWEEPER, daemon=True)
+        sweeper.start()
+        try:
+            yield page.local_url
+        finally:
+            stop.set()
+            page.close(verbose=False)
+            sweeper.join()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes what demos left beside a folder that were killed before they could delete it.
+
+    Args:
+        folder: A demo's own. Those of other users, and of demos that live, are left alone.
+    """
+    for lock in folder.parent.glob(f"{_FOLDERS}*/{_LOCK}"):
+        left = lock.parent
+        with suppress(OSError):  # a demo serves from it (filelock.Timeout), or another has just removed it
+            if not left.is_symlink() and left.stat().st_uid == folder.stat().st_uid:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(left)
+
+
+def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -> Any:
+    from starlette.middleware import Middleware
+
+    from pkdn_lightning.demo import page as design
+    from pkdn_lightning.demo.uploads import UploadsInTime
+
+    examples = write_examples(folder / "examples", models.first.lr_px)
+    page = design.build_page(models, limits, examples, folder)
+    page.queue(max_size=cfg.queue, default_concurrency_limit=cfg.concurrent, api_open=False)
+    try:
+        page.launch(
+            server_name=cfg.host,
+            server_port=cfg.port,
+            inbrowser=cfg.browser and _has_screen(),
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            max_file_size=int(limits.upload_mb * 1e6),
+            app_kwargs={"middleware": [Middleware(UploadsInTime, seconds=limits.upload_s)]},
+            theme=design.theme(),
+            css_paths=design.STYLE,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"The page cannot be served at {cfg.host}, port {cfg.port or '7860 to 7959'}: {error}.\n"
+            "Give another: port=8000, host=127.0.0.1"
+        ) from error
+    return page
+
+
+def _has_screen() -> bool:
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _sweep(folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
+    """Deletes, until told to stop, what visitors left."""
+    while not stop.wait(min(keep_s / 4, 30)):
+        sweep(folder, keep_s, ours)
+
+
+def sweep(folder: Path, keep_s: float, ours: frozenset[Path] = frozenset()) -> None:
+    """Deletes files of a folder that were written more than `keep_s` ago, and folders that are empty.
+
+    Gradio's own deletion does not know of uploads that broke off, and leaves the folders.
+    """
+    for path in sorted(set(folder.rglob("*")) - ours, reverse=True):  # what is in a folder before the folder
+        try:
+            if path.is_dir():
+                if time.time() - path.stat().st_mtime > keep_s and not any(path.iterdir()):
+                    path.rmdir()
+            elif time.time() - path.stat().st_mtime > keep_s:
+                path.unlink()
+        except OSError:  # somebody else was quicker, or just put something there
+            continue
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Ends on SIGTERM as on Ctrl-C: with everything deleted."""
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,91 @@
+"""What of a face is shown, how it is named, and how near it is to the original."""
+
+import base64
+import io
+from typing import Final, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pkdn_lightning.data.degradation import enlarge
+from pkdn_lightning.data.labels import PALETTE
+from pkdn_lightning.demo.actions import Pixels, RestoredFace
+from pkdn_lightning.metrics import psnr_y, ssim_y
+from pkdn_lightning.predict.restore import as_pixels, as_tensor
+
+LR: Final = "LR"
+BICUBIC: Final = "Bicubic"
+TEACHER: Final = "Teacher"
+ORIGINAL: Final = "Original"
+PARSING: Final = "Parsing map"
+
+_LARGE_PX: Final = 512  # sides of what is compared are brought to about this
+
+
+class View(NamedTuple):
+    """A picture of a face.
+
+    Attributes:
+        name: Which.
+        pixels: (H, W, 3), all of a face's views in the same size.
+        about: What it is, in a few words.
+        psnr: Against the original, dB; None where there is none, or this is no restored face.
+        ssim: Likewise.
+        smooth: Whether enlarging it may blend its pixels.
+    """
+
+    name: str
+    pixels: Pixels
+    about: str
+    psnr: float | None = None
+    ssim: float | None = None
+    smooth: bool = True
+
+    @property
+    def values(self) -> str:
+        """PSNR and SSIM in words; empty if there are none."""
+        return "" if self.psnr is None else f"{self.psnr:.2f} dB · SSIM {self.ssim:.3f}"
+
+
+def views(face: RestoredFace) -> list[View]:
+    """Returns the views of a face in the order in which they are shown."""
+    sr = next(iter(face.sr.values()))
+    height, width = face.lr.shape[:2]
+    scale = sr.shape[0] // height
+    blocks = face.lr.repeat(scale, 0).repeat(scale, 1)
+    bicubic = as_pixels(enlarge(as_tensor([face.lr]), scale))[0]
+    shown = [
+        View(LR, blocks, f"{width}×{height} px, all the model sees", smooth=False),
+        _measured(BICUBIC, bicubic, "plain enlargement", face.hr),
+        *(_measured(name, pixels, "restored", face.hr) for name, pixels in face.sr.items()),
+    ]
+    if face.taught is not None:
+        shown.append(_measured(TEACHER, face.taught, "also sees the parsing map", face.hr))
+    if face.hr is not None:
+        shown.append(View(ORIGINAL, face.hr, f"as given, {face.hr.shape[1]}×{face.hr.shape[0]} px"))
+    if face.parsing is not None:
+        coloured = np.array(PALETTE, dtype=np.uint8)[face.parsing]
+        shown.append(View(PARSING, coloured, "what the teacher knows beforehand", smooth=False))
+    return shown
+
+
+def _measured(name: str, sr: Pixels, about: str, hr: Pixels | None) -> View:
+    if hr is None or hr.shape != sr.shape:
+        return View(name, sr, about)
+    pair = as_tensor([sr]), as_tensor([hr])
+    return View(name, sr, about, float(psnr_y(*pair)), float(ssim_y(*pair)))
+
+
+def large(view: View) -> Image.Image:
+    """Returns a view enlarged by a whole number, so that it can be looked at."""
+    picture = Image.fromarray(view.pixels)
+    times = max(1, round(_LARGE_PX / max(picture.size)))
+    filtering = Image.Resampling.BICUBIC if view.smooth else Image.Resampling.NEAREST
+    return picture.resize((picture.width * times, picture.height * times), filtering)
+
+
+def data_uri(pixels: Pixels) -> str:
+    """Returns a picture as PNG in an address, so that showing and saving it leaves no file anywhere."""
+    with io.BytesIO() as written:
+        Image.fromarray(pixels).save(written, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"

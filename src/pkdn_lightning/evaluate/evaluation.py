@@ -1,0 +1,147 @@
+"""One evaluation from its configuration to its table: the plot of the verb `evaluate`."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from pkdn_lightning.data.grids import face_columns, save_grid
+from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.evaluate.measure import (
+    BICUBIC,
+    Method,
+    Serving,
+    bicubic_method,
+    check_parsing,
+    describe,
+    gather,
+    measure,
+    network_method,
+    serve,
+)
+from pkdn_lightning.evaluate.perceptual_metrics import make_judges
+from pkdn_lightning.files import write_json
+from pkdn_lightning.hardware import choose_device, keep_freed_memory
+from pkdn_lightning.metrics import PROTOCOLS
+from pkdn_lightning.runs import provenance
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+        folder: Where results, table and grids are.
+        means: `means[method]["test/celeba/psnr_y"]` and so on.
+    """
+
+    folder: Path
+    means: Mapping[str, Mapping[str, float]]
+
+
+def run_evaluation(cfg: DictConfig) -> Evaluation:
+    """Measures what `cfg` names; see `evaluate.evaluate`."""
+    for name in cfg.protocols:
+        if name not in PROTOCOLS:
+            raise ConfigError(
+                f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
+            )
+    keep_freed_memory()
+    device = choose_device(cfg.accelerator)
+    serving = Serving(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
+    paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
+    stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
+    methods = [bicubic_method(cfg.data.scale), *_named_methods(cfg, device)]
+    console = Console()
+    judges = make_judges(cfg.extra, cfg.parser, console.print, device)
+    folder = Path(cfg.run_dir)
+
+    means: dict[str, dict[str, float]] = {method.name: {} for method in methods}
+    rows: list[dict[str, Any]] = []
+    for name, store in stores.items():
+        check_parsing(methods, store)
+        found = list(measure(methods, store, serving, cfg.protocols, device, judges=judges))
+        rows += [{"set": name, **row} for row in found]
+        for method in methods:
+            own = [row for row in found if row["method"] == method.name]
+            for key in (key for key in own[0] if key not in ("method", "face")):
+                means[method.name][f"{cfg.split}/{name}/{key}"] = float(np.nanmean([row[key] for row in own]))
+        _save_faces(methods, store, serving, cfg.faces_in_grid, device, folder / f"grid_{name}.png")
+
+    _write(folder, cfg, methods, stores, means, rows)
+    console.print(*_tables(cfg, methods, means, list(stores)), *map(describe, cfg.protocols), sep="\n")
+    console.print(f"Per-image values, grids and results: [bold]{folder}[/]", soft_wrap=True)
+    return Evaluation(folder, means)
+
+
+def _named_methods(cfg: DictConfig, device: torch.device) -> Iterator[Method]:
+    for name, path in cfg.models.items():
+        if path == BICUBIC or name == BICUBIC:
+            continue  # it is in every table anyway
+        yield network_method(name, path, scale=cfg.data.scale, degradation=cfg.data.degradation, device=device)
+
+
+@torch.inference_mode()
+def _save_faces(
+    methods: Sequence[Method], store: FaceStore, serving: Serving, faces: int, device: torch.device, file: Path
+) -> None:
+    raw = gather(store, store.indices(serving.split)[:faces], device)
+    networks = [method for method in methods if method.name != BICUBIC]
+    restored = {method.name: method.restore(serve(raw, serving, method)) for method in networks}
+    save_grid(face_columns(serve(raw, serving, methods[0]), restored, serving.scale), file)
+
+
+def _write(
+    folder: Path,
+    cfg: DictConfig,
+    methods: Sequence[Method],
+    stores: Mapping[str, FaceStore],
+    means: Mapping[str, Mapping[str, float]],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    results = provenance("evaluate", 0) | {
+        "split": cfg.split,
+        "protocols": list(cfg.protocols),
+        "data": {
+            name: {"sha256": store.sha256, "faces": len(store.indices(cfg.split))} for name, store in stores.items()
+        },
+        "methods": {
+            method.name: {"params": method.params, "checkpoint": method.origin, "metrics": means[method.name]}
+            for method in methods
+        },
+    }
+    write_json(folder / "results.json", results)
+    lines = ["| method | params | " + " | ".join(means[methods[0].name]) + " |"]
+    lines.append("|---|---|" + "---|" * len(means[methods[0].name]))
+    for method in methods:
+        cells = " | ".join(f"{value:.4f}" for value in means[method.name].values())
+        lines.append(f"| {method.name} | {method.params:,} | {cells} |")
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _tables(
+    cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], sets: Sequence[str]
+) -> Iterator[Table]:
+    """Yields a table per test set, so that each fits a terminal."""
+    for name in sets:
+        table = Table(title=f"{name}, {cfg.split}", title_justify="left")
+        table.add_column("method")
+        table.add_column("params", justify="right")
+        prefix = f"{cfg.split}/{name}/"
+        keys = [key for key in means[methods[0].name] if key.startswith(prefix)]
+        for key in keys:
+            table.add_column(key.removeprefix(prefix), justify="right")
+        for method in methods:
+            values = (f"{means[method.name][key]:.{3 if 'psnr' in key else 4}f}" for key in keys)
+            table.add_row(method.name, f"{method.params:,}" if method.params else "-", *values)
+        yield table

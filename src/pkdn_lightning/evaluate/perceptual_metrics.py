@@ -1,0 +1,161 @@
+"""More than PSNR: optional measures that need a trained network to judge with.
+
+    parsing    mean IoU of the parsing maps of SR and HR: does the restored face have the parts of the true one?
+    identity   cosine similarity of face embeddings (dlib): is it the same person?
+    lpips      learned perceptual distance (Zhang et al., CVPR 2018), lower is better
+
+A judge whose library or weights are missing is left out, and says so once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pkdn_lightning.config.instances import make
+from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.faces.parser import Parser
+from pkdn_lightning.functional.colour import round_8bit
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+"""Takes SR and HR, (B, 3, H, W) in [0, 1], and returns a value per image, (B,); NaN where it cannot judge."""
+
+
+class Absent(Exception):  # noqa: N818  # a way of saying no
+    """A judge's library or weights are missing; the message says how to get them."""
+
+
+def make_judges(
+    names: Sequence[str], parser: Mapping[str, Any], say: Callable[[str], None], device: torch.device
+) -> dict[str, Judge]:
+    """Returns the judges that can be had, by the name of their measure.
+
+    Args:
+        names: Which are wanted: `parsing`, `identity`, `lpips`.
+        parser: Configuration of the parser that `parsing` judges with.
+        say: Told once of each that cannot be had.
+        device: Where they work, if they can.
+
+    Raises:
+        ConfigError: If a name is unknown.
+    """
+    makers: dict[str, tuple[str, Callable[[], Judge]]] = {
+        "parsing": ("parsing_miou", lambda: _parsing(parser)),
+        "identity": ("identity", Identity),
+        "lpips": ("lpips", lambda: _lpips(device)),
+    }
+    judges = {}
+    for name in names:
+        if name not in makers:
+            raise ConfigError(
+                f"extra={name} is no measure.{did_you_mean(name, makers)} There are: {', '.join(makers)}."
+            )
+        measure, maker = makers[name]
+        try:
+            judges[measure] = maker()
+        except Absent as reason:
+            say(f"Without {name}: {reason}")
+    return judges
+
+
+class ParsingAgreement:
+    """Mean IoU of the parsing maps of SR and HR, over the classes of either, image by image.
+
+    Args:
+        parser: Makes both maps.
+    """
+
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+    def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Returns the mean IoU of each image, (B,)."""
+        return torch.tensor(
+            [mean_iou(made, true) for made, true in zip(self._parse(sr), self._parse(hr), strict=True)],
+            dtype=torch.float64,
+        )
+
+    def _parse(self, faces: Tensor) -> list[Any]:
+        pictures = list(_pictures(faces))
+        return self.parser.parse([str(number) for number in range(len(pictures))], pictures)
+
+
+def mean_iou(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
+    """Returns the intersection over union of two label maps, averaged over the classes that either has."""
+    counts = np.bincount((true.astype(np.int64) * len(LABELS) + made).ravel(), minlength=len(LABELS) ** 2)
+    table = counts.reshape(len(LABELS), len(LABELS))
+    union = table.sum(0) + table.sum(1) - table.diagonal()
+    return float((table.diagonal()[union > 0] / union[union > 0]).mean())
+
+
+class Identity:
+    """Cosine similarity of dlib's face embeddings of SR and HR, taken at the place where HR shows the face.
+
+    The embedding network's weights come with the package face-recognition-models.
+
+    Raises:
+        Absent: If dlib or the weights are not installed.
+    """
+
+    def __init__(self) -> None:
+        models = find_spec("face_recognition_models")
+        if models is None or find_spec("dlib") is None:
+            raise Absent("dlib is not installed: pip install 'pkdn-lightning[landmarks]'.")
+        import dlib
+
+        folder = Path(models.submodule_search_locations[0], "models")  # type: ignore[index]  # a package has locations
+        self._detect = dlib.get_frontal_face_detector()
+        self._landmarks = dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
+        self._embed = dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Returns the similarity of each pair, (B,); NaN where dlib finds no face in HR."""
+        found = [self._similarity(made, true) for made, true in zip(_pictures(sr), _pictures(hr), strict=True)]
+        return torch.tensor(found, dtype=torch.float64)
+
+    def _similarity(self, made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
+        boxes = self._detect(true, 1)
+        if not boxes:
+            return float("nan")
+        shape = self._landmarks(true, max(boxes, key=lambda box: box.area()))
+        a, b = (np.array(self._embed.compute_face_descriptor(picture, shape)) for picture in (made, true))
+        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def _parsing(parser: Mapping[str, Any]) -> Judge:
+    if not parser:
+        raise Absent("it judges with a parser: parser=bisenet parser.weights=<file>.")
+    return ParsingAgreement(make(parser, "parser"))
+
+
+def _lpips(device: torch.device) -> Judge:
+    if find_spec("lpips") is None or find_spec("torchvision") is None:
+        raise Absent("it needs pip install lpips, and torchvision with its AlexNet weights.")
+    try:
+        import lpips
+
+        net = lpips.LPIPS(net="alex", verbose=False).to(device).eval()
+    except Exception as error:  # a download that fails, or a torchvision that does not fit torch: each in its own way
+        raise Absent(f"it could not be set up ({type(error).__name__}: {str(error).splitlines()[0]}).") from error
+
+    def judge(sr: Tensor, hr: Tensor) -> Tensor:
+        distances: Tensor = net(round_8bit(sr).float() * 2 - 1, hr.float() * 2 - 1)
+        return distances.flatten().double().cpu()
+
+    return judge
+
+
+def _pictures(faces: Tensor) -> NDArray[np.uint8]:
+    """Returns faces (B, 3, H, W) in [0, 1] as pictures (B, H, W, 3) uint8."""
+    pixels = (round_8bit(faces).permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.cpu().numpy())
+
+
+LOWER_IS_BETTER: Final = ("lpips",)
+"""Measures of which less is better."""

@@ -1,0 +1,176 @@
+"""One export from its configuration to its checked files: the plot of the verb `export`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from pkdn_lightning.export.comparison import Check, check, check_faces, megabytes, restore
+from pkdn_lightning.export.graphs import OPSET, check_onnx, takes_any_size, trace, write_onnx, write_pt2
+from pkdn_lightning.export.quantize import closeness_db, quantise
+from pkdn_lightning.files import write_json
+from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
+from pkdn_lightning.models.hub import push_to_hub, save_pretrained
+from pkdn_lightning.models.pretrained import WEIGHTS
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.runs import provenance
+
+FILES: Final[Mapping[str, str]] = {
+    "safetensors": WEIGHTS, "pt2": "model.pt2", "onnx": "model.onnx", "int8": "model.int8.onnx",
+}  # fmt: skip
+"""The file of each format."""
+
+RECORD: Final = "export.json"
+
+
+class Export(NamedTuple):
+    """What an export made.
+
+    Attributes:
+        folder: Where the files are.
+        checks: How each format's results compare with the original's.
+    """
+
+    folder: Path
+    checks: Mapping[str, Check]
+
+
+def run_export(cfg: DictConfig) -> Export:
+    """Writes and checks what `cfg` names; see `export.export`."""
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    console = Console(soft_wrap=True, highlight=False)
+    loaded = load_network(cfg.model)
+    folder = _begin(cfg, loaded)
+    if getattr(loaded.net, "uses_parsing", False):
+        save_pretrained(cfg.model, folder)
+        console.print(
+            f"{folder / WEIGHTS} and its model card. It reads a parsing map, so nothing is restored to check."
+        )
+        return Export(folder, {})
+    original = load_runtime(cfg.model)
+    lr, hr, source = check_faces(cfg.store, cfg.split, cfg.faces, original)
+    if "int8" in cfg.formats and len(lr) < 2:
+        raise DataError(f"int8 needs faces to calibrate on and others to check with; found {len(lr)}. Set faces=64.")
+    expected = restore(original, lr)
+    notes = _write(cfg, loaded, folder, lr, console)
+    checks = {
+        name: check(load_runtime(folder / FILES[name]), lr, hr, expected) for name in FILES if name in cfg.formats
+    }
+    checks = {"original": check(original, lr, hr, expected), **checks}
+    _record(folder, loaded, checks, notes, source)
+    console.print(_table(folder, checks, source))
+    for note in notes.values():
+        console.print(note)
+    console.print(f"Files, model card and {RECORD}: [bold]{folder}[/]. pkdn predict takes each: model=<file>")
+    if cfg.push_to:
+        page = push_to_hub(folder if "safetensors" in cfg.formats else cfg.model, cfg.push_to, private=cfg.private)
+        console.print(f"On the hub: {page}")
+    return Export(folder, checks)
+
+
+def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
+    if not cfg.output:
+        raise ConfigError("output= is not set. Type: pkdn export model=<run> output=<folder>")
+    for name in cfg.formats:
+        if name not in FILES:
+            raise ConfigError(f"formats={name} is none of {', '.join(FILES)}.{did_you_mean(name, FILES)}")
+    graphs = [name for name in cfg.formats if name != "safetensors"]
+    if graphs and getattr(loaded.net, "uses_parsing", False):
+        raise ConfigError(
+            f"{cfg.model} is a {type(loaded.net).__name__}, which reads a parsing map: only formats=[safetensors] is "
+            "written of it. Export a student."
+        )
+    if {"onnx", "int8"} & set(graphs):
+        check_onnx()
+    folder = Path(cfg.output).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"Nothing can be written to output={folder}: {error.strerror}.") from error
+    there = [FILES[name] for name in cfg.formats if (folder / FILES[name]).exists()]
+    if there:
+        raise CheckpointError(f"{folder} holds {', '.join(there)} already, which are left as they are. Give another.")
+    return folder
+
+
+def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor, console: Console) -> dict[str, str]:
+    """Writes the files, and returns what a user should know about them, by format."""
+    notes: dict[str, str] = {}
+    with console.status("safetensors") as status:
+        if "safetensors" in cfg.formats:
+            save_pretrained(cfg.model, folder)
+        if set(cfg.formats) <= {"safetensors"}:
+            return notes
+        status.update("tracing")
+        program = trace(loaded.net, lr.shape[-1])
+        sizes = (
+            "any size the network takes"
+            if takes_any_size(program)
+            else f"{lr.shape[-2]}x{lr.shape[-1]} only (Fourier transforms)"
+        )
+        notes["size"] = f"pt2 and ONNX (opset {OPSET}) take batches of any size, LR of {sizes}."
+        if "pt2" in cfg.formats:
+            write_pt2(program, loaded.card, folder / FILES["pt2"])
+        if "onnx" in cfg.formats or "int8" in cfg.formats:
+            status.update("ONNX")
+            onnx = folder / FILES["onnx"]
+            write_onnx(program, loaded.card, onnx)
+            if "int8" in cfg.formats:
+                status.update("8 bits")
+                notes["int8"] = _write_int8(onnx, folder / FILES["int8"], lr)
+            if "onnx" not in cfg.formats:
+                onnx.unlink()
+    return notes
+
+
+def _write_int8(onnx: Path, target: Path, lr: Tensor) -> str:
+    exact = load_runtime(onnx)
+
+    def closeness(file: Path, faces: Tensor) -> float:
+        return closeness_db(restore(load_runtime(file), faces), restore(exact, faces))
+
+    made = quantise(onnx, target, lr, closeness)
+    ends = "stay in float32" if made.float_ends else "are in 8 bits, too"
+    return (
+        f"int8: calibrated on {len(lr) // 2} of these faces; first and last convolution {ends} (to the original: "
+        f"{made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
+    )
+
+
+def _record(
+    folder: Path, loaded: LoadedNetwork, checks: Mapping[str, Check], notes: Mapping[str, str], source: str
+) -> None:
+    content: dict[str, Any] = provenance("export", 0) | {
+        "model": {"path": str(loaded.path), "sha256": loaded.sha256},
+        "faces": source,
+        "opset": OPSET,
+        "checks": {name: found._asdict() for name, found in checks.items()},
+        "notes": list(notes.values()),
+    }
+    write_json(folder / RECORD, content)
+
+
+def _table(folder: Path, checks: Mapping[str, Check], source: str) -> Table:
+    table = Table(title=f"against the original on {source}", title_justify="left")
+    for column in ("format", "MB", "max diff", "PSNR to it", "psnr_y", "loss dB", "ms/face"):
+        table.add_column(column, justify="left" if column == "format" else "right")
+    for name, found in checks.items():
+        size = "" if name == "original" else f"{megabytes(folder / FILES[name]):.2f}"
+        near = "equal" if found.difference == 0 else f"{found.closeness_db:.1f}"
+        table.add_row(
+            name,
+            size,
+            f"{found.difference:.1e}",
+            near,
+            f"{found.psnr_y:.3f}",
+            f"{found.loss_db:.3f}",
+            f"{found.ms:.1f}",
+        )
+    return table

@@ -1,0 +1,146 @@
+"""A network as a graph that runs without this package: a torch.export program, and ONNX."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.files import whole_file
+from pkdn_lightning.models.pretrained import CARD_KEY
+from pkdn_lightning.models.runtimes import fixed_size
+from pkdn_lightning.networks.blocks import Down
+
+OPSET: Final = 20
+INPUT, OUTPUT = "lr", "sr"
+_AXES: Final = ("batch", "", "height", "width")
+
+
+class _Restored(nn.Module):
+    """The network with its result alone: graphs return tensors, not named tuples."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, lr: Tensor) -> Tensor:
+        sr: Tensor = self.net(lr).sr
+        return sr
+
+
+def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
+    """Returns the program of a network in eval mode.
+
+    The batch may have any size, and so may the picture, of those that the network takes. Programs with Fourier
+    transforms are for `lr_px` only: ONNX Runtime fails on those whose sides vary.
+    """
+    net = _without_unshuffles(net)
+    program = _traced(net, lr_px, torch.export.Dim.AUTO)
+    if any("fft" in str(node.target) for node in program.graph.nodes):
+        return _traced(net, lr_px, torch.export.Dim.STATIC)
+    return program
+
+
+def _without_unshuffles(net: nn.Module) -> nn.Module:
+    """Returns a copy that reduces by strided convolutions: runtimes have no fast form of an inverse pixel shuffle."""
+    net = deepcopy(net)
+    for name, block in list(net.named_modules()):
+        if isinstance(block, Down):
+            net.set_submodule(name, block.as_convolution())
+    return net
+
+
+def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProgram:
+    shapes = {INPUT: {0: torch.export.Dim("batch", min=1), 2: sides, 3: sides}}
+    with quiet():
+        return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)
+
+
+def takes_any_size(program: torch.export.ExportedProgram) -> bool:
+    """Returns whether a program takes pictures of other sizes than it was traced with."""
+    return fixed_size(program) is None
+
+
+def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
+    """Writes a program, with the card inside."""
+    with quiet(), whole_file(file) as temporary:
+        torch.export.save(program, temporary, extra_files={CARD_KEY: json.dumps(card)})
+
+
+def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
+    """Writes a program as ONNX, in one file, with the card and what feeds it inside.
+
+    Raises:
+        ConfigError: If the extra is not installed.
+    """
+    check_onnx()
+    import onnx
+
+    with quiet():
+        written = torch.onnx.export(
+            program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
+        )
+    assert written is not None  # it is None with dynamo=False only
+    model = written.model_proto
+    for value, scale in ((model.graph.input[0], 1), (model.graph.output[0], int(card["scale"]))):
+        _name_axes(value, program, scale)
+    onnx.helper.set_model_props(model, properties(card))
+    model.doc_string = f"Face super-resolution x{card['scale']}: {card.get('experiment') or ''}"
+    onnx.checker.check_model(model)
+    with whole_file(file) as temporary:
+        onnx.save(model, temporary)
+
+
+def properties(card: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what is written into an ONNX file besides the graph: the card, and in words how it is fed."""
+    return {
+        CARD_KEY: json.dumps(card),
+        "scale": str(card["scale"]),
+        "range": "input and output in [0, 1], output not clamped",
+        "channels": "RGB",
+        "layout": "NCHW, float32",
+        "degradation": f"LR is HR reduced by antialiased bicubic ({card['degradation']}), rounded to 8 bits",
+    }
+
+
+def check_onnx() -> None:
+    """Checks that what writes ONNX is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
+        raise ConfigError("ONNX is an extra: pip install 'pkdn-lightning[export]'. Without: formats=[safetensors,pt2]")
+
+
+def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) -> None:
+    """Gives axes that may vary a name, and those that may not their number: the exporter leaves `s75` and `'16'`."""
+    axes = value.type.tensor_type.shape.dim
+    varies = takes_any_size(program)
+    for number, (axis, name) in enumerate(zip(axes, _AXES, strict=True)):
+        if number == 0 or (number > 1 and varies):
+            axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
+        elif axis.dim_param.isdigit():
+            axis.dim_value = int(axis.dim_param)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what exporters say in vain: each rewriting of the graph, an absent torchvision, own deprecations."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,8 @@
+"""Faces in photographs: reading images, finding, cropping and parsing faces.
+
+images      any image file as upright RGB
+detection   boxes and landmarks of faces
+crop        from a detected face to the square that networks are trained on
+parser      parsing maps by BiSeNet
+rejection   why a photograph yields no face
+"""

@@ -1,0 +1,238 @@
+"""Which square of a photograph becomes the face.
+
+    dic        a square around the landmarks, as DIC and with it PKDN, KDFSRNet and SFMNet describe it
+    aligned    a fixed box, for pictures that their publisher aligned
+    detector   a square around the box of a face detector
+    whole      the picture as it is, its longer side cut to a square
+
+A margin is a share of the square's side that is added on each of its sides.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
+from pkdn_lightning.faces.rejection import Rejected
+
+CropName = Literal["dic", "aligned", "detector", "whole"]
+Faces = Literal["one", "largest"]
+
+_OUTSIDE_AT_MOST: Final = 0.25  # share of the square that may lie outside the picture; its border is repeated there
+_POINTS_OUTSIDE_AT_MOST: Final = 0.1
+_SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes it unclear who is meant
+
+# The box of 68 landmarks relative to five, in units of the distance from the eyes to the mouth: medians over 1,585
+# faces of CelebA, CelebAMask-HQ, Helen and LFW, found with MTCNN and dlib. The standard deviation of the side is 0.2.
+_FIVE_TO_68_SIDE: Final = 2.17
+_FIVE_TO_68_DOWN: Final = 0.66
+
+
+class Box(NamedTuple):
+    """A square of a picture, in whole pixels; parts of it may lie outside."""
+
+    left: int
+    top: int
+    side: int
+
+    @classmethod
+    def around(cls, x: float, y: float, side: float) -> "Box":
+        """Returns the square of whole pixels nearest to the one with centre x, y."""
+        whole = max(1, round(side))
+        return cls(round(x - whole / 2), round(y - whole / 2), whole)
+
+    def scaled(self, factor: float) -> "Box":
+        """Returns the same square in a picture `factor` times as large."""
+        return Box(round(self.left * factor), round(self.top * factor), max(1, round(self.side * factor)))
+
+
+class Crop(Protocol):
+    """A rule that finds the square."""
+
+    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the square of an RGB picture; `points` (n, 2) are its landmarks where they are known.
+
+        Raises:
+            Rejected: If there is none.
+        """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Says what is done, for the manifest."""
+
+
+class LandmarkCrop:
+    """`dic`: the square around the landmarks. Five landmarks are taken to where 68 would reach.
+
+    DIC published neither its code nor its margin. The default frames faces as the CelebA test crops that FSRNet
+    publishes do (its Helen crops are tighter: 0.14).
+    """
+
+    def __init__(self, margin: float = 0.31) -> None:
+        self.margin = margin
+
+    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the square around the landmarks."""
+        if points is None or len(points) < 5:
+            raise Rejected("no_landmarks", "crop=dic needs landmarks, and this picture has none")
+        inside = ((points >= 0) & (points < np.array(picture.size))).all(axis=1)
+        if 1 - inside.mean() > _POINTS_OUTSIDE_AT_MOST:
+            raise Rejected("landmarks_outside", f"{(~inside).sum()} of {len(points)} landmarks lie outside the picture")
+        if len(points) == 5:
+            eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+            height = float(np.linalg.norm(mouth - eyes))
+            x, y = eyes + (mouth - eyes) * _FIVE_TO_68_DOWN
+            side = height * _FIVE_TO_68_SIDE
+        else:
+            low, high = points.min(axis=0), points.max(axis=0)
+            (x, y), side = (low + high) / 2, float((high - low).max())
+        if not side >= 1:  # written so that it holds for a side that is no number, too
+            raise Rejected("bad_landmarks", f"the landmarks span {side:g} px of the picture")
+        return Box.around(float(x), float(y), side * (1 + 2 * self.margin))
+
+    def __str__(self) -> str:
+        return f"dic: square around the landmarks, margin {self.margin:g} of its side"
+
+
+class FixedCrop:
+    """`aligned`: the same box in every picture.
+
+    Args:
+        box: left, top, side in pixels of the picture as published.
+        margin: Share of the side added on each side.
+        size: Width and height of the pictures the box is meant for; another size is refused.
+    """
+
+    def __init__(self, box: Sequence[int], margin: float = 0.0, *, size: Sequence[int] | None = None) -> None:
+        self.left, self.top, self.side = box
+        self.margin, self.size = margin, None if size is None else tuple(size)
+
+    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the box."""
+        if self.size is not None and picture.size != self.size:
+            raise Rejected(
+                "wrong_size",
+                f"it is {picture.width}x{picture.height}; crop=aligned is for the aligned pictures of "
+                f"{self.size[0]}x{self.size[1]}",
+            )
+        side = self.side * (1 + 2 * self.margin)
+        return Box.around(self.left + self.side / 2, self.top + self.side / 2, side)
+
+    def __str__(self) -> str:
+        return f"aligned: box {self.left}, {self.top}, side {self.side}, margin {self.margin:g} of its side"
+
+
+class DetectorCrop:
+    """`detector`: the square around the detector's box.
+
+    Args:
+        margin: Share of the longer side of the detector's box added on each side.
+        faces: `one` refuses a picture with a second face of comparable size; `largest` takes the largest.
+    """
+
+    def __init__(self, margin: float = 0.25, faces: Faces = "one") -> None:
+        check_detector()
+        self.margin, self.faces = margin, faces
+
+    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the square around the face."""
+        found = detect_faces(picture)
+        if not found:
+            raise Rejected("no_face", "the detector found no face")
+        sides = [max(face.box[2:]) for face in found]
+        if self.faces == "one" and len(found) > 1 and sides[1] > _SECOND_FACE * sides[0]:
+            raise Rejected(
+                "several_faces",
+                f"the detector found {len(found)}, with sides of {', '.join(f'{side:.0f}' for side in sides[:4])} px; "
+                "data.source.faces=largest takes the largest",
+            )
+        return self.around(found[0])
+
+    def around(self, face: Detection) -> Box:
+        """Returns the square around a face that was found."""
+        left, top, width, height = face.box
+        return Box.around(left + width / 2, top + height / 2, max(width, height) * (1 + 2 * self.margin))
+
+    def __str__(self) -> str:
+        return f"detector: square around MTCNN's box, margin {self.margin:g} of its longer side, faces: {self.faces}"
+
+
+class WholeCrop:
+    """`whole`: the picture as it is; of one that is not square, the middle."""
+
+    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the largest square in the middle."""
+        return Box.around(picture.width / 2, picture.height / 2, min(picture.size))
+
+    def __str__(self) -> str:
+        return "whole: the picture as it is, the middle square of it"
+
+
+def crop_rule(
+    name: CropName,
+    margin: float | None,
+    *,
+    faces: Faces = "one",
+    fixed: Sequence[int] | None = None,
+    fixed_size: Sequence[int] | None = None,
+) -> Crop:
+    """Returns the rule called `name`; a margin of None is the rule's own.
+
+    Raises:
+        ConfigError: If there is no such rule, the source has no fixed box, the margin makes no square, or an extra is
+            missing.
+    """
+    if name not in (names := get_args(CropName)):
+        raise ConfigError(f"data.source.crop={name!r} is none of {', '.join(names)}.{did_you_mean(str(name), names)}")
+    if margin is not None and margin <= -0.5:
+        raise ConfigError(f"data.source.margin={margin} leaves nothing of the square; expected more than -0.5.")
+    given = {} if margin is None else {"margin": margin}
+    if name == "dic":
+        return LandmarkCrop(**given)
+    if name == "detector":
+        return DetectorCrop(**given, faces=faces)
+    if name == "whole":
+        return WholeCrop()
+    if fixed is None:
+        raise ConfigError("data.source.crop=aligned needs pictures that their publisher aligned; this source has none.")
+    return FixedCrop(fixed, **given, size=fixed_size)
+
+
+def cut(
+    picture: Image.Image,
+    box: Box,
+    size_px: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+    *,
+    outside_at_most: float = _OUTSIDE_AT_MOST,
+) -> NDArray[np.uint8]:
+    """Returns the square, resized to `size_px`; where it leaves the picture, the picture's border is repeated.
+
+    Args:
+        picture: RGB, or labels when `resample` is NEAREST.
+        box: The square.
+        size_px: Side of the result.
+        resample: Pillow's filter; it is antialiased.
+        outside_at_most: Share of the square that may lie outside the picture.
+
+    Raises:
+        Rejected: If too much of the square lies outside.
+    """
+    width, height = picture.size
+    right, bottom = box.left + box.side, box.top + box.side
+    seen = max(0, min(right, width) - max(box.left, 0)) * max(0, min(bottom, height) - max(box.top, 0))
+    outside = 1 - seen / box.side**2
+    if outside > outside_at_most:
+        raise Rejected("outside", f"{outside:.0%} of the face's square lies outside the picture")
+    if outside > 0:
+        columns = np.arange(box.left, right).clip(0, width - 1)
+        rows = np.arange(box.top, bottom).clip(0, height - 1)
+        square = Image.fromarray(np.asarray(picture)[rows[:, None], columns])
+    else:
+        square = picture.crop((box.left, box.top, right, bottom))
+    return np.asarray(square.resize((size_px, size_px), resample), dtype=np.uint8)

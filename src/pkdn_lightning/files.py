@@ -1,0 +1,119 @@
+"""Files that are written whole or not at all, their hashes, and locks between processes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary file that replaces `path` in one step when the block ends without an error.
+
+    Readers, crashes and full disks never meet half a file: whatever goes wrong, `path` is what it was before.
+
+    Args:
+        path: The file. Its folder is made if it is not there.
+
+    Yields:
+        A file beside it with the same suffix, for libraries that choose a format by it; it is removed on an error.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> with whole_file(folder / "a.txt") as file:
+        ...     _ = file.write_text("all of it")
+        >>> [each.name for each in folder.iterdir()]
+        ['a.txt']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{_HOST}-{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the new name with no content behind it
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_HOST: Final = f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes the temporary files of processes that were killed while they wrote `path`."""
+    begin, end = f".{_HOST}-", f".{path.name}"
+    for name in os.listdir(path.parent):  # noqa: PTH208  # no Path for each of thousands of names
+        if name.startswith(begin) and name.endswith(end):
+            pid = name.removeprefix(begin).removesuffix(end)
+            if pid.isdigit() and not _is_alive(int(pid)):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it belongs to somebody else
+    return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all; see `whole_file`."""
+    with whole_file(path) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON, whole or not at all; see `whole_file`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the mapping in a JSON file; empty where there is no file or it holds no mapping."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def file_sha256(file: Path) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, activity: str) -> Iterator[None]:
+    """Keeps other processes from making the same file or folder; waits for one that does, and says so.
+
+    Args:
+        path: The file or folder; the lock lies beside it, and the system frees it when its process ends.
+        activity: What the other process does, e.g. `downloads`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        Console().print(f"Waiting for another process that {activity} {path.name}.", soft_wrap=True, markup=False)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

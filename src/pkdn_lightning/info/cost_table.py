@@ -1,0 +1,90 @@
+"""What networks cost, shown as tables: the plot of the verb `info`."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.data.parsing import encoding_channels
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.hardware import bfloat16_instructions, choose_device, keep_freed_memory
+from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.networks.cost import BlockCost, measure_blocks
+
+
+class NetworkCost(NamedTuple):
+    """What a network costs.
+
+    Attributes:
+        name: What it was asked for as.
+        network: Its class.
+        blocks: The whole first, then block by block in the order of their calls.
+    """
+
+    name: str
+    network: str
+    blocks: Sequence[BlockCost]
+
+
+def run_info(cfg: DictConfig) -> list[NetworkCost]:
+    """Measures the networks that `cfg` names and prints a table for each; see `info.info`."""
+    keep_freed_memory()
+    if min(cfg.faces, cfg.rounds) < 1:
+        raise ConfigError(f"faces={cfg.faces} and rounds={cfg.rounds} start at 1.")
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    device = choose_device(cfg.accelerator)
+    console = Console()
+    console.print(_machine(device), soft_wrap=True)
+    found = []
+    for name, net, scale, encoding in _networks(cfg):
+        lr_px = cfg.size_px // scale
+        inputs = [torch.rand(cfg.faces, 3, lr_px, lr_px, device=device)]
+        if getattr(net, "uses_parsing", False):
+            channels = encoding_channels(encoding)  # type: ignore[arg-type]  # the network's own
+            inputs.append(torch.rand(cfg.faces, channels, cfg.size_px, cfg.size_px, device=device))
+        cost = NetworkCost(name, type(net).__name__, measure_blocks(net.eval().to(device), *inputs, rounds=cfg.rounds))
+        console.print(_table(cost, cfg.faces, lr_px))
+        found.append(cost)
+    return found
+
+
+def _networks(cfg: DictConfig) -> Iterator[tuple[str, nn.Module, int, str]]:
+    """Yields name, network, scale and encoding: of the runs that are named, else of the chosen model."""
+    for name, path in cfg.models.items():
+        loaded = load_network(path)
+        yield name, loaded.net, int(loaded.card["scale"]), str(loaded.card["encoding"])
+    if not cfg.models:
+        yield "untrained", build_network(cfg.model), cfg.data.scale, cfg.data.encoding
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, float32"
+    instructions = bfloat16_instructions()
+    return f"CPU, {torch.get_num_threads()} thread(s), float32; {instructions or 'no bfloat16 instructions'}"
+
+
+def _table(cost: NetworkCost, faces: int, lr_px: int) -> Table:
+    whole = cost.blocks[0]
+    table = Table(title=f"{cost.name}: {cost.network}, {faces} face(s) of {lr_px}x{lr_px}", title_justify="left")
+    table.add_column("block")
+    for column in ("parameters", "MMACs", "kept MB", "ms", "of the time", "GMAC/s"):
+        table.add_column(column, justify="right")
+    for block in (*cost.blocks[1:], whole):
+        table.add_row(
+            block.name or "whole",
+            f"{block.params:,}",
+            f"{block.macs / 1e6:,.1f}",
+            f"{block.kept_bytes / 1e6:,.1f}",
+            f"{block.seconds * 1e3:.2f}",
+            f"{100 * block.seconds / whole.seconds:.0f} %",
+            f"{block.macs / block.seconds / 1e9:,.0f}",
+            style="bold" if block is whole else None,
+        )
+    return table

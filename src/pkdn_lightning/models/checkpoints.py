@@ -1,0 +1,185 @@
+"""Weights in and out.
+
+A checkpoint carries, besides what Lightning puts there, a *card*: plain values that say which network the weights
+belong to. With it a network is rebuilt from the file alone. Files are read with `weights_only=True`: nothing in them
+is ever executed, and a card may only name networks of this package.
+"""
+
+import importlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.files import file_sha256
+from pkdn_lightning.models.pretrained import CARD_KEY as CARD_KEY
+from pkdn_lightning.models.pretrained import find_pretrained, read_pretrained
+from pkdn_lightning.networks.published_weights import recognise
+from pkdn_lightning.runs import open_run
+
+_NETWORKS: Final = "pkdn_lightning.networks."
+_PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # what all of them served
+
+
+class LoadedNetwork(NamedTuple):
+    """A network rebuilt from a checkpoint.
+
+    Attributes:
+        net: The network with its weights, in eval mode, on the CPU.
+        card: What the checkpoint says about it: `network` (target and arguments), `scale`, `encoding`,
+            `degradation`, `experiment`, `data` and more.
+        path: The file it came from.
+        sha256: The file's hash.
+    """
+
+    net: nn.Module
+    card: Mapping[str, Any]
+    path: Path
+    sha256: str
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Returns a trained network, ready for use.
+
+    Args:
+        path: A run folder (its best checkpoint is taken), a checkpoint, a safetensors file or the folder it lies in,
+            `owner/name` on the Hugging Face hub, or `default` for the model that comes with the package.
+
+    Returns:
+        The network in eval mode; call it with LR faces in [0, 1], (B, 3, H, W), and read `.sr`.
+
+    Raises:
+        CheckpointError: If there is nothing to load, or the file is damaged or foreign.
+    """
+    return load_network(path).net
+
+
+def load_network(path: str | Path) -> LoadedNetwork:
+    """Returns a trained network together with what is known about it; see `load_model`."""
+    file = resolve_checkpoint(path)
+    checkpoint = read_checkpoint(file)
+    card = checkpoint[CARD_KEY]
+    net = build_network(card["network"], file)
+    load_weights(net, network_weights(checkpoint), file)
+    return LoadedNetwork(net.eval(), card, file, file_sha256(file))
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """Returns the file of weights that a run folder, a file name or the name of a model stands for.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    name, path = str(path), Path(path).expanduser()
+    if path.is_file():
+        return path
+    pretrained = find_pretrained(name if not path.exists() else str(path))
+    if pretrained is not None:
+        return pretrained
+    if not path.exists():
+        raise CheckpointError(f"No run folder and no checkpoint at {path}.")
+    run = open_run(path)
+    for file in (run.best, run.last):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"The run {path} has no checkpoint yet: neither best.ckpt nor last.ckpt.")
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Returns the contents of a checkpoint of this package, or of a compared method's published weights as if it were.
+
+    Raises:
+        CheckpointError: If the file is truncated, would execute code, or belongs to no network that is known.
+    """
+    if file.suffix == ".safetensors":
+        pretrained = read_pretrained(file)
+        return {CARD_KEY: pretrained.card, "state_dict": _prefixed(pretrained.weights)}
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors and plain values, and is not opened: reading it could run code.\n"
+            "Checkpoints of this package never do. For a foreign file, extract its state dict where you trust it."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        size = file.stat().st_size if file.exists() else 0
+        raise CheckpointError(
+            f"{file} ({size:,} bytes) cannot be read: it is truncated or no checkpoint. Copy it again, or use the "
+            "other checkpoint of the run (best.ckpt, last.ckpt)."
+        ) from error
+    if isinstance(checkpoint, dict) and CARD_KEY in checkpoint and "state_dict" in checkpoint:
+        return checkpoint
+    published = recognise(checkpoint)
+    if published is None:
+        raise CheckpointError(
+            f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry that says which "
+            "network its weights belong to) nor of a method whose published names are known (networks/published.py)."
+        )
+    card = {"experiment": f"{published.method}, published weights", "network": published.network, **_PUBLISHED}
+    return {CARD_KEY: card, "state_dict": _prefixed(published.weights)}
+
+
+def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"net.{name}": value for name, value in weights.items()}
+
+
+def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the network's state dict out of a training checkpoint (averaged weights, where averaging was on)."""
+    prefix = "net."
+    state: Mapping[str, Tensor] = checkpoint["state_dict"]
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def build_network(spec: Mapping[str, Any], origin: Path) -> nn.Module:
+    """Returns the untrained network that a card describes.
+
+    Args:
+        spec: `_target_` names the class, the other entries are its arguments.
+        origin: The file the card came from, for messages.
+
+    Raises:
+        CheckpointError: If the class is not one of this package's networks or the arguments do not fit.
+    """
+    target = str(spec.get("_target_", ""))
+    if not target.startswith(_NETWORKS):
+        raise CheckpointError(
+            f"{origin} asks for the network '{target}'. Only networks of {_NETWORKS}* are built from a file."
+        )
+    module, _, name = target.rpartition(".")
+    arguments = {key: value for key, value in spec.items() if key != "_target_"}
+    try:
+        net: nn.Module = getattr(importlib.import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{origin} describes a network that this version cannot build: {target}({arguments}): {error}."
+        ) from error
+    return net
+
+
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Puts weights into a network, all or none.
+
+    Raises:
+        CheckpointError: If names or shapes differ: the weights belong to another network.
+    """
+    wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    if wanted != given:
+        problems = [f"missing {name}" for name in wanted if name not in given]
+        problems += [f"unknown {name}" for name in given if name not in wanted]
+        problems += [
+            f"{name} is {given[name]}, expected {wanted[name]}"
+            for name in wanted
+            if name in given and wanted[name] != given[name]
+        ]
+        shown = "\n  ".join(problems[:4])
+        raise CheckpointError(
+            f"{origin} holds the weights of another network than {type(net).__name__}: {len(problems)} of "
+            f"{len(wanted | given)} tensors do not fit.\n  {shown}"
+        )
+    net.load_state_dict(dict(weights))

@@ -1,0 +1,72 @@
+"""Passing a trained model on: a folder of safetensors, card and model card, and that folder on the Hugging Face hub."""
+
+import tempfile
+from pathlib import Path
+
+from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.files import write_text
+from pkdn_lightning.models.checkpoints import load_model, load_network
+from pkdn_lightning.models.model_card import model_card
+from pkdn_lightning.models.pretrained import WEIGHTS, write_pretrained
+
+README = "README.md"
+
+from_pretrained = load_model
+"""`load_model`, by the name that it has in libraries around the hub."""
+
+
+def save_pretrained(model: str | Path, folder: str | Path) -> Path:
+    """Writes a trained model as safetensors, JSON and a model card; `load_model(folder)` reads it.
+
+    Args:
+        model: What `load_model` takes: a run folder, a checkpoint, a hub id...
+        folder: Where it goes; made if it is not there.
+
+    Returns:
+        The file of the weights.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded, or the folder holds weights already.
+    """
+    loaded = load_network(model)
+    file = write_pretrained(folder, loaded.card, loaded.net.state_dict())
+    readme, given = Path(folder, README), loaded.path.with_name(README)
+    if not readme.exists():  # one that somebody has written is kept
+        # A model that was passed on before has a card that knows its run; here nothing else does.
+        is_folder = given.is_file() and loaded.path.name == WEIGHTS
+        write_text(readme, given.read_text("utf-8") if is_folder else model_card(loaded))
+    return file
+
+
+def push_to_hub(model: str | Path, repo: str, *, private: bool = True, token: str | None = None) -> str:
+    """Uploads a trained model with its model card, and returns the page's address.
+
+    Weights that were trained on faces go by the terms of the faces: look before you make them public.
+
+    Args:
+        model: A folder that `save_pretrained` wrote is uploaded as it is, with what was edited in it; for anything
+            else that `load_model` takes, such a folder is made first.
+        repo: `owner/name`; made if it is not there.
+        private: Whether a repository that is made is visible to its owner only.
+        token: Access token; what `hf auth login` left, if None.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded, or the hub refuses it or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    with tempfile.TemporaryDirectory() as made:
+        ready = Path(model, README).is_file() and load_network(model).path.parent == Path(model)
+        if not ready:
+            save_pretrained(model, made)
+        api = HfApi(token=token)
+        try:
+            api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo, folder_path=model if ready else made, commit_message="Add the model")
+        except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CheckpointError(
+                f"The hub did not take '{repo}': {reason}\nLog in with `hf auth login`; a name is owner/name."
+            ) from error
+    return f"{api.endpoint}/{repo}"

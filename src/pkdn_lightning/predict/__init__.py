@@ -1,0 +1,64 @@
+"""The verb `predict`: a trained model restores faces in pictures, folders of them, photographs and videos.
+
+pkdn predict model=runs/student_celeba/2026-01-31_12-00-00 input=photos/ output=restored/
+pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upscale=2
+
+inputs      what is to be restored: an image, a folder, a pattern
+image_file  a file's pixels with what must not be lost: orientation, colour profile, alpha
+routing     whether an image is LR, an enlarged LR, or a photograph with faces
+restore     many files' faces at a time through the network
+paste       restored faces go back into their photograph
+manifest    what was done with each file; what is done already is not done again
+references  how near results are to the truth, where somebody has it
+prediction  all of it in turn
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pkdn_lightning.config.verb import run_verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pkdn_lightning.predict.prediction import Prediction
+
+
+def predict(cfg: "DictConfig") -> "Prediction":
+    """Restores the faces of what `cfg` names. A file that cannot be restored is reported, and the others go on.
+
+    Args:
+        cfg: A configuration as `compose("predict", ["model=<run>", "input=<pictures>", "output=<folder>"])` returns
+            it.
+
+    Returns:
+        The folder with the results and the manifest, and what was done with each file.
+
+    Raises:
+        PKDNError: If nothing can be begun: no such model, no inputs, an output that cannot be written.
+    """
+    from pkdn_lightning.predict.prediction import run_prediction
+
+    return run_prediction(cfg)
+
+
+def main() -> None:
+    """Runs the verb from the command line."""
+    run_verb("predict", _task, paths=("model", "input", "output", "references"))
+
+
+def _task(cfg: "DictConfig") -> Any:
+    from rich.console import Console
+
+    from pkdn_lightning.errors import DataError
+    from pkdn_lightning.predict.manifest import FILE
+
+    result = predict(cfg)
+    done = len(result.rows) - len(result.failed) - result.skipped
+    words = [f"{done} written", *([f"{result.skipped} done before"] if result.skipped else [])]
+    words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
+    Console(soft_wrap=True, highlight=False).print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
+    if result.failed:
+        raise DataError(
+            f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
+            f"{result.folder / FILE} says why of each. The same command tries them again."
+        )

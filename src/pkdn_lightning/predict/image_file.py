@@ -1,0 +1,92 @@
+"""A file's pixels, with what must not be lost on the way: orientation, colour profile, alpha, EXIF."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image, ImageOps
+
+from pkdn_lightning.faces.images import MODES, explained, open_picture, to_rgb
+from pkdn_lightning.files import whole_file
+
+_GREY: Final = ("L", "LA", "1", "I;16", "I")
+_OWN_COLOURS: Final = ("RGB", "RGBA", "P", "L", "LA")  # others' colour profiles do not fit RGB pixels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as 8-bit RGB, upright, and what its file says besides.
+
+    Attributes:
+        rgb: The colours.
+        alpha: How opaque each pixel is, or None.
+        grey: Whether it is grey, and its result is to be.
+        exif: EXIF data without the orientation, which is carried out already.
+        icc: Colour profile, or None.
+        notes: What a user should know about how it was read.
+    """
+
+    rgb: Image.Image
+    alpha: Image.Image | None = None
+    grey: bool = False
+    exif: bytes = b""
+    icc: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, file: Path) -> "Picture":
+        """Reads a file.
+
+        Raises:
+            Rejected: If it is no picture, damaged, or larger than any photograph.
+        """
+        stored = open_picture(file, first_frame=True)
+        notes = []
+        if (frames := getattr(stored, "n_frames", 1)) > 1 and stored.format != "MPO":
+            notes.append(f"first of {frames} pictures")
+        if stored.mode in ("I;16", "I"):
+            notes.append("16 bits reduced to 8")
+        with explained(file, "has EXIF data that cannot be read"):
+            upright = ImageOps.exif_transpose(stored)
+            found = upright.getexif()
+            exif = found.tobytes() if len(found) else b""
+        mode = upright.mode
+        if mode not in MODES and mode != "RGB":
+            notes.append(f"converted from {mode}")
+        alpha = None
+        if "A" in upright.getbands() or "transparency" in upright.info:
+            with explained(file, "has an alpha channel that cannot be read"):
+                rgba = upright.convert("RGBA")
+            alpha = rgba.getchannel("A")
+            rgb = rgba.convert("RGB")  # the colours as they are, not over black: alpha is put back
+        else:
+            rgb = to_rgb(upright, file)
+        icc = stored.info.get("icc_profile") if mode in _OWN_COLOURS else None
+        return cls(rgb, alpha, mode in _GREY, exif, icc, tuple(notes))
+
+    def with_pixels(self, rgb: Image.Image) -> "Picture":
+        """Returns the picture with other pixels; alpha is enlarged with them."""
+        alpha = self.alpha
+        if alpha is not None and alpha.size != rgb.size:
+            alpha = alpha.resize(rgb.size, Image.Resampling.BICUBIC)
+        return replace(self, rgb=rgb, alpha=alpha)
+
+    def save(self, file: Path) -> None:
+        """Writes it in one step, so that nobody ever meets half a picture.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        picture = self.rgb.convert("L") if self.grey else self.rgb.copy()
+        suffix = file.suffix.lower()
+        if self.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp"):
+            picture.putalpha(self.alpha)
+        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
+        if suffix == ".webp":
+            options = {"lossless": True}
+        if self.icc:
+            options["icc_profile"] = self.icc
+        if self.exif:
+            options["exif"] = self.exif
+        with whole_file(file) as temporary:
+            picture.save(temporary, **options)

@@ -1,0 +1,231 @@
+"""One prediction from its configuration to its manifest: the plot of the verb `predict`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pkdn_lightning.errors import ConfigError, DataError, PKDNError
+from pkdn_lightning.files import file_sha256
+from pkdn_lightning.hardware import choose_device
+from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
+from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.inputs import Input, find_inputs
+from pkdn_lightning.predict.manifest import FILE, Manifest, Row
+from pkdn_lightning.predict.paste import assemble
+from pkdn_lightning.predict.references import References
+from pkdn_lightning.predict.restore import restore_all
+from pkdn_lightning.predict.routing import Decision, check_choice, decide
+from pkdn_lightning.predict.video import restore_video
+
+_PIXELS_AT_ONCE = 50_000_000  # photographs that wait for a batch of faces to fill
+
+# What a result depends on, besides the input and the model.
+_SETTINGS = ("mode", "faces", "upscale", "ensemble", "precision", "format")
+
+
+class Prediction(NamedTuple):
+    """What a prediction did.
+
+    Attributes:
+        folder: Where results and manifest are.
+        rows: A row per input, those done before among them.
+        skipped: How many were done before.
+        metrics: Means of PSNR and SSIM over the inputs that have a reference.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    skipped: int
+    metrics: dict[str, float]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows of inputs that could not be restored."""
+        return [row for row in self.rows if row.error]
+
+
+class Task(NamedTuple):
+    """A picture that waits for its faces to be restored."""
+
+    input: Input
+    row: Row
+    picture: Picture
+    decision: Decision
+    begun: float
+
+
+def run_prediction(cfg: DictConfig) -> Prediction:
+    """Restores what `cfg` names; see `predict.predict`."""
+    _check(cfg)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    folder = Path(cfg.output).expanduser()
+    inputs = find_inputs(cfg.input, folder, cfg.format)
+    references = References(cfg.references) if cfg.references else None
+    restorer = load_runtime(
+        cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=choose_device(cfg.accelerator)
+    )
+    if cfg.ensemble == "flip":
+        restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
+    run = _Run(cfg, restorer, Manifest(folder), references)
+    run.console.print(
+        f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
+        f"{restorer.runtime}, {restorer.sha256[:12]}"
+    )
+    rows = run.all(inputs)
+    metrics = [row.metrics for row in rows if row.metrics]
+    means = {name: float(np.mean([each[name] for each in metrics])) for name in (metrics[0] if metrics else ())}
+    return Prediction(folder, rows, run.skipped, means)
+
+
+def _check(cfg: DictConfig) -> None:
+    for key in ("input", "output"):
+        if not cfg[key]:
+            raise ConfigError(f"{key}= is not set. Type: pkdn predict input=<pictures> output=<folder>")
+    check_choice("ensemble", cfg.ensemble, ("none", "flip"))
+    check_choice("format", cfg.format, ("png", "same"))
+    for key in ("batch_size", "upscale"):
+        if cfg[key] is not None and cfg[key] < 1:
+            raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
+
+
+class _Run:
+    """What all files of one prediction share."""
+
+    def __init__(
+        self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: "References | None"
+    ) -> None:
+        self.cfg, self.restorer, self.manifest, self.references = cfg, restorer, manifest, references
+        self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": restorer.runtime}
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.skipped = 0
+
+    def all(self, inputs: Sequence[Input]) -> list[Row]:
+        """Restores every input, and returns their rows in order."""
+        columns = TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            bar = progress.add_task("", total=len(inputs))
+            try:
+                for waiting in self._chunks(inputs, lambda: progress.advance(bar)):
+                    self._finish(waiting, lambda: progress.advance(bar))
+            except KeyboardInterrupt:
+                raise DataError(
+                    f"Stopped by the keyboard. What is done is in {self.manifest.folder / FILE}: the same command goes "
+                    "on."
+                ) from None
+        self.manifest.write_table()
+        return [self.manifest.rows[str(each.name)] for each in inputs]
+
+    def _chunks(self, inputs: Sequence[Input], done: Any) -> Iterator[list[Task]]:
+        """Yields pictures, decided upon, whose faces fill a batch together; deals at once with all that need none."""
+        waiting: list[Task] = []
+        for each in inputs:
+            task = self._begin(each)
+            if task is None:
+                done()
+                continue
+            waiting.append(task)
+            pixels = sum(task.picture.rgb.width * task.picture.rgb.height for task in waiting)
+            faces = sum(len(task.decision.lr) for task in waiting)
+            if faces >= self.cfg.batch_size or pixels >= _PIXELS_AT_ONCE or len(waiting) >= self.cfg.batch_size:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def _begin(self, each: Input) -> Task | None:
+        """Opens an input and decides; returns None where that was all there was to do."""
+        begun = time.perf_counter()
+        row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.restorer.sha256)
+        try:
+            row.sha256 = file_sha256(each.file)
+            known = self.manifest.find(row)
+            if known and not self.cfg.overwrite:
+                self.skipped += 1
+                return None
+            self._refuse_to_overwrite(each, row)
+            if each.is_video:
+                self._video(each, row, begun)
+                return None
+            picture = Picture.open(each.file)
+            decision = decide(
+                picture, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale
+            )
+        except (PKDNError, OSError) as error:
+            self._failed(row, error, begun)
+            return None
+        return Task(each, row, picture, decision, begun)
+
+    def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
+        target = self.manifest.folder / each.name
+        if target.resolve() == each.file.resolve():
+            raise DataError("the result would replace the input itself. Give another output=")
+        if not target.exists() or self.cfg.overwrite:
+            return
+        known = self.manifest.rows.get(row.output)
+        why = "is not of this program's making"
+        if known is not None:
+            changed = [name for name in ("input", "sha256", "model_sha256", "settings")
+                       if getattr(known, name) != getattr(row, name)]  # fmt: skip
+            why = f"was made with another {' and '.join(changed)}".replace("sha256", "content") if changed else "exists"
+        raise DataError(f"{target} {why} and is left as it is. overwrite=true replaces it")
+
+    def _video(self, each: Input, row: Row, begun: float) -> None:
+        row.mode = "video"
+        row.decision, row.upscale = restore_video(
+            each.file, self.manifest.folder / each.name, self.restorer, self.cfg, self.console
+        )
+        self._done(row, begun)
+
+    def _finish(self, tasks: Sequence[Task], done: Any) -> None:
+        """Restores the faces of some pictures together, and writes each picture."""
+        results = restore_all(self.restorer, [lr for task in tasks for lr in task.decision.lr], self.cfg.batch_size)
+        for task in tasks:
+            own, results = results[: len(task.decision.lr)], results[len(task.decision.lr) :]
+            try:
+                self._write(task, own)
+            except (PKDNError, OSError) as error:
+                self._failed(task.row, error, task.begun)
+            else:
+                self._done(task.row, task.begun)
+            done()
+
+    def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
+        result = assemble(task.picture, task.decision, results)
+        result.save(self.manifest.folder / task.input.name)
+        row, decision = task.row, task.decision
+        row.mode, row.upscale = decision.mode, result.rgb.width / task.picture.rgb.width
+        size = f"{result.rgb.width}x{result.rgb.height}"
+        row.decision = f"{'; '.join([decision.why, *task.picture.notes])} -> {size}"
+        row.faces = [
+            {"box": list(face.box)} | ({"kept": face.why_kept} if face.why_kept else {}) for face in decision.faces
+        ]
+        if self.references is not None:
+            row.metrics = self.references.measure(task.input.name, result.rgb)
+
+    def _done(self, row: Row, begun: float) -> None:
+        row.seconds = round(time.perf_counter() - begun, 3)
+        self.manifest.add(row)
+        self.console.print(f"{escape(row.input)}: {escape(row.decision)}")
+
+    def _failed(self, row: Row, error: Exception, begun: float) -> None:
+        words = _words(error).replace(f"{row.input} ", "")  # the row says whom it is about
+        row = replace(row, seconds=round(time.perf_counter() - begun, 3), error=words)
+        self.manifest.add(row)
+        self.console.print(f"[red]{escape(row.input)}: {escape(row.error)}[/]")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error).replace("\n", " ")

@@ -1,0 +1,47 @@
+"""How near results are to the truth, where somebody has it: PSNR and SSIM under the headline protocol."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pkdn_lightning.errors import DataError
+from pkdn_lightning.faces.images import walk_pictures
+from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.restore import as_tensor
+
+
+class References:
+    """True pictures, found by the names of the results; their suffixes may differ.
+
+    Args:
+        folder: Where they are.
+
+    Raises:
+        DataError: If there are none.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder).expanduser()
+        self.files = {file.relative_to(self.folder).with_suffix(""): file for file in walk_pictures(self.folder)}
+        if not self.files:
+            raise DataError(f"references={folder} holds no pictures.")
+
+    def measure(self, name: Path, result: Image.Image) -> dict[str, float]:
+        """Returns the PSNR and SSIM of a result; nothing if there is no picture of its name.
+
+        Raises:
+            DataError: If the true picture has another size.
+        """
+        file = self.files.get(name.with_suffix(""))
+        if file is None:
+            return {}
+        truth = Picture.open(file).rgb
+        if truth.size != result.size:
+            raise DataError(
+                f"the reference {file} is {truth.width}x{truth.height}, the result {result.width}x{result.height}"
+            )
+        from pkdn_lightning.metrics import psnr_y, ssim_y
+
+        pair = as_tensor([np.asarray(result)]), as_tensor([np.asarray(truth)])
+        return {"psnr_y": float(psnr_y(*pair)), "ssim_y": float(ssim_y(*pair))}

@@ -1,1 +1,0 @@
-"""Happens once, before training: a publisher's faces become a store."""

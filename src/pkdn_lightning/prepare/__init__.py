@@ -1,0 +1,133 @@
+"""The verb `prepare`: what a publisher ships becomes a store; a store is verified.
+
+pkdn prepare data=celeba data.source.path=~/Downloads/celeba parser=bisenet parser.weights=79999_iter.pth
+pkdn prepare data=photos data.source.path=~/photos data.name=mine dry_run=true
+pkdn prepare data=celeba ... shard=1/8          one of eight machines; afterwards: pkdn prepare join=stores/celeba
+pkdn prepare verify=stores/mine
+"""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pkdn_lightning.config.verb import run_verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from pkdn_lightning.data.store import FaceStore
+    from pkdn_lightning.prepare.pipeline import Job
+
+
+def prepare(cfg: "DictConfig") -> "FaceStore | None":
+    """Makes, joins or verifies a store, as `cfg` says, and returns it; None after a dry run or a shard.
+
+    Args:
+        cfg: A configuration as `compose("prepare", ...)` returns it.
+
+    Raises:
+        DataError: If nothing can be made of the source, or a store is damaged; the message says what to do.
+    """
+    from rich.console import Console
+
+    from pkdn_lightning.data.store import FaceStore, verify_store
+    from pkdn_lightning.errors import DataError
+    from pkdn_lightning.prepare.pipeline import build_job, prepare_store
+    from pkdn_lightning.prepare.sharding import Shard, join, prepare_shard
+
+    console = Console(soft_wrap=True, markup=False)  # names of files may look like markup
+    if cfg.verify:
+        verify_store(cfg.verify)
+        store = FaceStore.open(cfg.verify)
+        console.print(f"{cfg.verify} is whole: {_describe(store)}.")
+        return store
+    if cfg.join:
+        store = join(Path(cfg.join))
+        _report(store, console)
+        return store
+    job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
+    if getattr(job.source, "ready", None) is not None:
+        console.print(
+            f"{cfg.data.source.path} holds faces that are ready (<split>/images): they are taken as they are, and "
+            "options for crops and splits do not apply."
+        )
+    if cfg.dry_run:
+        _say_what_would_happen(job, path, console)
+        return None
+    if cfg.shard:
+        made = prepare_shard(job, path, Shard.parse(cfg.shard), workers=cfg.workers)
+        console.print(f"Shard {made}. When all are there: pkdn prepare join={path}")
+        return None
+    try:
+        store = prepare_store(job, path, workers=cfg.workers)
+    except KeyboardInterrupt:
+        raise DataError(
+            f"Stopped by the keyboard. What was made is kept in {path}.partial: the same command goes on."
+        ) from None
+    _report(store, console)
+    return store
+
+
+def _say_what_would_happen(job: "Job", path: Path, console: "Console") -> None:
+    from pkdn_lightning.prepare.raw_files import Pending
+
+    console.print("A dry run: nothing is written.")
+    try:
+        candidates = job.source.candidates(dry=True)
+    except Pending as step:
+        console.print(f"First: {step}. Which photographs there are is known after that.")
+        return
+    counts, quotas = Counter(candidate.entry.split for candidate in candidates), job.source.quotas()
+    for split, count in counts.items():
+        wanted = f"{quotas[split]:,} faces wanted of" if split in quotas else "all of"
+        people = len({c.entry.identity for c in candidates if c.entry.split == split and c.entry.identity})
+        of_people = f", {people:,} known identities" if people else ""
+        console.print(f"{split}: {wanted} {count:,} photographs{of_people}")
+    faces = sum(min(count, quotas.get(split, count)) for split, count in counts.items())
+    for key, value in job.provenance().items():
+        console.print(f"{key.replace('_', ' ')}: {value}", highlight=False)
+    per_face = job.source.size_px**2 * (4 if job.parser or job.source.with_parsing else 3)
+    there = "exists already and would be left as it is" if path.exists() else f"about {faces * per_face / 1e6:,.0f} MB"
+    console.print(f"Store: {path}, {there}")
+
+
+def _report(store: "FaceStore", console: "Console") -> None:
+    console.print(f"Store {store.path}: {_describe(store)}.")
+    if rejected := store.manifest.get("rejected"):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
+        console.print(f"{sum(rejected.values()):,} photographs became no face: {reasons}. See {store.path}/rejects.csv")
+    wanted = store.manifest["provenance"].get("faces_wanted") or {}
+    for split, count in wanted.items():
+        if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
+            console.print(f"{split} has {found:,} faces, {count - found:,} fewer than wanted: there are no more.")
+    with (store.path / "duplicates.csv").open(newline="", encoding="utf-8") as file:
+        across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
+    if across:
+        console.print(
+            f"{len(across):,} pictures are in two splits, the first {across[0]['split']}/{across[0]['name']} and "
+            f"{across[0]['other_split']}/{across[0]['other_name']}. See {store.path}/duplicates.csv"
+        )
+    if store.parsing is None:
+        console.print(
+            "It has no parsing maps, so it trains students without a teacher: objective=reconstruction. Maps are made "
+            "by parser=bisenet parser.weights=<file>"
+        )
+    console.print(f"Look at it: {store.path}/card.md and the contact sheets beside it.")
+
+
+def _describe(store: "FaceStore") -> str:
+    counts = ", ".join(f"{split} {count:,}" for split, count in store.manifest["splits"].items())
+    maps = "with" if store.parsing is not None else "without"
+    return f"{counts} faces of {store.size_px} px {maps} parsing maps, SHA-256 {store.sha256[:12]}"
+
+
+def main() -> None:
+    """Runs the verb from the command line."""
+    # No shell replaces the ~ in `data.source.path=~/x`, and Hydra would take it for a mistake.
+    run_verb("prepare", _task, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))
+
+
+def _task(cfg: "DictConfig") -> Any:
+    prepare(cfg)

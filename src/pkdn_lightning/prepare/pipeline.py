@@ -1,0 +1,194 @@
+"""What every source passes through on its way into a store.
+
+    source.candidates() ─> chunks ─> workers: source.read, landmarks ─> parser ─> StoreWriter ─> sheets, card ─> store
+
+A chunk of candidates is the unit of work: its faces are parsed in one go, written, and committed. Chunks lie at fixed
+places in the order of candidates and each is computed from nothing but its candidates, so the store's bytes depend
+neither on the number of workers, nor on interruptions, nor on how many machines shared the work (`sharing`).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pkdn_lightning.config.instances import make
+from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.faces.detection import Landmarker
+from pkdn_lightning.faces.parser import Parser
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.prepare.data_card import describe
+from pkdn_lightning.prepare.source import Candidate, Face, Source
+from pkdn_lightning.prepare.store_writer import StoreWriter
+from pkdn_lightning.prepare.workers import in_order, worker_count
+
+CHUNK = 64
+
+
+class Job(NamedTuple):
+    """Everything that decides what a store contains.
+
+    Attributes:
+        source: Where the faces come from.
+        name: The dataset's name.
+        parser: Makes the parsing maps; None leaves what the source has.
+        landmarker: Finds the landmarks; None leaves what the source has.
+    """
+
+    source: Source
+    name: str
+    parser: Parser | None = None
+    landmarker: Landmarker | None = None
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns how the store is made."""
+        made = self.source.provenance()
+        for part in (self.parser, self.landmarker):
+            made |= part.provenance() if part is not None else {}
+        return made
+
+    def plan(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
+        """Returns the plain values on which the store's bytes depend."""
+        digest = hashlib.sha256()
+        for candidate in candidates:
+            digest.update("\0".join(astuple(candidate.entry)).encode(errors="surrogateescape") + b"\n")
+        return {
+            "name": self.name,
+            "size_px": self.source.size_px,
+            "made": self.provenance(),
+            "faces_wanted": dict(self.source.quotas()),
+            "photographs": f"{len(candidates)}, SHA-256 of their names {digest.hexdigest()[:16]}",
+        }
+
+    def writer(self, path: Path, plan: Mapping[str, Any]) -> StoreWriter:
+        """Returns the writer for a store of this job at `path`."""
+        return StoreWriter(
+            path,
+            name=self.name,
+            size_px=self.source.size_px,
+            with_parsing=self.parser is not None or self.source.with_parsing,
+            with_landmarks=self.landmarker is not None or self.source.with_landmarks,
+            provenance=self.provenance(),
+            plan=plan,
+        )
+
+
+def build_job(
+    data: DataConfig, parser: Mapping[str, Any] | None = None, landmarks: Mapping[str, Any] | None = None
+) -> Job:
+    """Returns what the store of `data` is made from, with a parser and a finder of landmarks, or none."""
+    return Job(
+        make(data.source, "data.source"),
+        data.name,
+        make(parser, "parser") if parser else None,
+        make(landmarks, "landmarks") if landmarks else None,
+    )
+
+
+def prepare_store(job: Job, path: Path, *, workers: int | None = None, progress: bool = True) -> FaceStore:
+    """Makes a store and returns it, verified.
+
+    Interrupted at any moment and called again, it goes on where it was.
+
+    Args:
+        job: What to make.
+        path: Where the store will be.
+        workers: Worker processes; 0 works in this one; None takes one per core where there is enough to do.
+        progress: Shows a progress bar.
+
+    Raises:
+        DataError: If nothing can be made of the source, or it cannot be written. Single photographs that cannot be
+            used are listed in the store's `rejects.csv`.
+    """
+    candidates = job.source.candidates()
+    with job.writer(path, job.plan(candidates)) as writer:
+        fill(writer, job, candidates, workers=workers, progress=progress)
+        del candidates  # a store's index takes as much memory again
+        writer.finish(describe)
+    return FaceStore.open(path)
+
+
+def fill(
+    writer: StoreWriter, job: Job, candidates: Sequence[Candidate], *, workers: int | None, progress: bool
+) -> None:
+    """Adds the candidates that have not been tried yet."""
+    quotas, begin = job.source.quotas(), writer.tried
+    chunks = (candidates[start : start + CHUNK] for start in range(begin, len(candidates), CHUNK))
+
+    def unneeded(chunk: Sequence[Candidate]) -> bool:
+        return all(_is_full(writer, candidate.entry, quotas) for candidate in chunk)
+
+    reader = _Reader(job.source, job.landmarker)
+    results = in_order(reader, chunks, worker_count(workers, len(candidates) - begin), skip=unneeded)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    # Closed at once when something goes wrong, so that no worker outlives the error.
+    with closing(results), Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task("preparing faces", total=len(candidates), completed=begin, begin=begin, rejected=0)
+        for chunk, found in results:
+            faces: list[Face | Rejected | None] = [None] * len(chunk) if found is None else [*found]
+            if job.parser is not None:
+                faces = _with_maps(job.parser, chunk, faces)
+            for candidate, face in zip(chunk, faces, strict=True):
+                keep(writer, candidate.entry, face, quotas)
+            writer.commit()
+            bar.update(task, advance=len(chunk), rejected=writer.rejected.total())
+
+
+def keep(writer: StoreWriter, entry: Entry, found: Face | Rejected | None, quotas: Mapping[str, int]) -> None:
+    """Adds or rejects what a candidate became, unless its split is full by then."""
+    if found is None or _is_full(writer, entry, quotas):
+        writer.skip()
+    elif isinstance(found, Rejected):
+        writer.reject(entry, found)
+    else:
+        writer.add(entry, *found)
+
+
+def _is_full(writer: StoreWriter, entry: Entry, quotas: Mapping[str, int]) -> bool:
+    return entry.split in quotas and writer.accepted[entry.split] >= quotas[entry.split]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a chunk; what a worker process does. The parser stays behind: it may hold a GPU."""
+
+    source: Source
+    landmarker: Landmarker | None
+
+    def __call__(self, chunk: Sequence[Candidate]) -> list[Face | Rejected]:
+        return [self._read(candidate) for candidate in chunk]
+
+    def _read(self, candidate: Candidate) -> Face | Rejected:
+        try:
+            face = self.source.read(candidate)
+            return face if self.landmarker is None else face._replace(landmarks=self.landmarker.find(face.hr))
+        except Rejected as why:
+            return why
+
+
+def _with_maps(
+    parser: Parser, chunk: Sequence[Candidate], found: Sequence[Face | Rejected | None]
+) -> list[Face | Rejected | None]:
+    faces = {place: face for place, face in enumerate(found) if isinstance(face, Face)}
+    names = [f"{chunk[place].entry.split}/{chunk[place].entry.name}" for place in faces]
+    made = list(found)
+    for (place, face), labels in zip(
+        faces.items(), parser.parse(names, [face.hr for face in faces.values()]), strict=True
+    ):
+        made[place] = labels if isinstance(labels, Rejected) else face._replace(parsing=labels)
+    return made
+
+
+class _Rate(ProgressColumn):
+    """Photographs per second since this run began, and how many were rejected."""
+
+    def render(self, task: Task) -> Text:
+        done = task.completed - task.fields["begin"]
+        rate = f"{done / task.elapsed:,.1f}/s" if task.elapsed and done else "-/s"
+        return Text(f"{rate}, {task.fields['rejected']:,} rejected, left")

@@ -1,0 +1,115 @@
+"""What a publisher delivered: a folder, an archive or a URL, in which files are found by name wherever they lie."""
+
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from pkdn_lightning.data.downloads import fetch, is_url
+from pkdn_lightning.errors import ConfigError, DataError, PKDNError
+from pkdn_lightning.prepare.archives import is_archive, unpack
+
+_DEPTH: Final = 4  # publishers nest folders this deep at most
+_UNFINISHED: Final = (".unpacked.partial", ".unpacked.old")  # what a killed process left; `archives` removes it
+
+
+class Pending(PKDNError):  # noqa: N818  # nothing went wrong
+    """Something has to be downloaded or unpacked before more can be said; the message says what."""
+
+
+class Delivery:
+    """Finds files and folders by name; unpacks the archives that hold them when they are asked for.
+
+    Args:
+        path: Folder, archive or URL of an archive. Single files are also found beside an archive.
+        sha256: What a downloaded file has to have.
+        how_to_get: What to say when something is missing: where the publisher offers it.
+        dry: Changes nothing on disk; raises `Pending` where something would have to be downloaded or unpacked.
+    """
+
+    def __init__(self, path: str | None, *, sha256: str | None = None, how_to_get: str, dry: bool = False) -> None:
+        self.how_to_get, self.dry = how_to_get, dry
+        if path is None:
+            raise ConfigError(f"data.source.path is not set: say where the publisher's files are.\n{how_to_get}")
+        if is_url(path):
+            if dry:
+                raise Pending(f"download {path} and unpack it")
+            place = fetch(path, sha256=sha256)
+        else:
+            place = Path(path).expanduser()
+        if not place.exists():
+            raise DataError(f"There is nothing at {place} (data.source.path).\n{how_to_get}")
+        self.beside = None if place.is_dir() or is_url(path) else place.parent
+        self.root = place if place.is_dir() else self._unpacked(place)
+
+    def find(self, *names: str) -> Path | None:
+        """Returns the file or folder that has one of these names, or None; an archive is unpacked to find it.
+
+        Args:
+            *names: A name, or a path's last parts such as `congress/original`; earlier ones are preferred. The archive
+                that holds it is called like its first part: `<name>.zip`, `.tar.gz` and so on.
+        """
+        for name in names:
+            for place in self._places():
+                if (place / name).exists():
+                    return place / name
+            if self.beside is not None and (self.beside / name).is_file():
+                return self.beside / name
+        for name in names:
+            for place in self._places():
+                for file in sorted(place.iterdir()) if len(list(place.glob("*"))) < 1000 else ():
+                    if file.is_file() and is_archive(file) and file.name.split(".")[0] == name.split("/")[0]:
+                        found = _within(self._unpacked(file), name)
+                        if found is not None:
+                            return found
+        return None
+
+    def need(self, what: str, *names: str) -> Path:
+        """Returns the file or folder that has one of these names.
+
+        Raises:
+            DataError: If there is none; the message says what was found and where the publisher offers it.
+        """
+        found = self.find(*names)
+        if found is None:
+            there = sorted(child.name for child in self.root.iterdir())[:8]
+            raise DataError(
+                f"{what} ({' or '.join(names)}) is not below {self.root}; "
+                f"found there: {', '.join(there) or 'nothing'}.\n"
+                f"{self.how_to_get}"
+            )
+        return found
+
+    def _places(self) -> list[Path]:
+        """Returns the folders in which names are looked for, outer ones first."""
+        places, level = [self.root], [self.root]
+        for _ in range(_DEPTH - 1):
+            level = [child for place in level for child in _folders(place)]
+            places += level
+        return places
+
+    def _unpacked(self, archive: Path) -> Path:
+        if not (is_archive(archive) or zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
+            raise DataError(f"{archive} is neither a folder nor an archive that can be unpacked.\n{self.how_to_get}")
+        if self.dry:
+            raise Pending(f"unpack {archive} ({archive.stat().st_size / 1e9:.2f} GB)")
+        return unpack(archive)
+
+
+def _folders(place: Path) -> list[Path]:
+    """Returns the folders in a folder, or none where there are so many that they are the data itself."""
+    with os.scandir(place) as found:
+        folders = []
+        for number, child in enumerate(found):
+            if number > 500:
+                return []
+            if child.is_dir() and not child.name.startswith(".") and not child.name.endswith(_UNFINISHED):
+                folders.append(Path(child.path))
+    return sorted(folders)
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    """Returns what is called `name` inside an unpacked archive; the archive's own folder may be its top."""
+    below = folder / name.partition("/")[2]
+    return next((inner for inner in (folder / name, below) if inner.is_dir()), None)

@@ -1,0 +1,169 @@
+"""A store made by several machines: each makes a shard, on plain files, and one command joins them."""
+
+import csv
+import glob
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.prepare.data_card import describe
+from pkdn_lightning.prepare.pipeline import CHUNK, Job, fill, keep
+from pkdn_lightning.prepare.source import Face
+from pkdn_lightning.prepare.store_writer import ACCEPTED, REJECTED, StoreWriter, differences, read_state
+
+
+class Shard(NamedTuple):
+    """A share of the work: the `number`-th, from 1, of `total` runs of chunks."""
+
+    number: int
+    total: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Returns the shard that `i/n` names.
+
+        Raises:
+            ConfigError: If it names none.
+        """
+        number, _, total = text.partition("/")
+        if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+            raise ConfigError(f"shard={text} names no share of the work; expected i/n with i of 1..n, as in shard=1/8.")
+        return cls(int(number), int(total))
+
+    def share(self, count: int) -> slice:
+        """Returns which of `count` candidates are its own."""
+        chunks = -(-count // CHUNK)
+        first, end = (chunks * number // self.total * CHUNK for number in (self.number - 1, self.number))
+        return slice(first, min(end, count))
+
+    def path(self, store: Path) -> Path:
+        """Returns where it is kept until all are joined."""
+        return store.with_name(f"{store.name}.shard-{self.number:04d}-of-{self.total:04d}")
+
+
+def prepare_shard(job: Job, path: Path, shard: Shard, *, workers: int | None = None, progress: bool = True) -> Path:
+    """Makes one share of a store and returns where it is; interrupted and called again, it goes on where it was.
+
+    Args:
+        job: What to make.
+        path: Where the whole store will be.
+        shard: Which share.
+        workers: As for `prepare_store`.
+        progress: Shows a progress bar.
+
+    Raises:
+        DataError: As for `prepare_store`.
+    """
+    candidates = job.source.candidates()
+    share = candidates[shard.share(len(candidates))]
+    with job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)}) as writer:
+        fill(writer, job, share, workers=workers, progress=progress)
+        writer.seal()
+        writer.move()
+    return shard.path(path)
+
+
+def join(path: Path) -> FaceStore:
+    """Puts the shards of a store together and returns it, verified: byte for byte what one machine would have made.
+
+    The shards stay where they are.
+
+    Raises:
+        DataError: If a shard is missing or unfinished, or shards were made of different things.
+    """
+    shards = _find(path)
+    plan = _agreed_plan(shards)
+    quotas = plan["faces_wanted"]
+    with StoreWriter(
+        path,
+        name=plan["name"],
+        size_px=plan["size_px"],
+        with_parsing="parsing" in plan["arrays"],
+        with_landmarks="landmarks" in plan["arrays"],
+        provenance=plan["made"],
+        plan={"joined": len(shards), **plan},
+    ) as writer:
+        begin = writer.tried
+        for number, (entry, found) in enumerate(each for shard in shards for each in _read(shard)):
+            if number < begin:
+                continue  # a join that was interrupted had come past it
+            keep(writer, entry, found, quotas)
+            if number % CHUNK == CHUNK - 1:
+                writer.commit()
+        writer.finish(describe)
+    return FaceStore.open(path)
+
+
+def _find(path: Path) -> list[Path]:
+    found = sorted(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*-of-[0-9]*"))
+    whole = [each for each in found if each.name.rpartition("-")[2].isdigit()]
+    if not whole:
+        raise DataError(f"There are no shards of {path}. Make them with the options of the store and shard=i/n.")
+    total = int(whole[0].name.rpartition("-")[2])
+    wanted = [Shard(number, total).path(path) for number in range(1, total + 1)]
+    if others := sorted({each.name for each in whole} - {each.name for each in wanted}):
+        raise DataError(
+            f"{path.parent} holds shards of different numbers: {whole[0].name} and {others[0]}. Keep one kind."
+        )
+    if missing := [each for each in wanted if not each.is_dir()]:
+        half = " (begun, not finished)" if missing[0].with_name(missing[0].name + ".partial").exists() else ""
+        number = wanted.index(missing[0]) + 1
+        raise DataError(
+            f"{len(missing)} of {total} shards are missing, the first is {missing[0]}{half}.\n"
+            f"Make it with the options of the others and shard={number}/{total}."
+        )
+    return wanted
+
+
+def _agreed_plan(shards: list[Path]) -> dict[str, Any]:
+    plans = [{key: value for key, value in _state(shard)["plan"].items() if key != "shard"} for shard in shards]
+    for (a, b), (plan, other) in zip(pairwise(shards), pairwise(plans), strict=True):
+        for key, value, other_value in differences(plan, other)[:1]:
+            raise DataError(
+                f"{a.name} and {b.name} were made of different things:\n"
+                f"  {key}: {value!r}\n  {key}: {other_value!r}\nMake one of them anew."
+            )
+    return plans[0]
+
+
+def _state(shard: Path) -> Mapping[str, Any]:
+    state = read_state(shard)
+    if state is None:
+        raise DataError(f"{shard} is no shard: it has no state.json that can be read. Make it anew.")
+    for name, size in state["bytes"].items():
+        file = shard / name
+        if (found := file.stat().st_size if file.is_file() else 0) != size:
+            raise DataError(f"{file} has {found:,} bytes instead of {size:,}. Copy it again, or make the shard anew.")
+    return state
+
+
+def _read(shard: Path) -> Iterator[tuple[Entry, Face | Rejected | None]]:
+    """Yields what became of each candidate of a shard, in order."""
+    state = _state(shard)
+    arrays = {
+        key: np.load(shard / f"{key}.npy", mmap_mode="r") if f"{key}.npy" in state["bytes"] else None
+        for key in ("hr", "parsing", "landmarks")
+    }
+    with (
+        (shard / "index.csv").open(newline="", encoding="utf-8") as index,
+        (shard / "rejects.csv").open(newline="", encoding="utf-8") as rejects,
+    ):
+        faces, others = csv.DictReader(index), csv.DictReader(rejects)
+        row = 0
+        for byte in (shard / "tried.bin").read_bytes():
+            if byte == ACCEPTED:
+                values = {key: None if array is None else np.asarray(array[row]) for key, array in arrays.items()}
+                yield Entry(**next(faces)), Face(**values)  # type: ignore[arg-type]  # hr is always there
+                row += 1
+            elif byte == REJECTED:
+                line = next(others)
+                entry = Entry(line["name"], line["split"], line["source"])
+                yield entry, Rejected(line["reason"], line["detail"])
+            else:
+                yield Entry("", ""), None

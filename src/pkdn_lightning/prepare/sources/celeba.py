@@ -1,0 +1,176 @@
+"""CelebA (Liu et al., ICCV 2015), in the wild or aligned, under the paper's protocol of 168,854 / 100 / 1,000 faces.
+
+    <path>/**/img_celeba/000001.jpg ...              in the wild, or
+    <path>/**/img_align_celeba/000001.jpg ...        aligned, 178x218; a folder or its .zip
+    <path>/**/list_landmarks_celeba.txt              five points in the wild
+    <path>/**/list_landmarks_align_celeba.txt        five points aligned
+    <path>/**/list_bbox_celeba.txt                   the publisher's boxes, from which nothing is taken
+    <path>/**/list_eval_partition.txt                0 train, 1 validation, 2 test: nobody in two of them
+    <path>/**/identity_CelebA.txt                    who is who
+
+DIC, whom PKDN follows, published the numbers of its splits and not the lists. The rule here: test are the last 1,000
+photographs of the official test partition that become a face (201600..202599 and, where some are rejected, those
+before); validation are 100 of the official validation partition, each of somebody else, in the seeded order; training
+are 168,854 in the seeded order of the official training partition and of what is left of the validation partition
+once everybody on the validation photographs is gone.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pkdn_lightning.data.store import Entry
+from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.faces.crop import CropName
+from pkdn_lightning.prepare.raw_files import Delivery
+from pkdn_lightning.prepare.sources.photographs import PhotographSource
+from pkdn_lightning.prepare.splits import Photograph, by_split, reserve, seeded_order, with_split
+
+PARTITIONS: Final = {"0": "train", "1": "val", "2": "test"}
+
+
+class CelebASource(PhotographSource):
+    """CelebA as its publisher ships it.
+
+    Args:
+        path: As for `PhotographSource`.
+        pictures: `in_the_wild` (img_celeba) or `aligned` (img_align_celeba).
+        crop: None takes `dic` in the wild and `aligned` for aligned pictures.
+        **options: As for `PhotographSource`.
+    """
+
+    fixed_box: ClassVar = (25, 45, 128)
+    fixed_size: ClassVar = (178, 218)
+    how_to_get: ClassVar = (
+        "CelebA is offered at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Google Drive or Baidu), by "
+        "hand only: fetch the folders Anno and Eval, and Img/img_celeba.7z (unpack it with 7-Zip: 7z x "
+        "img_celeba.7z.001) or Img/img_align_celeba.zip (MD5 00d2c5bc6d35e252742224ab0c1e8fcb), put all into one "
+        "folder, and give it: data.source.path=<folder>."
+    )
+    split_rule = (
+        "test: last faces of the official test partition; val: of the official validation partition, one per identity, "
+        "seeded; train: official training partition and the rest of validation without the identities in val, seeded"
+    )
+    terms: ClassVar = {
+        "licence": "CelebA: non-commercial research purposes only",
+        "terms": "no redistribution of the pictures or of derived data; the rights belong to the photographs' owners",
+        "homepage": "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        "cite": "Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015",
+    }
+
+    def __init__(
+        self,
+        path: str | None,
+        *,
+        pictures: Literal["in_the_wild", "aligned"] = "in_the_wild",
+        crop: CropName | None = None,
+        **options: Any,
+    ) -> None:
+        if pictures == "in_the_wild" and crop == "aligned":
+            raise ConfigError("data.source.crop=aligned is for aligned pictures: add data.source.pictures=aligned.")
+        super().__init__(path, crop=crop or ("dic" if pictures == "in_the_wild" else "aligned"), **options)
+        self.pictures = pictures
+
+    def photographs(self, delivery: Delivery) -> list[Photograph]:
+        """Returns the photographs with the official partition, identities and, for `dic`, the five points."""
+        aligned = self.pictures == "aligned"
+        folder = delivery.need("The pictures", "img_align_celeba" if aligned else "img_celeba")
+        partition = read_partition(delivery.need("The official partition", "list_eval_partition.txt"))
+        identities = dict(read_pairs(delivery.need("The identities", "identity_CelebA.txt")))
+        points = {}
+        if self.crop == "dic":
+            name = "list_landmarks_align_celeba.txt" if aligned else "list_landmarks_celeba.txt"
+            points = read_points(delivery.need("The landmarks, which crop=dic needs,", name))
+        found = []
+        for name in sorted(partition):
+            entry = Entry(Path(name).stem, partition[name], name, identities.get(name, ""))
+            found.append(Photograph(entry, str(folder / name), points.get(name)))
+        return found
+
+    def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
+        """Applies the rule of this module's docstring."""
+        official = {split: [p for p in photographs if p.entry.split == split] for split in PARTITIONS.values()}
+        test = official["test"][::-1]
+        if self.counts["test"] is not None:
+            test = test[: reserve(self.counts["test"])]
+        val, of_val = official["val"], set()
+        if self.counts["val"] is not None:
+            val = list(one_each(seeded_order(val, self.seed, lambda photo: photo.entry.name)))
+            val = val[: reserve(self.counts["val"])]
+        of_val = {photo.entry.identity or photo.entry.name for photo in val}
+        rest = [photo for photo in official["val"] if (photo.entry.identity or photo.entry.name) not in of_val]
+        train = [with_split(photo, "train") for photo in official["train"] + rest]
+        # Test keeps its own order, from the last backwards; the others are in the seeded one already or become so.
+        return by_split(train, self.counts, self.seed) + val + test
+
+
+def one_each(photographs: Sequence[Photograph]) -> Iterator[Photograph]:
+    """Yields the first photograph of each identity."""
+    seen: set[str] = set()
+    for photo in photographs:
+        who = photo.entry.identity or photo.entry.name
+        if who not in seen:
+            seen.add(who)
+            yield photo
+
+
+def read_pairs(file: Path) -> Iterator[tuple[str, str]]:
+    """Yields the two words of each line of a list such as `000001.jpg 0`.
+
+    Raises:
+        DataError: If a line has not two words.
+    """
+    for number, words in read_words(file):
+        if len(words) != 2:
+            raise DataError(f"{file}, line {number}: expected a file name and a number, found {' '.join(words)!r}.")
+        yield words[0], words[1]
+
+
+def read_partition(file: Path) -> dict[str, str]:
+    """Returns the split of each picture, from `list_eval_partition.txt`.
+
+    Raises:
+        DataError: If the list is malformed.
+    """
+    partition = dict(read_pairs(file))
+    for name, number in partition.items():
+        if number not in PARTITIONS:
+            raise DataError(f"{file} puts {name} into {number!r}; expected 0, 1 or 2.")
+    return {name: PARTITIONS[number] for name, number in partition.items()}
+
+
+def read_points(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Returns the five points of each picture: left eye, right eye, nose, left and right corner of the mouth.
+
+    Raises:
+        DataError: If a line has not ten numbers.
+    """
+    points = {}
+    for number, words in read_words(file):
+        if number <= 2 and len(words) != 11:
+            continue  # the count, and the names of the columns
+        try:
+            points[words[0]] = np.array(words[1:], dtype=np.float32).reshape(5, 2)
+        except ValueError as error:
+            raise DataError(
+                f"{file}, line {number}: expected a file name and ten numbers, found {' '.join(words)!r}."
+            ) from error
+    return points
+
+
+def read_words(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields number and words of each line of a list that is not blank.
+
+    Raises:
+        DataError: If it is no text.
+    """
+    with file.open(encoding="utf-8-sig") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if words := line.split():
+                    yield number, words
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is no text file ({error}). Get it from its publisher again.") from error

@@ -1,0 +1,166 @@
+"""Any folder of HR faces, with or without parsing maps.
+
+    <path>/<split>/images/NAME.png|jpg|...     the faces, square, all of one size
+    <path>/<split>/parsing/NAME.png            their parsing maps: label ids 0..18, grey or palette; optional
+
+for the splits train, val and test; not all need to be there. Either every face has its map or none has.
+"""
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.store import SPLITS, Entry
+from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.faces.images import MODES, SUFFIXES, open_picture, to_rgb
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.prepare.source import Face
+
+_SHOWN: Final = 5
+
+
+class FolderSource:
+    """Reads faces from a folder; see the module's docstring for its layout.
+
+    Args:
+        path: The folder.
+        size_px: Side every face has to have.
+        convert: Accepts grey, palette, RGBA and 16-bit pictures by converting them to 8-bit RGB (alpha over black).
+            Off by default, because such files are mostly there by mistake.
+        resize: Accepts square faces of another size by resizing them (Pillow's bicubic; maps by nearest neighbour).
+    """
+
+    with_landmarks = False
+
+    def __init__(self, path: str | None, *, size_px: int = 128, convert: bool = False, resize: bool = False) -> None:
+        if path is None:
+            raise ConfigError(
+                "data.source.path is not set: say where the faces are, e.g. data.source.path=~/faces.\n"
+                "Expected there: <split>/images/NAME.png and, optionally, <split>/parsing/NAME.png for the splits "
+                f"{', '.join(SPLITS)}."
+            )
+        self.path = Path(path).expanduser()
+        self.size_px, self.convert, self.resize = size_px, convert, resize
+        if not self.path.is_dir():
+            raise DataError(f"There is no folder {self.path} (data.source.path).")
+        self._pictures = {split: _files(self.path / split / "images") for split in SPLITS}
+        self._maps = {split: _files(self.path / split / "parsing") for split in SPLITS}
+        self.with_parsing = any(self._maps.values())
+
+    def candidates(self, *, dry: bool = False) -> list["ReadyFace"]:
+        """Returns the faces in the order of splits and names."""
+        faces = [
+            ReadyFace(Entry(name, split, file.relative_to(self.path).as_posix()), file, self._maps[split].get(name))
+            for split, files in self._pictures.items()
+            for name, file in files.items()
+        ]
+        if not faces:
+            found = sorted(child.name for child in self.path.iterdir())[:8]
+            raise DataError(
+                f"No pictures below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
+                f"found there: {', '.join(found) or 'nothing'}.\n"
+                "Photographs out of which faces have to be cut are prepared by data=photos."
+            )
+        if self.with_parsing:
+            self._check_pairs()
+        return faces
+
+    def quotas(self) -> dict[str, int]:
+        """Returns nothing: all faces are taken."""
+        return {}
+
+    def read(self, candidate: "ReadyFace") -> Face:
+        """Returns a face and its map."""
+        hr = self._read_picture(candidate.file)
+        return Face(hr, self._read_map(candidate.map) if candidate.map is not None else None)
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns how the data was made."""
+        return {
+            "source": "folder",
+            "crop_rule": "none: faces taken as they are",
+            "parser": "maps taken as they are" if self.with_parsing else None,
+            "convert": self.convert,
+            "resize": self.resize,
+        }
+
+    def _check_pairs(self) -> None:
+        lines = []
+        for split in SPLITS:
+            faces, maps = self._pictures[split], self._maps[split]
+            lines += [f"{split}/images/{faces[name].name} has no map" for name in faces if name not in maps]
+            lines += [f"{split}/parsing/{maps[name].name} has no face" for name in maps if name not in faces]
+        if lines:
+            shown = "\n  ".join(lines[:_SHOWN])
+            more = f"\n  ... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+            raise DataError(
+                f"{len(lines)} faces and parsing maps below {self.path} do not pair up by name:\n  {shown}{more}\n"
+                "Add what is missing, or take every map away to make a store for students only."
+            )
+
+    def _read_picture(self, file: Path) -> NDArray[np.uint8]:
+        picture = open_picture(file)
+        if picture.mode != "RGB" and not self.convert:
+            raise Rejected(
+                "wrong_mode",
+                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}), expected 8-bit RGB; "
+                "data.source.convert=true converts",
+            )
+        return np.asarray(self._fit(file, to_rgb(picture, file), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+    def _read_map(self, file: Path) -> NDArray[np.uint8]:
+        picture = open_picture(file)
+        if picture.mode not in ("L", "P"):
+            raise Rejected(
+                "bad_map",
+                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}); a parsing map holds "
+                "label ids in an 8-bit grey or palette picture",
+            )
+        labels = np.asarray(self._fit(file, picture, Image.Resampling.NEAREST), dtype=np.uint8)
+        if labels.max() >= len(LABELS):
+            wrong = sorted({int(label) for label in np.unique(labels)} - set(range(len(LABELS))))
+            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
+        return labels
+
+    def _fit(self, file: Path, picture: Image.Image, resample: Image.Resampling) -> Image.Image:
+        if picture.size == (self.size_px, self.size_px):
+            return picture
+        width, height = picture.size
+        if not self.resize or width != height:
+            hint = "; data.source.resize=true resizes" if width == height else "; faces have to be square"
+            raise Rejected("wrong_size", f"{file} is {width}x{height}, expected {self.size_px}x{self.size_px}{hint}")
+        return picture.resize((self.size_px, self.size_px), resample)
+
+
+class ReadyFace(NamedTuple):
+    """A face that needs no cropping, and its map."""
+
+    entry: Entry
+    file: Path
+    map: Path | None
+
+
+def is_folder_of_faces(path: str) -> bool:
+    """Returns whether a folder has the layout of this source."""
+    return any((Path(path).expanduser() / split / "images").is_dir() for split in SPLITS)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Returns the pictures of a folder by stem, sorted by name.
+
+    Raises:
+        DataError: If two files share a stem: they could not be told apart.
+    """
+    files: dict[str, Path] = {}
+    if not folder.is_dir():
+        return files
+    for file in sorted(folder.iterdir()):
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
+            if file.stem in files:
+                raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")
+            files[file.stem] = file
+    return files

@@ -1,0 +1,111 @@
+"""The verb `sweep`: where the runs below a folder stand, as a table that can follow them.
+
+pkdn sweep status runs/student_celeba/lambdas
+pkdn sweep runs=runs watch=true
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pkdn_lightning.config.verb import run_verb
+from pkdn_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Group
+
+    from pkdn_lightning.sweep.status import Standing
+
+_STYLES = {"running": "cyan", "waiting": "yellow", "interrupted": "magenta", "failed": "bold red", "finished": "green"}
+_NOTE = 90
+
+
+def sweep(cfg: "DictConfig") -> "list[Standing]":
+    """Prints where the runs below `cfg.runs` stand; with `cfg.watch`, until Ctrl-C.
+
+    Args:
+        cfg: A configuration as `compose("sweep", ["runs=<folder>"])` returns it.
+
+    Returns:
+        What was shown, last.
+
+    Raises:
+        ConfigError: If there is no such folder, or no run in it.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from pkdn_lightning.sweep.status import standings
+
+    root = Path(cfg.runs)
+    found = standings(root) if root.is_dir() else []
+    if not found:
+        raise ConfigError(f"There is no run in {root}. Name the folder of a sweep: pkdn sweep status runs/<experiment>")
+    console = Console()
+    if not cfg.watch:
+        console.print(status_table(root, found))
+        return found
+    with Live(status_table(root, found), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(cfg.every_s)
+            found = standings(root)
+            live.update(status_table(root, found), refresh=True)
+
+
+def status_table(root: Path, found: "Sequence[Standing]") -> "Group":
+    """Returns the table: a row per run, and below it how many there are of each state."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from pkdn_lightning.sweep.status import STATES
+
+    table = Table()
+    table.add_column("job", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("step", justify="right", no_wrap=True)
+    table.add_column("val PSNR", justify="right", no_wrap=True)
+    table.add_column("left", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for each in found:
+        step = "" if each.step is None else f"{each.step:,}"
+        done = "" if each.share is None or each.state == "finished" else f" {each.share:4.0%}"
+        table.add_row(
+            Text(str(each.run.path.relative_to(root)).replace("+", " ")),
+            Text(each.state, style=_STYLES.get(each.state, "")),
+            step + done,
+            "" if each.psnr is None else f"{each.psnr:.2f}",
+            "" if each.left_s is None else _time(each.left_s),
+            Text(each.note.partition("\n")[0][:_NOTE]),
+        )
+    counts = {state: sum(each.state == state for each in found) for state in STATES}
+    totals = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    left = [each.left_s for each in found if each.left_s is not None]
+    end = f"; the last one running ends in {_time(max(left))}" if left else ""
+    return Group(table, Text(f"{len(found)} in {root}: {totals}{end}"))
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def main() -> None:
+    """Runs the verb from the command line; `status` and a bare folder are understood."""
+    sys.argv[1:] = _as_overrides(sys.argv[1:])
+    run_verb("sweep", _task)
+
+
+def _as_overrides(arguments: Sequence[str]) -> list[str]:
+    """Returns `status <folder>` as what Hydra reads."""
+    rest = arguments[1:] if arguments[:1] == ["status"] else list(arguments)
+    bare = [each for each in rest if "=" not in each and not each.startswith("-")]
+    return [f"runs='{each}'" if each in bare else each for each in rest]
+
+
+def _task(cfg: "DictConfig") -> Any:
+    sweep(cfg)

@@ -1,0 +1,171 @@
+"""Where runs and jobs stand, read from their folders alone: no torch, and whoever trains them is not disturbed."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.sweep.session import Sitting
+
+State = Literal["finished", "running", "waiting", "interrupted", "failed", "pruned"]
+STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "pruned", "interrupted", "failed")
+
+_TAIL_BYTES: Final = 1 << 18
+_console = Console(soft_wrap=True, highlight=False)
+
+
+class Standing(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        run: Its folder.
+        state: `waiting` is for a teacher; `interrupted` may have been asked to stop, or killed.
+        step: Steps taken; None before the first that was logged.
+        share: How much of the training is done, 0 to 1; None where its length is not known.
+        psnr: Last PSNR on the validation split, in dB.
+        left_s: Seconds to its end at the speed so far.
+        note: Why it failed, or what it waits for.
+    """
+
+    run: RunFolder
+    state: State
+    step: int | None
+    share: float | None
+    psnr: float | None
+    left_s: float | None
+    note: str
+
+
+def standings(root: Path) -> list[Standing]:
+    """Returns where the runs and jobs below a folder stand, by path."""
+    names = ("run.json", "job.json", "results.json")
+    folders = {file.parent for name in names for file in root.rglob(name) if file.parent.name != "report"}
+    return [standing(RunFolder(folder)) for folder in sorted(folders)]
+
+
+def standing(run: RunFolder) -> Standing:
+    """Returns where a run stands."""
+    results, job = run.read_results(), run.read_job()
+    status = results.get("status")
+    last = _last_values(run.metrics)
+    step = int(last["step"]) if "step" in last else None
+    trainer = _trainer(run.config, run.config.stat().st_mtime_ns) if run.config.is_file() else {}
+    share = _share(step, last, trainer)
+    psnr = last.get("val/psnr_y")
+    state, note = _state(run, status, results, job)
+    if state in ("finished", "pruned"):
+        step, psnr = results.get("steps", step), results.get("metrics", {}).get("val/psnr_y", psnr)
+        share = 1.0 if state == "finished" else share
+    wall_s = last.get("train/wall_s")
+    left_s = wall_s * (1 - share) / share if state == "running" and wall_s and share else None
+    return Standing(run, state, step, share, psnr, left_s, note)
+
+
+def _state(run: RunFolder, status: Any, results: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[State, str]:
+    if status == "finished":
+        return "finished", ""
+    if _held(run):
+        if status == "waiting":
+            return "waiting", _teacher(RunFolder(Path(results["for"])))
+        return "running", ""
+    if status == "pruned":
+        return "pruned", ""
+    if status == "failed":
+        return "failed", str(results.get("error", ""))
+    if job.get("outcome") == "failed":
+        return "failed", str(job.get("error", ""))
+    return "interrupted", "" if run.last.is_file() else "before its first checkpoint"
+
+
+def _teacher(teacher: RunFolder) -> str:
+    step = _last_values(teacher.metrics).get("step")
+    return f"for the teacher {teacher.path}" + (f", at step {step:,.0f}" if step is not None else "")
+
+
+def _held(run: RunFolder) -> bool:
+    """Returns whether a process trains in a folder: it would hold the lock."""
+    lock = run.path / ".lock"
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _share(step: int | None, last: Mapping[str, float], trainer: Mapping[str, Any]) -> float | None:
+    if step is None:
+        return None
+    if (trainer.get("max_steps") or -1) > 0:
+        return min(1.0, (step + 1) / trainer["max_steps"])
+    if (trainer.get("max_epochs") or -1) > 0 and "epoch" in last:
+        return min(1.0, last["epoch"] / trainer["max_epochs"])
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _trainer(config: Path, changed_ns: int) -> Mapping[str, Any]:
+    try:
+        trainer: Any = OmegaConf.to_container(OmegaConf.load(config))["trainer"]  # type: ignore[call-overload,index]
+    except Exception:  # half written, or of another hand: the table shows what else is known
+        return {}
+    return trainer if isinstance(trainer, dict) else {}
+
+
+def _last_values(metrics: Path) -> dict[str, float]:
+    """Returns the last value of each column of a metrics.csv, as far as its end shows."""
+    try:
+        with metrics.open("rb") as file:
+            header = file.readline().decode()
+            size = file.seek(0, io.SEEK_END)
+            start = max(len(header.encode()), size - _TAIL_BYTES)
+            file.seek(start)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return {}
+    rows = lines[1:] if start > len(header.encode()) else lines  # the first may be cut
+    last: dict[str, float] = {}
+    for row in csv.DictReader([header, *rows]):
+        for name, value in row.items():
+            if name and value:
+                try:
+                    last[name] = float(value)
+                except (TypeError, ValueError):
+                    continue
+    return last
+
+
+def end_sitting() -> int:
+    """Says how the jobs of the sweep that this process has run ended; nothing if it was no sweep.
+
+    Returns:
+        The exit status: 1 if a job failed, 0 otherwise.
+    """
+    if Sitting.latest is None:
+        return 0
+    folder, sitting = Sitting.latest
+    jobs = dict(jobs_of(folder, sitting))
+    failed = {path: job for path, job in jobs.items() if job.get("outcome") == "failed"}
+    for path, job in failed.items():
+        _console.print(f"\n[bold red]failed[/] {path.name}")
+        _console.print(f"{job['error']}\nRepeat it: {job['command']}", markup=False)
+    outcomes = [job.get("outcome", "not finished") for job in jobs.values()]
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))) or "no job"
+    _console.print(f"\nSweep in {folder}: {counts}. The same command again runs what is not finished.", markup=False)
+    return 1 if failed else 0
+
+
+def jobs_of(folder: Path, sitting: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yields the run folders and records of the jobs of one sitting of a sweep."""
+    for file in sorted(folder.glob("*/job.json")):
+        job = RunFolder(file.parent).read_job()
+        if job.get("sweep") == sitting:
+            yield file.parent, job

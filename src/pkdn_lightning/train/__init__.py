@@ -1,0 +1,74 @@
+"""The verb `train`: a teacher, a student, or a student together with the teacher it needs.
+
+pkdn train experiment=student_celeba
+pkdn train experiment=student_celeba objective=reconstruction        # without distillation
+pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # goes on where it stopped
+pkdn train -m experiment=student_celeba ablation=modules              # a sweep; again: what is not finished
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pkdn_lightning.config.gpus import take_gpu
+from pkdn_lightning.config.verb import run_verb
+from pkdn_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from omegaconf import DictConfig
+
+    from pkdn_lightning.train.training_run import RunResult
+
+
+def train(cfg: "DictConfig") -> "RunResult":
+    """Trains what `cfg` describes, in its run folder, and measures it on the test splits.
+
+    Args:
+        cfg: A configuration as `compose("train", [..., "run_dir=<folder>"])` returns it.
+
+    Returns:
+        The run folder, its metrics and its best checkpoint.
+
+    Raises:
+        PKDNError: If the run cannot start or go on; the message says why and what to type next.
+    """
+    from pkdn_lightning.train.training_run import run_training
+
+    return run_training(cfg)
+
+
+def main() -> None:
+    """Runs the verb from the command line."""
+    from pkdn_lightning.sweep.status import end_sitting
+
+    try:
+        run_verb("train", _task)
+    finally:
+        status = end_sitting()
+    sys.exit(status)
+
+
+def _task(cfg: "DictConfig") -> Any:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        if cfg.trainer.devices == 1:
+            take_gpu()  # before torch looks what there is
+        from pkdn_lightning.train.sweep_job import run_job
+
+        return run_job(cfg, list(hydra.overrides.task))
+    _refuse_sweeps(hydra.runtime.choices)
+    if cfg.resume:
+        from pkdn_lightning.train.resume import saved_config
+
+        cfg = saved_config(cfg.resume, list(hydra.overrides.task))
+    return train(cfg).objective
+
+
+def _refuse_sweeps(choices: "Mapping[str, str | None]") -> None:
+    for group in ("ablation", "sweep"):
+        if choices.get(group) not in ("none", None):
+            raise ConfigError(f"{group}={choices[group]} is a sweep, and this is a single run. Type: pkdn train -m ...")

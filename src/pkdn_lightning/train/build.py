@@ -1,0 +1,188 @@
+"""The parts of a training, made from its configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.profilers import Profiler, PyTorchProfiler
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from pkdn_lightning.config.instances import check_arguments, check_choice, make, make_partial
+from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.losses import Objective, Weight
+from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.modules import FrozenTeacher, SRModule
+from pkdn_lightning.networks.blocks import recompute_blocks
+from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.train.callbacks import LastCheckpoint, SampleGrid, SuccessiveHalving
+from pkdn_lightning.train.checkpoint_io import WholeFileCheckpointIO
+from pkdn_lightning.train.tracking.mlflow import LocalMLFlowLogger
+
+
+def build_objective(terms: Mapping[str, Any]) -> Objective:
+    """Returns the objective; a term whose weight is 0 is not even made."""
+    pairs = {}
+    for name, term in terms.items():
+        check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
+        check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
+        if not term["term"]:
+            raise ConfigError(
+                f"objective.{name} has a weight but computes nothing: the chosen objective has no term '{name}'.\n"
+                f"Leave objective.{name} out, or choose an objective that has it: objective=distillation."
+            )
+        if term["weight"] == 0:
+            continue  # it may need what is not there
+        weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
+        pairs[name] = (weight, make(term["term"], f"objective.{name}.term"))
+    return Objective(pairs)
+
+
+def build_datamodule(
+    data: DataConfig, *, seed: int, require_parsing: bool, needed_by: str = "the network"
+) -> FaceSRDataModule:
+    """Returns the DataModule of `data`; `needed_by` is who reads its priors, for messages."""
+    plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]  # a mapping
+    arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
+    check_arguments(FaceSRDataModule, arguments, "data")
+    return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing, needed_by=needed_by)
+
+
+def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, card: Mapping[str, Any]) -> SRModule:
+    """Returns the training scheme of `cfg` around a network, and around the trained teacher it learns from."""
+    if cfg.module.init_from:
+        _start_from(net, cfg.module.init_from)
+    if cfg.module.recompute:
+        recompute_blocks(net)
+    if cfg.module.compile:
+        net.compile()  # in place, so that the names of the weights stay as they are
+    make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
+    arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
+    if teacher is not None:
+        # The teacher runs as often as the student, so it is laid out the same way.
+        layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
+        if cfg.module.compile:
+            teacher.compile()
+        arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]  # stub
+    if cfg.module.discriminator:
+        arguments["discriminator"] = make(cfg.module.discriminator, "module.discriminator")
+        arguments |= {"adversarial_weight": cfg.module.adversarial_weight, "gate": cfg.module.gate}
+    scheme: type[SRModule] = get_object(cfg.module._target_)
+    make_optimizer = make_partial(cfg.optimizer, "optimizer", provided=("params",))
+    if make_optimizer is None:
+        raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
+    return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
+
+
+def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
+    """Returns the callbacks, told where the run folder is."""
+    places = {ModelCheckpoint: ("dirpath", run.checkpoints), LastCheckpoint: ("path", run.last)}
+    places |= {SampleGrid: ("folder", run.grids), SuccessiveHalving: ("folder", run.path)}
+    made = []
+    for name, spec in callbacks.items():
+        if not spec:
+            continue
+        key, path = places.get(get_object(spec["_target_"]), ("", Path()))
+        made.append(make({**spec, key: str(path)} if key else spec, f"callbacks.{name}"))
+    return made
+
+
+def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Logger]:
+    """Returns the loggers.
+
+    Args:
+        loggers: One mapping with a `_target_` each.
+        run_id: Tells runs apart; a resumed run has the id it had and goes on in the same place.
+        role: What is trained; see `SRModule.role`.
+
+    Raises:
+        ConfigError: If a logger's package is not installed, or its options do not fit.
+    """
+    told: dict[Any, dict[str, Any]] = {
+        WandbLogger: {"id": run_id, "job_type": role},
+        LocalMLFlowLogger: {"run_key": run_id, "tags": {"role": role}},
+    }
+    made = []
+    for name, spec in loggers.items():
+        if not spec:
+            continue
+        given = {key: value for key, value in spec.items() if value is not None}
+        try:
+            made.append(make({**told.get(get_object(spec["_target_"]), {}), **given}, f"logger.{name}"))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            raise ConfigError(
+                f"logger={name} needs a package that is not installed ({error.__cause__}).\n"
+                "Install it: pip install 'pkdn-lightning[tracking]'"
+            ) from error
+    return made
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers: list[Logger]) -> lightning.Trainer:
+    """Returns Lightning's Trainer."""
+    arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
+    arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
+    arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
+    if not arguments["enable_progress_bar"]:
+        callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
+    arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
+    if not loggers:
+        callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it insists on one
+    if arguments["fast_dev_run"]:
+        callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
+    return lightning.Trainer(
+        **arguments,
+        callbacks=callbacks,
+        logger=loggers or False,
+        enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
+        use_distributed_sampler=False,  # the plans of batches share the data among processes themselves
+        default_root_dir=cfg.run_dir,
+        plugins=[WholeFileCheckpointIO()],
+    )
+
+
+def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
+    """Returns the profiler: Lightning's own by name, or `trace`, of which a trace file is left in the run folder."""
+    if name != "trace":
+        return name
+    rest, warm, traced = 2, 2, 4
+    return PyTorchProfiler(
+        dirpath=run.profile,
+        filename="steps",
+        export_to_chrome=True,
+        schedule=torch.profiler.schedule(wait=rest, warmup=warm, active=traced, repeat=1),
+        profile_memory=True,
+        sort_by_key="cuda_time_total" if torch.cuda.is_available() else "cpu_time_total",
+        row_limit=30,
+    )
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """Returns the precision that `auto` stands for: bf16-mixed where the accelerator has it, float32 elsewhere.
+
+    Mixed precision on a CPU pays only with instructions that few have, so only a tuned run takes it there by itself
+    (see `autotune`).
+    """
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _start_from(net: nn.Module, source: str) -> None:
+    """Copies the weights of a trained network whose names and shapes agree."""
+    trained = load_network(source).net.state_dict()
+    own = net.state_dict()
+    shared = {name: value for name, value in trained.items() if name in own and own[name].shape == value.shape}
+    if not shared:
+        raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
+    net.load_state_dict(shared, strict=False)

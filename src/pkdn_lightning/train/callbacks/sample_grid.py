@@ -1,0 +1,49 @@
+"""Sample grids: after each validation the same faces, so that progress can be seen."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor
+
+from pkdn_lightning.data.datamodule import Batch, FaceSRDataModule
+from pkdn_lightning.data.grids import face_columns, save_grid
+from pkdn_lightning.modules.student import StudentModule
+from pkdn_lightning.train.tracking.trackers import show
+
+
+class SampleGrid(lightning.Callback):
+    """Writes a grid of validation faces to `<run folder>/grids` and to every logger that takes pictures.
+
+    Columns: LR, bicubic, the trained network, its teacher where it has one, HR, the parsing map, and the trained
+    network's error.
+
+    Args:
+        folder: Where the pictures go.
+        faces: Number of faces, from the start of the validation split.
+    """
+
+    def __init__(self, folder: str | Path, faces: int = 6) -> None:
+        self.folder, self.faces = Path(folder), faces
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draws the grid, unless this validation only checks that everything works."""
+        if trainer.sanity_checking or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]  # by a connector
+            return
+        datamodule: FaceSRDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by `trainer.fit`
+        batch = datamodule.preview("val", self.faces)
+        columns = face_columns(batch, self._restored(pl_module, batch), datamodule.scale)
+        picture = save_grid(columns, self.folder / f"step_{trainer.global_step:07d}.png")
+        for logger in trainer.loggers:
+            show(logger, "val/faces", picture, trainer.global_step)
+
+    def _restored(self, module: lightning.LightningModule, batch: Batch) -> dict[str, Tensor]:
+        tensors: dict[str, Any] = dict(batch)
+        on_device: Any = {name: tensor.to(module.device) for name, tensor in tensors.items()}
+        restored: dict[str, Tensor] = {}
+        if isinstance(module, StudentModule) and module.teacher is not None:
+            restored["teacher"] = module.teacher(on_device).sr.cpu()
+        own = "student" if isinstance(module, StudentModule) else "teacher"
+        return {**restored, own: module(on_device).float().cpu()}

@@ -1,0 +1,21 @@
+"""How Lightning's checkpoints reach the disk."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+from pkdn_lightning.files import whole_file
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Writes every checkpoint whole or not at all, `best.ckpt` and `last.ckpt` alike."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Writes a checkpoint beside its place and moves it there when it is whole.
+
+        Raises:
+            OSError: If it cannot be written; what was at `path` before is still there.
+        """
+        with whole_file(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)

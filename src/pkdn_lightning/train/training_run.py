@@ -1,0 +1,340 @@
+"""One training run from its configuration to its results: the plot of the verb `train`."""
+
+import contextlib
+import errno
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as lightning
+import torch
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.data.remote import is_remote
+from pkdn_lightning.errors import ConfigError, DataError, TrainingError
+from pkdn_lightning.files import write_json
+from pkdn_lightning.hardware import keep_freed_memory
+from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
+from pkdn_lightning.modules import SRModule
+from pkdn_lightning.networks.cost import count_macs, count_parameters
+from pkdn_lightning.prepare.pipeline import build_job, prepare_store
+from pkdn_lightning.prepare.sources.synthetic import SyntheticSource
+from pkdn_lightning.runs import RunFolder, provenance
+from pkdn_lightning.train.autotune import tune
+from pkdn_lightning.train.build import (
+    build_callbacks,
+    build_datamodule,
+    build_loggers,
+    build_module,
+    build_objective,
+    build_trainer,
+)
+from pkdn_lightning.train.callbacks import LastCheckpoint, TrainingInterruptedError, TrainingPrunedError
+from pkdn_lightning.train.resume import open_run_folder
+from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, served
+from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
+from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
+
+_console = Console(soft_wrap=True)  # paths stay whole
+
+
+class RunResult(NamedTuple):
+    """What a training run left behind.
+
+    Attributes:
+        run: The run folder.
+        metrics: The last value of everything measured, e.g. `val/psnr_y`, `test/celeba/psnr_y`.
+        best: The checkpoint that validated best; None if none was written.
+    """
+
+    run: RunFolder
+    metrics: Mapping[str, float]
+    best: Path | None
+
+    @property
+    def objective(self) -> float | None:
+        """What a sweeper optimises: PSNR on the validation split, in dB."""
+        return self.metrics.get("val/psnr_y")
+
+
+def run_training(cfg: DictConfig) -> RunResult:
+    """Trains what `cfg` describes; see `train.train`."""
+    run = RunFolder(Path(cfg.run_dir))
+    resumed = run.last if cfg.resume else None
+    _quieten()
+    torch.set_float32_matmul_precision("high")  # TF32 where the hardware has it; metrics compute in double
+    keep_freed_memory()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    tuned = tune(cfg)
+    if tuned:
+        _console.print(tuned)
+    ensure_store(cfg)
+    parts, record = _assemble(cfg)
+    with _own_folder(cfg, run) as own:
+        if own:
+            record = open_run_folder(run, cfg, record, resumed)
+        return _train(cfg, run, parts, record, resumed)
+
+
+class _Parts(NamedTuple):
+    """What is trained, what it is trained on, and whom it learns from."""
+
+    module: SRModule
+    datamodule: FaceSRDataModule
+    teacher: LoadedNetwork | None
+
+
+def _train(
+    cfg: DictConfig, run: RunFolder, parts: _Parts, record: Mapping[str, Any], resumed: Path | None
+) -> RunResult:
+    module, datamodule, _ = parts
+    callbacks = build_callbacks(cfg.callbacks, run)
+    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], module.role)
+    trainer = build_trainer(cfg, callbacks, loggers)
+    _announce(run, module, trainer, record, resumed)
+    shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
+    told = loggers if trainer.is_global_zero else []  # those of other processes are dummies
+    with tracked(told, shown, _inputs(parts)):
+        with _worded_failures(run, record):
+            metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
+        if trainer.is_global_zero:
+            made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
+            for logger in told:
+                conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        _console.print("fast_dev_run: everything works; nothing was kept.")
+        return RunResult(run, metrics, None)
+    outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
+    if trainer.is_global_zero:
+        write_json(run.results, {**record, "status": "finished", **outcome})
+    _console.print(f"Finished after {trainer.global_step:,} steps: [bold]{_words(metrics)}[/]. Results: {run.results}")
+    return RunResult(run, metrics, run.best if run.best.is_file() else None)
+
+
+@contextlib.contextmanager
+def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
+    """Holds the run folder while it is trained in; yields whether this process is the one that writes to it."""
+    if int(getattr(rank_zero_only, "rank", 0) or 0) or cfg.trainer.fast_dev_run:
+        yield False
+        return
+    try:
+        with run.held():
+            yield True
+    except Timeout:
+        raise ConfigError(f"{run.path} is being trained by another process; wait for it, or stop it.") from None
+
+
+def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
+    """Returns the parts of a training, and the record of them."""
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    net = build_network(cfg.model)
+    needs_teacher = build_objective(cfg.objective).needs_teacher()
+    uses_parsing = bool(getattr(net, "uses_parsing", False))
+    reader = "the teacher" if needs_teacher else type(net).__name__
+    datamodule = build_datamodule(
+        cfg.data, seed=cfg.seed, require_parsing=uses_parsing or needs_teacher, needed_by=reader
+    )
+    data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
+    datamodule.store.indices("train")  # an empty split is told before anything is trained
+    teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # as if the teacher had been there all along
+    network = OmegaConf.to_container(cfg.model, resolve=True)
+    card = {"experiment": cfg.experiment, "network": network, "data": data, **served(cfg)}
+    card["size_px"] = datamodule.store.size_px
+    module = build_module(cfg, net, teacher.net if teacher else None, card)
+    record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
+        "data": data,
+        "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,
+        "identity": run_identity(cfg, network, data),
+        "params": count_parameters(net),
+        "macs": _macs(module, datamodule),
+    }
+    return _Parts(module, datamodule, teacher), record
+
+
+def _inputs(parts: _Parts) -> list[MakeArtifact]:
+    """Returns what a run is made from, for trackers that draw lineage."""
+    inputs: list[MakeArtifact] = [partial(store_artifact, parts.datamodule.store)]
+    if parts.teacher is not None:
+        inputs.append(partial(checkpoint_artifact, parts.teacher.path, str(parts.teacher.card.get("experiment"))))
+    return inputs
+
+
+def ensure_store(cfg: DictConfig) -> None:
+    """Makes the store of the built-in faces if it is not there; for any other, says how to get it.
+
+    Raises:
+        DataError: If the store is missing and cannot be made here.
+    """
+    path = Path(cfg.data.store)
+    if path.exists() or is_remote(cfg.data.store):
+        return
+    target = str(cfg.data.source.get("_target_", ""))
+    if target.rpartition(".")[2] == SyntheticSource.__name__:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.exists():
+                prepare_store(build_job(cfg.data), path)
+        return
+    raise DataError(
+        f"There is no store at {path}. Make it from what the publisher ships, or from a folder of ready faces:\n"
+        f"  pkdn prepare data={cfg.data.name} data.source.path=<where it is>\n"
+        "or use one that is elsewhere: data.store=<store>. To try everything without data: pkdn train experiment=demo"
+    )
+
+
+def _fit_and_test(
+    trainer: lightning.Trainer,
+    module: SRModule,
+    datamodule: FaceSRDataModule,
+    run: RunFolder,
+    resumed: Path | None,
+    *,
+    test: bool,
+) -> dict[str, float]:
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resumed)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    if test and _has_tests(datamodule):
+        best = run.best if run.best.is_file() else None
+        if best:
+            checkpoint = read_checkpoint(best)
+            module.load_state_dict(checkpoint["state_dict"])
+            metrics["best/step"] = float(checkpoint["global_step"])
+            metrics |= {f"best/{key}": value for key, value in _best_score(trainer).items()}
+        trainer.test(module, datamodule=datamodule, verbose=False)
+        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    return metrics
+
+
+def _best_score(trainer: lightning.Trainer) -> dict[str, float]:
+    for callback in trainer.checkpoint_callbacks:
+        score = getattr(callback, "best_model_score", None)
+        if score is not None:
+            return {str(getattr(callback, "monitor", "score")): float(score)}
+    return {}
+
+
+def _has_tests(datamodule: FaceSRDataModule) -> bool:
+    try:
+        for store in datamodule.test_stores.values():
+            store.indices("test")
+    except DataError as error:
+        _console.print(f"No test: {error}")
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Turns what can happen to a run on a good day into a message with the way on."""
+    way_on = f"Go on with: pkdn train resume={run.path}"
+    try:
+        with _recorded(run, record):
+            yield
+    except TrainingInterruptedError as stop:
+        raise TrainingInterruptedError(f"{stop}\n{way_on}") from None
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The accelerator's memory does not suffice: {str(error).splitlines()[0]}\nSet a smaller data.batch_size "
+            "with trainer.accumulate_grad_batches to match, or trainer.precision=bf16-mixed."
+        ) from error
+    except ValueError as error:
+        if "total steps" not in str(error):
+            raise
+        raise TrainingError(
+            "The learning-rate schedule came to its end before the training did: it was made for the length that the "
+            "run was begun with.\nResume with that length, or begin a new run from these weights: module.init_from="
+            f"{run.path}"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(f"The disk is full: {error}. The last whole checkpoint is kept. {way_on}") from error
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Writes down how a run ended that did not come to its end; one that is killed leaves no word."""
+    try:
+        yield
+    except TrainingInterruptedError:
+        write_json(run.results, {**record, "status": "interrupted"})
+        raise
+    except TrainingPrunedError as pruned:
+        outcome = {"steps": pruned.step, "metrics": {"val/psnr_y": pruned.score}, "error": str(pruned)}
+        write_json(run.results, {**record, "status": "pruned", **outcome})
+        raise
+    except Exception as error:
+        if run.provenance.is_file():  # it had begun, and this is its folder
+            error_type = type(error).__name__.removeprefix("PKDN")
+            write_json(run.results, {**record, "status": "failed", "error": f"{error_type}: {error}"})
+        raise
+
+
+def _macs(module: SRModule, datamodule: FaceSRDataModule) -> int:
+    """Returns the multiply-accumulates of restoring one face."""
+    face: Any = datamodule.preview("train", 1)
+    training = module.training
+    try:
+        with torch.no_grad():
+            return count_macs(_Restorer(module.eval()), face)  # eval: a batch norm must not learn from counting
+    finally:
+        module.train(training)
+
+
+class _Restorer(torch.nn.Module):
+    def __init__(self, module: SRModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.module(batch)
+
+
+def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
+    return sum(callback.trained_s for callback in callbacks if isinstance(callback, LastCheckpoint))
+
+
+def _announce(
+    run: RunFolder,
+    module: SRModule,
+    trainer: lightning.Trainer,
+    record: Mapping[str, Any],
+    resumed: Path | None,
+) -> None:
+    verb = "Resuming" if resumed else "Training"
+    device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")
+    _console.print(
+        f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
+        f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
+    )
+    _console.print(f"Run folder: [bold]{run.path}[/]")
+
+
+def _words(metrics: Mapping[str, float]) -> str:
+    shown = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()) or "no metrics"
+
+
+def _quieten() -> None:
+    """Silences what Lightning says in vain here: advertisements, and warnings about what is meant to be so."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # one gather per batch needs none
+        ".*dataloader is not resumable.*",  # the plans of batches resume by themselves
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
+        ".*Experiment logs directory .* exists and is not empty.*",  # its metrics are kept
+        ".*number of training batches .* is smaller than the logging interval.*",
+        ".*treespec, LeafSpec.* is deprecated.*",  # between two of Lightning's own dependencies
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,167 @@
+"""What a click does, without a page."""
+
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pkdn_lightning.demo import examples as drawn
+from pkdn_lightning.demo.actions import open_upload, restore_picture, whole_picture
+from pkdn_lightning.demo.limits import Limits
+from pkdn_lightning.demo.restorers import Maps, Models
+from pkdn_lightning.demo.views import views
+from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.predict.image_file import Picture
+from tests.predict.conftest import blurred, face
+
+LIMITS = Limits()
+
+
+def saved(picture, path):
+    picture.save(path)
+    return path
+
+
+def bomb(path, side=30_000):
+    """Writes a PNG of a few bytes that claims `side`² pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
+class TestOpening:
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"no picture at all", "The file is no picture"), (b"", "The file is empty")],
+    )
+    def test_what_is_no_picture_is_said_without_a_path(self, tmp_path, content, words):
+        file = tmp_path / "a.png"
+        file.write_bytes(content)
+        with pytest.raises(Rejected) as caught:
+            open_upload(file, LIMITS)
+        assert words in caught.value.detail
+        assert str(tmp_path) not in caught.value.detail
+
+    def test_half_a_picture(self, tmp_path):
+        whole = saved(face(), tmp_path / "a.png").read_bytes()
+        (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(Rejected, match="truncated"):
+            open_upload(tmp_path / "b.png", LIMITS)
+
+    @pytest.mark.parametrize("side", [8_000, 30_000])  # 30,000: more than Pillow opens at all
+    def test_a_picture_too_large_is_not_decoded(self, tmp_path, side):
+        with pytest.raises(Rejected, match="at most 50 megapixels"):
+            open_upload(bomb(tmp_path / "a.png", side), LIMITS)
+
+    def test_a_file_too_large(self, tmp_path):
+        with pytest.raises(Rejected, match=r"at most 0\.001 MB"):
+            open_upload(saved(face(), tmp_path / "a.png"), LIMITS._replace(upload_mb=0.001))
+
+    def test_a_file_that_is_gone(self, tmp_path):
+        with pytest.raises(Rejected, match="give it again"):
+            open_upload(tmp_path / "a.png", LIMITS)
+
+    def test_where_it_was_taken_is_forgotten(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x010E] = "at home"
+        face().save(tmp_path / "a.jpg", exif=exif)
+        assert open_upload(tmp_path / "a.jpg", LIMITS).exif == b""
+
+
+class TestRestoring:
+    def test_lr_goes_in_as_it_is(self, models):
+        lr = face(size=16)
+        result = restore_picture(Picture(lr), models, LIMITS)
+        (only,) = result.faces
+        assert (result.mode, only.hr, only.taught) == ("lr", None, None)
+        assert np.array_equal(only.lr, np.asarray(lr))
+        assert [sr.shape for sr in only.sr.values()] == [(128, 128, 3)] * 2
+        assert list(only.sr) == ["tiny", "tiny (2)"]
+
+    def test_an_enlarged_face_has_no_original(self, models):
+        result = restore_picture(Picture(blurred()), models, LIMITS)
+        assert (result.mode, result.faces[0].hr) == ("aligned", None)
+        assert "no more detail than 16×16" in result.said
+
+    def test_a_drawn_face_is_compared_with_itself_and_taught_by_its_map(self, models):
+        picture = drawn.face(drawn.FACES[0])
+        (only,) = restore_picture(Picture(picture), models, LIMITS).faces
+        assert np.array_equal(only.hr, np.asarray(picture))
+        assert np.array_equal(only.parsing, drawn.draw_face(drawn.FACES[0]).parsing)
+        shown = {view.name: view for view in views(only)}
+        assert list(shown) == ["LR", "Bicubic", "tiny", "tiny (2)", "Teacher", "Original", "Parsing map"]
+        assert len({view.pixels.shape for view in shown.values()}) == 1
+        assert shown["Bicubic"].psnr > 20
+        assert shown["Original"].psnr is None
+        assert not np.array_equal(shown["Teacher"].pixels, shown["tiny"].pixels)
+
+    def test_a_sharp_face_that_nobody_can_parse_is_not_taught(self, models):
+        result = restore_picture(Picture(face(7)), models, LIMITS, "aligned")
+        assert result.faces[0].hr is not None
+        assert result.faces[0].taught is None
+        assert "needs a parsing map" in result.said
+
+    def test_a_parser_draws_the_map(self, models):
+        class Parser:
+            def parse(self, names, faces):
+                return [np.full(faces[0].shape[:2], 3, dtype=np.uint8)]
+
+        parsed = Models(models.students, models.teacher, Maps(Parser()))
+        (only,) = restore_picture(Picture(face(7)), parsed, LIMITS, "aligned").faces
+        assert (only.parsing == 3).all()
+        assert only.taught is not None
+
+    def test_a_photograph_without_a_face(self, models, detector):
+        detector()
+        with pytest.raises(Rejected, match="no face was found"):
+            restore_picture(Picture(Image.new("RGB", (300, 200))), models, LIMITS)
+
+    def test_forty_faces_are_said_and_the_largest_taken(self, models, detector):
+        places = [(16 * (number % 8) * 1.0, 16.0 * (number // 8), 16.0) for number in range(40)]
+        detector(*places)
+        result = restore_picture(Picture(face().resize((300, 200))), models, LIMITS._replace(faces=9))
+        assert len(result.faces) == 9
+        assert "40 faces. The 9 largest" in result.said
+        assert result.lacking == list(range(9))
+
+    def test_the_chosen_faces_are_put_back_and_nothing_else_changes(self, models, detector):
+        detector((10, 20, 20), (120, 40, 20))
+        picture = Picture(face().resize((200, 100)))
+        result = restore_picture(picture, models, LIMITS)
+        untouched, one = (whole_picture(picture, result, chosen, "tiny").rgb for chosen in ([], [0]))
+        assert one.size == (200 * result.upscale, 100 * result.upscale)
+        changed = np.argwhere((np.asarray(untouched) != np.asarray(one)).any(2))
+        assert len(changed) > 0
+        assert changed[:, 1].max() < 60 * result.upscale
+
+    def test_two_at_once_do_not_disturb_each_other(self, models, detector):
+        detector((10, 20, 20), (60, 40, 20))
+        pictures = [Picture(face(number).resize((100, 80))) for number in range(6)]
+        alone = [restore_picture(picture, models, LIMITS) for picture in pictures]
+        with ThreadPoolExecutor(3) as pool:
+            together = list(pool.map(lambda picture: restore_picture(picture, models, LIMITS), pictures))
+        for first, second in zip(alone, together, strict=True):
+            for one, other in zip(first.faces, second.faces, strict=True):
+                assert np.array_equal(one.sr["tiny"], other.sr["tiny"])
+
+    def test_what_takes_too_long_is_stopped(self, models):
+        with pytest.raises(DataError, match="more than 1e-06 seconds"):
+            restore_picture(Picture(face(size=16)), models, LIMITS._replace(request_s=1e-6))
+
+
+def test_the_group_is_a_photograph_of_faces_small_and_large():
+    group = drawn.group()
+    assert group.width > group.height > 128
+
+
+def test_limits_of_nothing_are_refused():
+    with pytest.raises(ConfigError, match="keep_s=0"):
+        LIMITS._replace(keep_s=0).check()

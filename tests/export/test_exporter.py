@@ -1,0 +1,222 @@
+"""Exports: every file restores what the original restores, knows what it is, and runs no code."""
+
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pkdn_lightning.config import compose
+from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
+from pkdn_lightning.export import export, graphs
+from pkdn_lightning.export import exporter as exporting_running
+from pkdn_lightning.export.exporter import FILES, RECORD
+from pkdn_lightning.models.pretrained import CARD_KEY, write_pretrained
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
+from pkdn_lightning.predict import predict
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+CARD = {"scale": 4, "encoding": "colour", "degradation": "pil", "experiment": "tiny", "data": None, "size_px": 32}
+STUDENT = {
+    "_target_": "pkdn_lightning.networks.pkdn.PKDNStudent",
+    "scale": 4, "width": 8, "levels": 3, "rcabs_per_level": 1, "global_residual": True,
+}  # fmt: skip
+
+
+def write(folder, spec, net):
+    return write_pretrained(folder, {**CARD, "network": spec}, net.state_dict()).parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    net = PKDNStudent(scale=4, width=8, levels=3, rcabs_per_level=1, global_residual=True)
+    return write(tmp_path_factory.mktemp("models") / "student", STUDENT, net)
+
+
+def exported(model, folder, *overrides):
+    return export(compose("export", [f"model={model}", f"output={folder}", "faces=6", *overrides]))
+
+
+@pytest.fixture(scope="module")
+def made(model, tmp_path_factory):
+    return exported(model, tmp_path_factory.mktemp("exported") / "all")
+
+
+@pytest.fixture(scope="module")
+def lr():
+    return torch.rand(3, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("name", "within"), [("safetensors", 0), ("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
+def test_every_file_restores_as_the_original_does(model, made, lr, name, within):
+    restorer = load_runtime(made.folder / FILES[name])
+    assert restorer.card["experiment"] == "tiny"
+    assert (restorer.scale, restorer.lr_px) == (4, 8)
+    for batch in (lr, lr[:1]):  # of any size, one too
+        torch.testing.assert_close(restorer(batch), load_runtime(model)(batch), atol=within, rtol=0)
+    assert made.checks[name].difference <= within
+
+
+def test_the_check_measures_what_it_says(model, made, lr):
+    assert made.checks["original"].difference == made.checks["safetensors"].difference == 0
+    assert 0 < made.checks["onnx"].difference < 1e-5
+    int8 = made.checks["int8"]
+    assert 25 < int8.closeness_db < 80
+    assert int8.loss_db == pytest.approx(made.checks["original"].psnr_y - int8.psnr_y)
+    record = json.loads((made.folder / RECORD).read_text())
+    assert record["checks"]["int8"]["closeness_db"] == int8.closeness_db
+    assert record["faces"].startswith("6 drawn faces")
+
+
+def test_an_onnx_file_says_what_feeds_it(made):
+    for name in ("onnx", "int8"):
+        model = onnx.load(made.folder / FILES[name])
+        known = {entry.key: entry.value for entry in model.metadata_props}
+        assert json.loads(known[CARD_KEY])["network"] == STUDENT
+        assert (known["scale"], known["channels"]) == ("4", "RGB")
+        assert next(each.version for each in model.opset_import if each.domain == "") == graphs.OPSET
+        axes = [axis.dim_param or axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+        assert axes == ["batch", 3, "height", "width"]
+
+
+def test_int8_is_in_8_bits(made):
+    model = onnx.load(made.folder / FILES["int8"])
+    assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) > 5
+    per_channel = [each for each in model.graph.initializer if each.data_type == onnx.TensorProto.INT8 and each.dims]
+    assert per_channel
+
+
+@pytest.mark.parametrize(("name", "within"), [("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 6, 10)])
+def test_pictures_of_any_size_are_restored(model, made, name, within, shape):
+    lr = torch.rand(shape)
+    torch.testing.assert_close(
+        load_runtime(made.folder / FILES[name])(lr), load_runtime(model)(lr), atol=within, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx", "int8"])
+def test_sides_that_the_network_cannot_divide_are_refused(made, name, capfd):
+    with pytest.raises(ShapeError, match="cannot take LR of 7x8 pixels"):
+        load_runtime(made.folder / FILES[name])(torch.rand(1, 3, 7, 8))
+    assert capfd.readouterr().err == ""
+
+
+class Spectral(torch.nn.Module):
+    """A network with a Fourier transform."""
+
+    def forward(self, lr):
+        spectrum = torch.fft.rfft2(torch.nn.functional.interpolate(lr, scale_factor=4))
+        return SROutput(torch.fft.irfft2(spectrum), {}, {})
+
+
+@pytest.mark.parametrize(("name", "write_graph"), [("pt2", graphs.write_pt2), ("onnx", graphs.write_onnx)])
+def test_fourier_transforms_are_for_one_size(name, write_graph, tmp_path):
+    write_graph(graphs.trace(Spectral(), 8), CARD, tmp_path / f"model.{name}")
+    restorer = load_runtime(tmp_path / f"model.{name}")
+    lr = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(restorer(lr), Spectral()(lr).sr, atol=1e-5, rtol=0)
+    with pytest.raises(ShapeError, match="was exported for 8x8 only"):
+        restorer(torch.rand(1, 3, 12, 12))
+
+
+@pytest.mark.slow
+def test_only_the_formats_asked_for_are_written(model, tmp_path):
+    made = exported(model, tmp_path / "out", "formats=[pt2]")
+    assert (made.folder / FILES["pt2"]).exists()
+    assert not (made.folder / FILES["safetensors"]).exists()
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx", "int8"])
+def test_predict_runs_what_export_wrote(made, store, tmp_path, name):
+    hr = torch.from_numpy(np.array(store.hr[:2])).permute(0, 3, 1, 2) / 255
+    (tmp_path / "in").mkdir()
+    for number, face in enumerate((degrade(hr, 4) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(np.ascontiguousarray(face)).save(tmp_path / "in" / f"{number}.png")
+    result = predict(
+        compose("predict", [f"model={made.folder / FILES[name]}", "input=in", "output=out", "accelerator=cpu"])
+    )
+    assert result.failed == []
+    assert result.rows[0].settings["runtime"] == ("pt2" if name == "pt2" else "onnx")
+    assert Image.open(result.folder / "1.png").size == (32, 32)
+
+
+def test_faces_of_a_store_are_checked_with(model, store, tmp_path):
+    made = exported(model, tmp_path / "out", f"store={store.path}", "formats=[safetensors]", "split=test")
+    assert json.loads((made.folder / RECORD).read_text())["faces"] == "5 faces of drawn/test"
+    assert list(made.checks) == ["original", "safetensors"]
+
+
+class Harmful:
+    def __reduce__(self):
+        return (pytest.fail, ("code was executed",))
+
+
+@pytest.mark.parametrize("what", ["weights", "sample_inputs", "custom_obj"])
+def test_pickles_inside_a_program_are_not_executed(made, tmp_path, what):
+    file = tmp_path / "model.pt2"
+    with zipfile.ZipFile(made.folder / FILES["pt2"]) as source, zipfile.ZipFile(file, "w") as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if what == "weights" and entry.filename.endswith("weights_config.json"):
+                config = json.loads(content)
+                next(iter(config["config"].values()))["use_pickle"] = True
+                content = json.dumps(config).encode()
+            if what == "sample_inputs" and "sample_inputs" in entry.filename:
+                content = pickle.dumps(Harmful(), protocol=2)
+            target.writestr(entry, content)
+        if what == "custom_obj":
+            target.writestr("model/data/constants/custom_obj_0", pickle.dumps(Harmful()))
+    with pytest.raises(CheckpointError, match="could run code|no program that this package exported"):
+        load_runtime(file)
+
+
+class TestErrors:
+    def test_nothing_is_overwritten(self, model, made):
+        with pytest.raises(CheckpointError, match=r"holds model\.safetensors, model\.pt2, .* left as they are"):
+            exported(model, made.folder)
+
+    def test_mistakes(self, model, tmp_path):
+        with pytest.raises(ConfigError, match="output= is not set"):
+            export(compose("export", [f"model={model}"]))
+        with pytest.raises(ConfigError, match="Did you mean 'onnx'"):
+            exported(model, tmp_path / "out", "formats=[onxx]")
+        with pytest.raises(DataError, match="faces=0"):
+            exported(model, tmp_path / "out", "faces=0", "formats=[safetensors]")
+        with pytest.raises(DataError, match="int8 needs faces"):
+            exported(model, tmp_path / "out", "faces=1", "formats=[int8]")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match="Nothing can be written"):
+            exported(model, tmp_path / "file" / "out")
+
+    def test_a_teacher_is_written_as_safetensors_only(self, tmp_path):
+        spec = {"_target_": "pkdn_lightning.networks.pkdn.PKDNTeacher", "scale": 4, "width": 4, "levels": 2}
+        teacher = write(tmp_path / "teacher", spec, PKDNTeacher(scale=4, width=4, levels=2))
+        with pytest.raises(ConfigError, match="reads a parsing map"):
+            exported(teacher, tmp_path / "out")
+        assert exported(teacher, tmp_path / "out", "formats=[safetensors]").checks == {}
+
+    def test_without_onnx_the_message_says_what_to_install(self, model, tmp_path, monkeypatch):
+        monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=r"pip install 'pkdn-lightning\[export\]'"):
+            exported(model, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_it_is_pushed_where_that_is_asked(model, tmp_path, monkeypatch):
+    pushed = {}
+    monkeypatch.setattr(
+        exporting_running, "push_to_hub", lambda *arguments, **options: pushed.update(a=arguments, o=options)
+    )
+    exported(model, tmp_path / "out", "formats=[safetensors]", "push_to=me/student")
+    assert pushed == {"a": (tmp_path / "out", "me/student"), "o": {"private": True}}

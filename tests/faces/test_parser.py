@@ -1,0 +1,435 @@
+"""Parsing maps: from BiSeNet (weights, sizes, devices), repaired sides, and from a folder.
+
+Set PKDN_FACES to a folder that holds `celebamask_hq/val/images` and `.../parsing`, and put the public weights beside it
+as `weights/bisenet_79999_iter.pth`, to measure the parser against the ground truth.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pkdn_lightning.data import downloads
+from pkdn_lightning.data.labels import LABELS, MIRRORED
+from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
+from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, MaskFolder, repair_sides
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.files import file_sha256
+from pkdn_lightning.networks.bisenet import TO_CELEBAMASK, BiSeNet
+
+ID = {name: number for number, name in enumerate(LABELS)}
+
+
+def random_faces(count: int, size_px: int) -> list[np.ndarray]:
+    return [draw_face(number, size_px=size_px).hr for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def net() -> BiSeNet:
+    torch.manual_seed(0)
+    net = BiSeNet()
+    torch.nn.init.normal_(net.conv_out.conv_out.weight)  # or one class wins everywhere
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(net, tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("weights") / "bisenet.pth"
+    torch.save(net.state_dict(), file)
+    return str(file)
+
+
+@pytest.fixture
+def parser(weights):
+    def make(**options) -> BiSeNetParser:
+        return BiSeNetParser(**({"weights": weights, "sha256": None, "input_px": 64, "device": "cpu"} | options))
+
+    return make
+
+
+# BiSeNet
+
+
+def test_importing_it_does_not_import_torch():
+    code = "import sys, pkdn_lightning.faces.parser; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_maps_are_the_networks_classes_in_the_order_of_celebamask(net, parser):
+    faces = random_faces(3, 64)
+    images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2) / 255
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.inference_mode():
+        classes = net((images - mean) / deviation).argmax(1).numpy()
+    maps = parser(repair_sides=False).parse(["train/a", "train/b", "val/c"], faces)
+    assert all(labels.dtype == np.uint8 and labels.shape == (64, 64) for labels in maps)
+    assert len(np.unique(maps)) > 1
+    same = np.stack(maps) == np.array(TO_CELEBAMASK)[classes]
+    assert same.mean() > 0.999  # another memory layout adds in another order
+
+
+@pytest.mark.parametrize("size_px", [16, 40, 64, 96])
+def test_maps_have_the_faces_size(parser, size_px):
+    (labels,) = parser().parse(["train/a"], random_faces(1, size_px))
+    assert labels.shape == (size_px, size_px)
+    assert labels.max() < len(LABELS)
+
+
+def test_same_faces_same_bytes_in_their_order(parser):
+    faces, names = random_faces(5, 32), [f"train/{number}" for number in range(5)]
+    first, second = parser(batch_size=2).parse(names, faces), parser(batch_size=2).parse(names, faces)
+    np.testing.assert_array_equal(first, second)
+    alone = parser(batch_size=1).parse(names, faces)
+    assert (np.stack(alone) == np.stack(first)).mean() > 0.99  # rounding differs with the batch
+
+
+def test_no_faces_need_no_weights(parser):
+    made = parser()
+    assert made.parse([], []) == []
+    assert "_net" not in vars(made)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_agrees_mostly(parser, precision):
+    face = random_faces(1, 64)
+    (low,), (full,) = parser(precision=precision).parse(["a"], face), parser().parse(["a"], face)
+    assert (low == full).mean() > 0.9
+
+
+def test_torchs_settings_are_put_back(parser):
+    before = torch.get_num_threads()
+    parser(threads=before + 1).parse(["train/a"], random_faces(1, 32))
+    assert torch.get_num_threads() == before
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_sides_are_repaired_on_request(parser):
+    plain, repaired = parser(repair_sides=False), parser()
+    face = random_faces(1, 64)
+    np.testing.assert_array_equal(repaired.parse(["a"], face)[0], repair_sides(plain.parse(["a"], face)[0]))
+
+
+def test_provenance(parser, weights):
+    assert parser().provenance() == {
+        "parser": "bisenet",
+        "weights_sha256": file_sha256(Path(weights)),
+        "input_px": 64,
+        "precision": "float32",
+        "repair_sides": True,
+    }
+    pinned = BiSeNetParser(weights=weights, device="cpu")  # says what it will insist on, without reading the file
+    assert pinned.provenance()["weights_sha256"] == PUBLIC_SHA256
+
+
+@pytest.mark.parametrize("shapes", [[(32, 32, 3), (16, 16, 3)], [(32, 16, 3)], [(32, 32)], [(32, 32, 4)]])
+def test_faces_of_odd_shapes(parser, shapes):
+    with pytest.raises(ShapeError, match="square RGB faces of one size"):
+        parser().parse(["a"] * len(shapes), [np.zeros(shape, np.uint8) for shape in shapes])
+
+
+def test_no_weights_says_where_they_come_from():
+    with pytest.raises(ConfigError) as caught:
+        BiSeNetParser(weights=None)
+    for part in (
+        "zllrunning/face-parsing.PyTorch",
+        "79999_iter.pth",
+        "53,289,463 bytes",
+        PUBLIC_SHA256,
+        "parser=bisenet parser.weights=<file>",
+        "parser=none",
+    ):
+        assert part in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"no file .*nowhere\.pth \(parser\.weights\)"):
+        BiSeNetParser(weights=str(tmp_path / "nowhere.pth"))
+
+
+def test_other_weights_than_the_pinned_ones(parser, weights):
+    found = file_sha256(Path(weights))
+    with pytest.raises(DataError, match=rf"found: +{found}\n.*expected: {PUBLIC_SHA256}"):
+        parser(sha256=PUBLIC_SHA256).parse(["a"], random_faces(1, 32))
+    assert len(parser(sha256=found.upper()).parse(["a"], random_faces(1, 32))) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off", "code"])
+def test_no_file_of_weights(parser, tmp_path, content):
+    file = tmp_path / "weights.pth"
+    if content == "code":
+        torch.save({"weights": os.system}, file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.pth .*cannot be read"):
+        parser(weights=str(file)).parse(["a"], random_faces(1, 32))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(3)], "holds no state dict"),
+        ({"state_dict": {"conv.weight": torch.zeros(3)}}, "holds no state dict"),
+        ({"conv.weight": torch.zeros(3)}, "another network than BiSeNet: 192 of 192 tensors"),
+    ],
+)
+def test_weights_of_something_else(parser, tmp_path, content, message):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=message):
+        parser(weights=str(tmp_path / "other.pth")).parse(["a"], random_faces(1, 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "half"}, "parser.precision is 'half', expected one of auto"),
+        ({"input_px": 16}, "input_px=16"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"threads": 0}, "threads=0"),
+    ],
+)
+def test_options_without_meaning(parser, options, message):
+    with pytest.raises(ConfigError, match=message):
+        parser(**options)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_device_that_is_not_there(parser, device):
+    with pytest.raises(ConfigError, match=f"parser.device={device} cannot be used here"):
+        parser(device=device).parse(["a"], random_faces(1, 32))
+
+
+def test_weights_from_the_network(parser, weights, monkeypatch):
+    asked = []
+
+    def fetch(url, *, sha256=None, size=None, folder=None):
+        asked.append((url, sha256, size))
+        return Path(weights)
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    digest = file_sha256(Path(weights))
+    made = parser(weights="https://example.org/bisenet.pth", sha256=digest)
+    assert asked == []  # nothing is fetched before it is needed
+    assert len(made.parse(["a"], random_faces(1, 32))) == 1
+    assert asked == [("https://example.org/bisenet.pth", digest, None)]
+
+
+# Sides
+
+
+def drawn(*marks: tuple[str, int, int], size_px: int = 32) -> np.ndarray:
+    """Returns a map of skin with a mark of 3x3 pixels around each given row and column."""
+    labels = np.full((size_px, size_px), ID["skin"], np.uint8)
+    for name, row, column in marks:
+        labels[row - 1 : row + 2, column - 1 : column + 2] = ID[name]
+    return labels
+
+
+NOSE, MOUTH = ("nose", 16, 16), ("mouth", 24, 16)
+UPRIGHT = drawn(
+    NOSE, MOUTH, ("r_eye", 12, 8), ("l_eye", 12, 24), ("r_brow", 6, 8), ("l_brow", 6, 24), ("r_ear", 16, 2),
+    ("l_ear", 16, 29),
+)  # fmt: skip
+
+
+def test_sides_that_are_right_stay():
+    np.testing.assert_array_equal(repair_sides(UPRIGHT), UPRIGHT)
+
+
+@pytest.mark.parametrize("part", ["eye", "brow", "ear"])
+def test_swapped_sides_are_put_right(part):
+    table = np.arange(len(LABELS), dtype=np.uint8)
+    table[[ID[f"l_{part}"], ID[f"r_{part}"]]] = ID[f"r_{part}"], ID[f"l_{part}"]
+    swapped = table[UPRIGHT]
+    before = swapped.copy()
+    np.testing.assert_array_equal(repair_sides(swapped), UPRIGHT)
+    np.testing.assert_array_equal(swapped, before)  # the argument is left alone
+
+
+def test_an_eye_of_two_labels_becomes_one():
+    mixed = UPRIGHT.copy()
+    mixed[12, 23:26] = ID["r_eye"]
+    np.testing.assert_array_equal(repair_sides(mixed), UPRIGHT)
+
+
+def test_one_eye():
+    np.testing.assert_array_equal(
+        repair_sides(drawn(NOSE, MOUTH, ("r_eye", 12, 24))), drawn(NOSE, MOUTH, ("l_eye", 12, 24))
+    )
+
+
+def test_profile_to_the_right():
+    # The nose's tip lies beyond the far eye; its bridge does not.
+    face = (("nose", 12, 24), ("nose", 16, 27), ("nose", 18, 28), MOUTH, ("mouth", 24, 26))
+    wrong = drawn(*face, ("l_eye", 11, 20), ("r_eye", 11, 28), ("l_ear", 14, 4))
+    right = drawn(*face, ("r_eye", 11, 20), ("l_eye", 11, 28), ("r_ear", 14, 4))
+    np.testing.assert_array_equal(repair_sides(wrong), right)
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_turned_face(quarter_turns):
+    turned = np.rot90(UPRIGHT, quarter_turns).copy()
+    swapped = np.array(MIRRORED, np.uint8)[turned]
+    np.testing.assert_array_equal(repair_sides(swapped), turned)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drawn_faces_and_their_mirror_images(seed):
+    labels = draw_face(seed, size_px=128).parsing
+    np.testing.assert_array_equal(repair_sides(labels), labels)
+    np.testing.assert_array_equal(repair_sides(labels[:, ::-1]), np.array(MIRRORED, np.uint8)[labels[:, ::-1]])
+
+
+def test_without_a_mouth_up_is_up():
+    np.testing.assert_array_equal(repair_sides(drawn(NOSE, ("r_eye", 12, 24))), drawn(NOSE, ("l_eye", 12, 24)))
+
+
+def test_without_a_nose_nothing_changes():
+    for labels in (drawn(MOUTH, ("r_eye", 12, 24)), np.zeros((16, 16), np.uint8)):
+        np.testing.assert_array_equal(repair_sides(labels), labels)
+
+
+# A folder
+
+
+@pytest.fixture
+def maps(tmp_path) -> Path:
+    folder = tmp_path / "maps"
+    for split in ("train", "val"):
+        (folder / split / "parsing").mkdir(parents=True)
+    return folder
+
+
+def face(size_px: int = 32) -> np.ndarray:
+    return np.zeros((size_px, size_px, 3), np.uint8)
+
+
+def taken(folder: Path, name: str = "train/a", size_px: int = 32) -> np.ndarray | Rejected:
+    (result,) = MaskFolder(path=str(folder)).parse([name], [face(size_px)])
+    return result
+
+
+@pytest.mark.parametrize("place", ["train/parsing/a.png", "train/a.png", "a.png"])
+def test_map_is_found(maps, place):
+    Image.fromarray(UPRIGHT).save(maps / place)
+    np.testing.assert_array_equal(taken(maps), UPRIGHT)
+    assert taken(maps).dtype == np.uint8
+
+
+def test_name_with_a_folder(maps):
+    (maps / "train/parsing/person").mkdir()
+    Image.fromarray(UPRIGHT).save(maps / "train/parsing/person/1.png")
+    np.testing.assert_array_equal(taken(maps, "train/person/1"), UPRIGHT)
+
+
+def test_nearest_place_wins(maps):
+    for number, place in enumerate(["train/parsing/a.png", "train/a.png", "a.png"]):
+        Image.fromarray(np.full((32, 32), number, np.uint8)).save(maps / place)
+    assert taken(maps).max() == 0
+    assert taken(maps, "val/a").min() == 2
+
+
+def test_palette_map(maps):
+    picture = Image.fromarray(UPRIGHT)
+    picture.putpalette([value for number in range(256) for value in (255 - number, number, 0)])
+    picture.save(maps / "a.png")
+    assert Image.open(maps / "a.png").mode == "P"
+    np.testing.assert_array_equal(taken(maps), UPRIGHT)
+
+
+def test_map_of_another_size(maps):
+    Image.fromarray(UPRIGHT).save(maps / "a.png")
+    np.testing.assert_array_equal(taken(maps, size_px=64), UPRIGHT.repeat(2, 0).repeat(2, 1))
+    smaller = taken(maps, size_px=16)
+    assert smaller.shape == (16, 16)
+    assert set(np.unique(smaller)) <= set(np.unique(UPRIGHT))
+
+
+def test_missing_map(maps):
+    result = taken(maps)
+    assert isinstance(result, Rejected)
+    assert result.reason == "no_map"
+    assert "none of train/parsing/a.png, train/a.png, a.png" in result.detail
+
+
+@pytest.mark.parametrize(
+    ("picture", "detail"),
+    [
+        (Image.new("RGB", (32, 32)), "is of mode RGB"),
+        (Image.new("I;16", (32, 32)), "16-bit grey"),
+        (Image.new("1", (32, 32)), "black and white"),
+        (Image.new("L", (32, 16)), "is 32x16"),
+        (Image.new("L", (32, 32), 255), r"has labels \[255\] outside 0..18"),
+        (b"nothing", "is no picture"),
+    ],
+)
+def test_wrong_map(maps, picture, detail):
+    file = maps / "train" / "parsing" / "a.png"
+    if isinstance(picture, bytes):
+        file.write_bytes(picture)
+    else:
+        picture.save(file)
+    result = taken(maps)
+    assert isinstance(result, Rejected)
+    assert result.reason == "bad_map"
+    with pytest.raises(Rejected, match=detail):
+        raise result
+
+
+def test_one_missing_map_leaves_the_others(maps):
+    Image.fromarray(UPRIGHT).save(maps / "train/b.png")
+    results = MaskFolder(path=str(maps)).parse(["train/a", "train/b"], [face(), face()])
+    assert isinstance(results[0], Rejected)
+    np.testing.assert_array_equal(results[1], UPRIGHT)
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="parser=masks parser.path=~/maps"):
+        MaskFolder(path=None)
+    with pytest.raises(DataError, match=r"no folder .*nowhere \(parser\.path\)"):
+        MaskFolder(path=str(tmp_path / "nowhere"))
+
+
+def test_folder_provenance(maps):
+    assert MaskFolder(path=str(maps)).provenance() == {"parser": "masks: maps taken as they are"}
+
+
+# Real faces
+
+
+FACES = os.environ.get("PKDN_FACES")
+
+
+def accuracy_and_mean_iou(truth: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Returns pixel accuracy, and IoU averaged over the classes, from all faces together."""
+    pairs = np.bincount((truth.astype(np.int64) * len(LABELS) + found).ravel(), minlength=len(LABELS) ** 2)
+    confusion = pairs.reshape(len(LABELS), len(LABELS))
+    hits = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    there = confusion.sum(1) > 0
+    return hits.sum() / confusion.sum(), float((hits[there] / union[there]).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FACES is None, reason="PKDN_FACES names no folder of faces")
+def test_public_weights_against_the_ground_truth():
+    folder, weights = Path(FACES, "celebamask_hq", "val"), Path(FACES).parent / "weights" / "bisenet_79999_iter.pth"
+    files = sorted((folder / "images").glob("*"))
+    if len(files) != 99 or not weights.is_file():
+        pytest.skip(f"{folder} holds {len(files)} faces (the expected values belong to 99), or there is no {weights}")
+    faces = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    truth = np.stack([np.asarray(Image.open(folder / "parsing" / f"{file.stem}.png")) for file in files])
+    found = np.stack(
+        BiSeNetParser(weights=str(weights), repair_sides=False).parse([f"val/{file.stem}" for file in files], faces)
+    )
+    accuracy, mean_iou = accuracy_and_mean_iou(truth, found)
+    assert accuracy > 0.949 - 0.005
+    assert mean_iou > 0.686 - 0.005
+    accuracy, mean_iou = accuracy_and_mean_iou(truth, np.stack([repair_sides(labels) for labels in found]))
+    assert accuracy > 0.951 - 0.005
+    assert mean_iou > 0.720 - 0.005

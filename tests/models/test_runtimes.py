@@ -1,0 +1,90 @@
+"""Running models: what a restorer promises, whatever is behind it."""
+
+import builtins
+
+import pytest
+import torch
+
+from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError
+from pkdn_lightning.models.pretrained import write_pretrained
+from pkdn_lightning.models.runtimes import flip_ensemble, load_runtime
+from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
+
+STUDENT = {"_target_": "pkdn_lightning.networks.pkdn.PKDNStudent", "width": 4, "rcabs_per_level": 1}
+TEACHER = {"_target_": "pkdn_lightning.networks.pkdn.PKDNTeacher", "width": 4}
+CARD = {"scale": 8, "encoding": "colour", "degradation": "pil", "experiment": "tiny", "data": None}
+
+
+@pytest.fixture
+def student(tmp_path):
+    return write_pretrained(
+        tmp_path / "student", {**CARD, "network": STUDENT}, PKDNStudent(width=4, rcabs_per_level=1).state_dict()
+    )
+
+
+def test_a_restorer_of_torch(student):
+    restorer = load_runtime(student)
+    assert (restorer.scale, restorer.hr_px, restorer.lr_px, restorer.runtime) == (8, 128, 16, "torch")
+    assert restorer(torch.rand(2, 3, 16, 16)).shape == (2, 3, 128, 128)
+    assert restorer(torch.rand(1, 3, 18, 32)).shape == (1, 3, 144, 256)
+    with pytest.raises(ShapeError, match="have to divide by 16"):
+        restorer(torch.rand(1, 3, 17, 16))
+
+
+def test_bf16_is_near_float32(student):
+    lr = torch.rand(1, 3, 16, 16)
+    exact, near = load_runtime(student)(lr), load_runtime(student, precision="bf16")(lr)
+    assert near.dtype == torch.float32
+    assert 0 < (exact - near).abs().max() < 0.02
+
+
+def test_the_size_a_model_was_trained_for_is_its_own(tmp_path):
+    card = {**CARD, "network": STUDENT, "size_px": 64}
+    file = write_pretrained(tmp_path / "s", card, PKDNStudent(width=4, rcabs_per_level=1).state_dict())
+    assert (load_runtime(file).hr_px, load_runtime(file).lr_px) == (64, 8)
+
+
+def test_a_teacher_cannot_restore_a_face_that_nobody_knows(tmp_path):
+    file = write_pretrained(tmp_path / "t", {**CARD, "network": TEACHER}, PKDNTeacher(width=4).state_dict())
+    with pytest.raises(ConfigError, match="PKDNTeacher, which reads the parsing map"):
+        load_runtime(file)
+
+
+def test_the_flip_ensemble_commutes_with_mirroring(student):
+    restore, lr = flip_ensemble(load_runtime(student).restore), torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(restore(lr.flip(-1)), restore(lr).flip(-1), atol=1e-5, rtol=1e-4)
+
+
+def test_options_that_do_not_fit(student, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"")
+    with pytest.raises(ConfigError, match="Export it first"):
+        load_runtime(student, runtime="pt2")
+    with pytest.raises(ConfigError, match="precision=bf16 is for runtime=torch"):
+        load_runtime(tmp_path / "a.onnx", precision="bf16")
+    with pytest.raises(ConfigError, match="Did you mean 'torch'"):
+        load_runtime(student, runtime="tarch")
+
+
+def test_without_onnx_runtime_the_message_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.onnx").write_bytes(b"")
+    importing = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return importing(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install 'pkdn-lightning\[export\]'"):
+        load_runtime(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + b"\0" * 18, b"junk" * 30])
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_damaged_files(tmp_path, content, suffix):
+    if suffix == ".onnx":
+        pytest.importorskip("onnxruntime")
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.(onnx|pt2) (cannot be read|is no program)"):
+        load_runtime(file)

@@ -1,0 +1,59 @@
+"""Published files: recognised, rebuilt in their size, and loaded like a checkpoint of this package."""
+
+import pytest
+import torch
+
+from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.models.checkpoints import build_network, load_network
+from pkdn_lightning.networks.published_weights import recognise
+from tests.networks.test_dic import published_state as dic_state
+from tests.networks.test_kdfsrnet import published_kdfsrnet
+from tests.networks.test_rcan import Published, published_rcan
+from tests.networks.test_sfmnet import published_shapes as sfmnet_shapes
+from tests.networks.test_sisn import published_sisn
+from tests.networks.test_sparnet import published_sparnet
+
+
+def made_by(forward, *inputs, **options):
+    state = Published()
+    with torch.no_grad():
+        forward(state, *inputs, **options)
+    return dict(state)
+
+
+STATES = {
+    "KDFSRNetStudent": lambda: made_by(published_kdfsrnet, torch.rand(1, 3, 16, 16), width=64, rcabs_per_level=6),
+    "KDFSRNetTeacher": lambda: made_by(published_kdfsrnet, torch.rand(1, 6, 16, 16), width=64, rcabs_per_level=2),
+    "SPARNet": lambda: made_by(published_sparnet, torch.rand(1, 3, 64, 64)),
+    "SPARNet light": lambda: made_by(published_sparnet, torch.rand(1, 3, 64, 64), res_depth=1, attention="spar3d"),
+    "SISN": lambda: made_by(published_sisn, torch.rand(2, 3, 4, 4), width=64, groups=3, blocks=2),
+    "RCAN": lambda: made_by(published_rcan, torch.rand(1, 3, 4, 4), width=64, groups=2, blocks=3),
+    "DIC": dic_state,
+    "SFMNet": lambda: {name: torch.zeros(1).expand(shape) for name, shape in sfmnet_shapes().items()},
+}
+
+
+@pytest.mark.parametrize("method", STATES)
+def test_a_file_is_recognised_and_fits_its_network(method, tmp_path):
+    found = recognise({"epoch": 3, "state_dict": STATES[method]()})
+    assert found.network["_target_"].rpartition(".")[2] == method.split()[0]
+    with torch.device("meta"):
+        net = build_network(found.network, tmp_path)
+    net.load_state_dict(found.weights, assign=True)  # strict
+
+
+def test_a_published_file_loads_like_a_checkpoint(tmp_path):
+    torch.manual_seed(0)
+    torch.save(STATES["KDFSRNetStudent"](), tmp_path / "student.pth")
+    loaded = load_network(tmp_path / "student.pth")
+    assert loaded.card["experiment"] == "KDFSRNet, published weights"
+    assert loaded.card["scale"] == 8
+    assert loaded.net(torch.rand(1, 3, 4, 4)).sr.shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("content", [{"conv.weight": torch.zeros(1)}, {"state_dict": {}}, [1, 2], {"epoch": 1}])
+def test_what_nobody_published_is_refused(content, tmp_path):
+    assert recognise(content) is None
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="neither of this package"):
+        load_network(tmp_path / "x.pth")

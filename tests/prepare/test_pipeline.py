@@ -1,0 +1,385 @@
+"""From a source to a store: killed at any moment and begun again, alone or with workers, the bytes are the same.
+
+`Tiny` and `BatchParser` serve the other tests of preparation, too.
+"""
+
+import hashlib
+import itertools
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.errors import DataError
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.prepare import data_card as looking
+from pkdn_lightning.prepare import pipeline
+from pkdn_lightning.prepare.pipeline import Job, fill, prepare_store
+from pkdn_lightning.prepare.source import Face
+
+ROOT = Path(__file__).parents[2]
+
+
+class Number(NamedTuple):
+    entry: Entry
+    number: int
+
+
+class Tiny:
+    """Faces of noise with awkward names; every eleventh photograph is rejected.
+
+    Args:
+        wanted: Faces that each split takes at most.
+        bad: Every so many photographs one is rejected.
+        maps: Whether there are parsing maps.
+        marks: Whether there are landmarks.
+        fails_at: Reading this photograph fails as nothing foreseen does.
+        pause: Seconds that reading takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        train=150,
+        val=40,
+        test=30,
+        size_px=8,
+        seed=0,
+        wanted=None,
+        bad=11,
+        maps=True,
+        marks=True,
+        fails_at=-1,
+        pause=0.0,
+    ):
+        self.counts, self.size_px, self.seed = {"train": train, "val": val, "test": test}, size_px, seed
+        self.wanted, self.bad, self.fails_at, self.pause = wanted or {}, bad, fails_at, pause
+        self.with_parsing, self.with_landmarks = maps, marks
+
+    def candidates(self, *, dry=False):
+        splits = (split for split, count in self.counts.items() for _ in range(count))
+        return [
+            Number(Entry(f'{n}, "Zoë"\n/å' if n % 10 == 3 else f"{n:05d}", split, f"p/{n}", f"who {n % 7}"), n)
+            for n, split in enumerate(splits)
+        ]
+
+    def quotas(self):
+        return self.wanted
+
+    def read(self, candidate):
+        number, size = candidate.number, self.size_px
+        if self.pause:
+            time.sleep(self.pause)
+        if number == self.fails_at:
+            raise RuntimeError("never foreseen")
+        if number % self.bad == self.bad - 1:
+            raise Rejected("too_small" if number % 2 else "no_face", f'"{number}", of\nthem: ü')
+        draw = np.random.default_rng((self.seed, number))
+        return Face(
+            draw.integers(0, 256, (size, size, 3), dtype=np.uint8),
+            draw.integers(0, 19, (size, size), dtype=np.uint8) if self.with_parsing else None,
+            draw.random((68, 2), dtype=np.float32) if self.with_landmarks else None,
+        )
+
+    def provenance(self):
+        return {"source": "tiny", "seed": self.seed, "bad": self.bad, "faces_wanted": dict(self.wanted)}
+
+
+class BatchParser:
+    """A parser whose maps depend on every face it is given at once, and on their order."""
+
+    def parse(self, names, faces):
+        digest = hashlib.sha256("".join(names).encode() + b"".join(face.tobytes() for face in faces)).digest()
+        return [
+            Rejected("no_map", name) if place % 20 == 19 else (face[..., 0] // 16 + digest[place % 32]) % np.uint8(19)
+            for place, (name, face) in enumerate(zip(names, faces, strict=True))
+        ]
+
+    def provenance(self):
+        return {"parser": "batch"}
+
+
+class Landmarker:
+    def find(self, hr):
+        if hr[0, 0, 0] < 8:
+            raise Rejected("no_landmarks", "too dark")
+        return np.full((68, 2), hr[0, 0, 0], dtype=np.float32)
+
+    def provenance(self):
+        return {"landmarks": "flat"}
+
+
+QUOTAS = {"train": 50, "val": 40}
+
+
+def make(path: Path, job: Job | None = None, *, workers: int = 0, **options) -> FaceStore:
+    return prepare_store(job or Job(Tiny(**options), "tiny"), path, workers=workers, progress=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a store, but for the stamp that says when it was verified."""
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if not file.name.startswith(".verified")}
+
+
+def left_beside(path: Path) -> list[str]:
+    return sorted(other.name for other in path.parent.iterdir() if other != path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """What an undisturbed run makes of the default `Tiny`."""
+    return contents(make(tmp_path_factory.mktemp("whole") / "tiny").path)
+
+
+def test_a_store_holds_what_its_source_delivers(tmp_path):
+    store = make(tmp_path / "tiny")
+    wanted = [(c.entry, Tiny().read(c)) for c in Tiny().candidates() if c.number % 11 != 10]
+    assert len(store.entries) == len(store.hr) == len(wanted) == 200
+    for row, (entry, face) in enumerate(wanted):
+        assert store.entries[row] == Entry(entry.name.replace("\n", " "), entry.split, entry.source, entry.identity)
+        np.testing.assert_array_equal(store.hr[row], face.hr)
+        np.testing.assert_array_equal(store.parsing[row], face.parsing)
+        np.testing.assert_array_equal(store.landmarks[row], face.landmarks)
+    assert store.manifest["splits"] == {"train": 137, "val": 36, "test": 27}
+    assert store.manifest["rejected"] == {"no_face": 10, "too_small": 10}
+    assert store.manifest["provenance"] == Tiny().provenance()
+    assert left_beside(store.path) == []
+
+
+def test_the_same_files_are_there_whatever_happened(whole):
+    assert list(whole) == [
+        "card.md", "duplicates.csv", "hr.npy", "index.csv", "labels.csv", "labels.png", "landmarks.npy",
+        "manifest.json", "parsing.npy", "rejects.csv", "sheet_test.png", "sheet_train.png", "sheet_val.png",
+    ]  # fmt: skip
+
+
+def test_failing_at_every_13th_photograph_changes_nothing(tmp_path, whole):
+    path = tmp_path / "tiny"
+    for number in range(0, 220, 13):
+        if number % 11 == 10:
+            continue
+        with pytest.raises(RuntimeError, match="never foreseen"):
+            make(path, fails_at=number)
+        assert left_beside(path) == ["tiny.partial"]
+    assert contents(make(path).path) == whole
+    assert left_beside(path) == []
+
+
+def test_it_goes_on_where_it_was(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError):
+        make(tmp_path / "tiny", fails_at=200)
+    read: list[int] = []
+    tried = Tiny.read
+    monkeypatch.setattr(Tiny, "read", lambda self, candidate: read.append(candidate.number) or tried(self, candidate))
+    make(tmp_path / "tiny")
+    assert read == list(range(192, 220))  # the three chunks before were committed
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(tmp_path, workers):
+    job = Job(Tiny(wanted=QUOTAS, maps=False), "tiny", BatchParser())
+    alone = make(tmp_path / "alone", job)
+    assert contents(make(tmp_path / "shared", job, workers=workers).path) == contents(alone.path)
+
+
+def test_a_failure_among_workers_changes_nothing(tmp_path, whole):
+    with pytest.raises(RuntimeError, match="never foreseen"):
+        make(tmp_path / "tiny", workers=2, fails_at=140)
+    assert contents(make(tmp_path / "tiny").path) == whole
+
+
+def test_a_batch_is_the_same_after_a_failure(tmp_path):
+    def job(fails_at: int = -1) -> Job:
+        return Job(Tiny(maps=False, fails_at=fails_at), "tiny", BatchParser(), Landmarker())
+
+    whole = make(tmp_path / "whole", job())
+    assert {"no_map", "no_landmarks"} < set(whole.manifest["rejected"])
+    assert whole.landmarks[0, 0, 0] == whole.hr[0, 0, 0, 0]
+    for number in (70, 150):
+        with pytest.raises(RuntimeError):
+            make(tmp_path / "tiny", job(number))
+    assert contents(make(tmp_path / "tiny", job()).path) == contents(whole.path)
+
+
+def test_quotas_take_the_first_faces_in_order(tmp_path, monkeypatch):
+    everything = make(tmp_path / "all", bad=10**6)
+    read: list[int] = []
+    tried = Tiny.read
+    monkeypatch.setattr(Tiny, "read", lambda self, candidate: read.append(candidate.number) or tried(self, candidate))
+    store = make(tmp_path / "some", bad=10**6, wanted={"train": 50, "val": 10, "test": 99})
+    assert store.manifest["splits"] == {"train": 50, "val": 10, "test": 30}
+    rows = [*range(50), *range(150, 160), *range(190, 220)]
+    np.testing.assert_array_equal(store.hr, everything.hr[rows])
+    assert not {*range(64, 128)} & set(read)  # a chunk that nobody needs is not read
+    assert store.manifest["rejected"] == {}
+
+
+def test_nothing_is_rejected_beyond_the_quota(tmp_path):
+    store = make(tmp_path / "tiny", wanted={"train": 9, "val": 0, "test": 0})
+    assert store.manifest["splits"] == {"train": 9, "val": 0, "test": 0}
+    assert store.manifest["rejected"] == {}
+
+
+def test_all_rejected_tells_the_first_reason(tmp_path):
+    with pytest.raises(DataError) as caught:
+        make(tmp_path / "tiny", bad=1)
+    assert str(caught.value) == (
+        'No photograph became a face (no_face 110, too_small 110), so no store was made.\nThe first: "0", of them: ü\n'
+        f"All of them are in {tmp_path / 'tiny.partial/rejects.csv'}"
+    )
+    assert (tmp_path / "tiny.partial/rejects.csv").read_text().count("\n") == 221
+    with pytest.raises(DataError, match="No photograph became a face"):
+        make(tmp_path / "tiny", bad=1)
+    make(tmp_path / "tiny", bad=11)  # no face is lost by beginning anew with another option
+    assert left_beside(tmp_path / "tiny") == []
+
+
+def test_no_photographs_tell_so(tmp_path):
+    with pytest.raises(DataError, match=r"No photograph became a face \(none was tried\)"):
+        make(tmp_path / "tiny", train=0, val=0, test=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": 1}, "made.seed: 0 there, 1 now"),
+        ({"bad": 12}, "made.bad: 11 there, 12 now"),
+        ({"wanted": {"val": 3}}, "made.faces_wanted.val: None there, 3 now"),
+        ({"size_px": 16}, "size_px: 8 there, 16 now"),
+        ({"maps": False}, r"arrays: \['hr', 'parsing', 'landmarks'\] there, \['hr', 'landmarks'\] now"),
+        ({"train": 151}, r"photographs: '220, SHA-256 .*' there, '221, SHA-256 .*' now"),
+    ],
+)
+def test_another_plan_names_the_option_and_loses_nothing(tmp_path, whole, options, told):
+    with pytest.raises(RuntimeError):
+        make(tmp_path / "tiny", fails_at=100)
+    with pytest.raises(DataError, match=rf"tiny\.partial holds 59 faces of an interrupted run .*\n  {told}"):
+        make(tmp_path / "tiny", **options)
+    assert contents(make(tmp_path / "tiny").path) == whole
+
+
+def test_another_plan_begins_anew_where_nothing_was_tried(tmp_path):
+    with pytest.raises(RuntimeError):
+        make(tmp_path / "tiny", seed=1, fails_at=60)
+    make(tmp_path / "tiny", seed=2)
+
+
+def test_memory_does_not_grow_with_the_faces(tmp_path):
+    code = "from tests.prepare.test_pipeline import print_memory; print_memory()"
+    few, many = map(int, run_code(code, tmp_path).stdout.split())
+    assert many - few < 15 * 2**20
+
+
+def print_memory() -> None:
+    """Prints the peak memory after few and after many faces, in bytes."""
+    os.fsync = lambda file: None  # it takes time, not memory
+    unit = 1 if sys.platform == "darwin" else 1024
+    for count in (500, 20_000):
+        job = Job(Tiny(train=count, maps=False, marks=False), "tiny")
+        candidates = job.source.candidates()
+        with job.writer(Path(str(count)), job.plan(candidates)) as writer:
+            fill(writer, job, candidates, workers=0, progress=False)
+        sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be copied")
+def test_killed_before_any_file_operation_it_goes_on(tmp_path):
+    code = "from tests.prepare.test_pipeline import die_everywhere; die_everywhere()"
+    done = run_code(code, tmp_path)
+    moments = done.stdout.splitlines()
+    assert len(moments) > 60
+    assert {"open manifest.json", "os.rename tiny.partial", "os.remove state.json", "fsync", "open card.md"} <= {
+        *moments
+    }
+
+
+def die_everywhere() -> None:
+    """Makes a store again and again, killed one file operation later each time, and goes on; prints the moments."""
+    pipeline.CHUNK = 4
+    os.fsync = lambda file: None  # a kill takes nothing that was written; without it is faster
+    looking.contact_sheet = looking.label_chart = lambda *arguments: Image.new("RGB", (1, 1))  # as is not to draw
+    job = Job(Tiny(train=7, val=0, test=3, bad=4, marks=False), "tiny")
+    whole = contents(make(Path("whole"), job).path)
+    path = Path("killed/tiny")
+    for step in itertools.count():
+        child = os.fork()
+        if not child:
+            _kill_at(step)
+            make(path, job)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        if path.exists():  # killed when all was done but tidying up
+            FaceStore.open(path)
+            with pytest.raises(DataError, match="exists already"):
+                make(path, job)
+        else:
+            make(path, job)
+        found = contents(path)
+        changed = [name for name in {**found, **whole} if found.get(name) != whole.get(name)]
+        assert not changed, f"{changed} after the kill at step {step}"
+        assert left_beside(path) == [], f"killed at step {step}"
+        shutil.rmtree(path.parent)
+
+
+def _kill_at(step: int) -> None:
+    steps = itertools.count()
+
+    def tick(what: str) -> None:
+        if next(steps) == step:
+            os.write(1, f"{what}\n".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event == "open":
+            _, mode, flags = arguments
+            if not (set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)):
+                return  # it is read only
+        elif event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"):
+            return
+        name = "" if isinstance(arguments[0], int) else Path(os.fsdecode(arguments[0])).name
+        tick(f"{event} {re.sub(r'^[.][0-9a-f]+-[0-9]+[.]', '', name)}")  # temporary files by what they become
+
+    os.fsync = lambda file: tick("fsync")
+    sys.addaudithook(watch)
+
+
+def test_what_was_made_is_kept_when_a_file_grows_too_large(tmp_path, whole):
+    code = (
+        "from tests.prepare.test_pipeline import *\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))\n"
+        "try: make(Path('tiny'))\n"
+        "except DataError as error: print(error)"
+    )
+    told = run_code(code, tmp_path).stdout
+    assert told.startswith("tiny.partial could not be written: [Errno 27] File too large")
+    assert (tmp_path / "tiny.partial/tried.bin").stat().st_size >= 128
+    assert contents(make(tmp_path / "tiny").path) == whole
+
+
+def run_code(code: str, cwd: Path, *, expected: int = 0) -> subprocess.CompletedProcess:
+    """Runs code in a process of its own, to which this package of tests is known."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == expected, done.stderr
+    return done

@@ -1,0 +1,69 @@
+"""What a tuned run chooses: only what was left open, and it says so in one line."""
+
+import pytest
+
+from pkdn_lightning.config import compose
+from pkdn_lightning.train import autotune as tuning
+from pkdn_lightning.train.autotune import tune
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Returns a function that pretends a machine: instructions of its CPU, and whether it has a GPU."""
+
+    def pretend(instructions=None, *, gpu=False):
+        monkeypatch.setattr(tuning, "bfloat16_instructions", lambda: instructions)
+        monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: gpu)
+        monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+
+    return pretend
+
+
+def choices(*overrides):
+    cfg = compose("train", ["experiment=student_celeba", *overrides])
+    line = tune(cfg)
+    module, trainer = cfg.module, cfg.trainer
+    chosen = (trainer.precision, module.channels_last, module.compile, cfg.optimizer.get("fused"), trainer.benchmark)
+    return chosen, line
+
+
+def test_the_paper_stays_as_it_is(machine):
+    machine("avx512_bf16")
+    assert choices() == (("32-true", False, False, None, None), None)
+
+
+def test_a_cpu_with_bfloat16(machine):
+    machine("avx512_bf16")
+    chosen, line = choices("recipe=fast")
+    assert chosen == ("bf16-mixed", True, False, None, None)
+    assert "trainer.precision=bf16-mixed (the CPU has avx512_bf16)" in line
+    assert "\n" not in line
+
+
+def test_a_cpu_without(machine):
+    machine(None)
+    chosen, line = choices("recipe=fast")
+    assert chosen == ("32-true", True, False, True, None)
+    assert "no bfloat16 instructions" in line
+
+
+def test_a_gpu(machine):
+    machine(None, gpu=True)
+    assert choices("recipe=fast")[0] == ("bf16-mixed", True, True, None, True)
+    assert choices("recipe=fast", "trainer.max_steps=100")[0][2] is False  # too short to win the compilation back
+    assert choices("recipe=fast", "trainer=cpu")[0] == ("32-true", True, False, True, None)
+
+
+def test_what_is_said_wins(machine):
+    machine("avx512_bf16")
+    said = ["trainer.precision=16-mixed", "module.channels_last=false", "module.compile=true", "+optimizer.fused=false"]
+    assert choices("recipe=fast", *said) == (("16-mixed", False, True, False, None), None)
+
+
+def test_mixed_precision_that_clips_gets_no_fused_kernel(machine):
+    """Lightning refuses to clip the gradients of a fused optimiser under any mixed precision."""
+    machine("avx512_bf16")
+    assert choices("recipe=fast")[0][3] is None
+    assert choices("recipe=fast", "trainer.gradient_clip_val=null")[0][3] is True
+    assert choices("recipe=fast", "trainer.precision=32-true")[0][3] is True

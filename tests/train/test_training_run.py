@@ -1,0 +1,298 @@
+"""Whole runs: what they leave behind, how they stop and resume, and what a student does with its teacher."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from pkdn_lightning import load_model
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, PKDNError, ShapeError, TrainingError
+from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.train import train
+from pkdn_lightning.train.resume import saved_config
+
+PLAIN = "objective=reconstruction"
+LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def teacher_run(tiny_config):
+    return train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+
+
+def test_a_teacher_run_leaves_everything(tiny_config):
+    result = train(tiny_config(experiment="teacher_celeba"))
+    run = result.run
+    for path in (run.config, run.provenance, run.results, run.metrics, run.best, run.last):
+        assert path.is_file(), path
+    assert sorted(file.name for file in run.grids.iterdir()) == ["step_0000003.png", "step_0000006.png"]
+    results = json.loads(run.results.read_text())
+    assert (results["status"], results["steps"], results["teacher"]) == ("finished", 6, None)
+    assert {"val/psnr_y", "test/drawn/psnr_y", "test/drawn/ssim_y"} <= results["metrics"].keys()
+    assert results["params"] > 0
+    assert results["macs"] > 0
+    assert 5 < result.metrics["test/drawn/psnr_y"] < 40
+    columns = run.metrics.read_text().splitlines()[0]
+    assert "train/loss/sr" in columns
+    assert "val/psnr_y" in columns
+
+
+def test_a_student_trains_the_teacher_it_needs_once(tiny_config, tmp_path):
+    first = train(tiny_config(*LONG_TERMS, run="first"))
+    teachers = list((tmp_path / "runs").glob("teacher_drawn/auto-*"))
+    assert len(teachers) == 1
+    trained = RunFolder(teachers[0]).best.stat().st_mtime_ns
+    record = first.run.read_results()
+    assert record["teacher"]["path"] == str(RunFolder(teachers[0]).best)
+    second = train(tiny_config(*LONG_TERMS, run="second"))
+    assert RunFolder(teachers[0]).best.stat().st_mtime_ns == trained
+    assert same(weights(first.run.last), weights(second.run.last))  # finding one equals training one first
+    header = first.run.metrics.read_text().splitlines()[0]
+    assert all(f"train/loss/{term}" in header for term in ("sr", "ts", "fs"))
+
+
+def test_the_teacher_stays_as_it_was_and_out_of_the_checkpoint(tiny_config, teacher_run):
+    before = weights(teacher_run.best)
+    result = train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={teacher_run.path}", "ema=standard"))
+    assert same(before, weights(teacher_run.best))
+    checkpoint = torch.load(result.run.last, weights_only=True)
+    for part in ("state_dict", "current_model_state"):
+        assert {name.split(".")[0] for name in checkpoint[part]} == {"net"}
+    assert len(checkpoint["optimizer_states"][0]["state"]) == len(list(load_model(result.run.path).parameters()))
+
+
+def test_plain_students_need_no_teacher(tiny_config, bare_store, tmp_path):
+    by_objective = train(tiny_config(PLAIN, f"data.store={bare_store.path}", run="a"))
+    by_weights = train(
+        tiny_config("objective.ts.weight=0", "objective.fs.weight=0", f"data.store={bare_store.path}", run="b")
+    )
+    assert same(weights(by_objective.run.last), weights(by_weights.run.last))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param((PLAIN,), id="plain"),
+        pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
+        pytest.param((PLAIN, "recipe=fast", "data.batch_size=4"), id="scheduled"),
+    ],
+)
+def test_stopped_and_resumed_equals_uninterrupted(tiny_config, monkeypatch, overrides):
+    overrides = (*overrides, "trainer.max_steps=6", "trainer.val_check_interval=2", "data.flip_probability=0.5")
+    whole = train(tiny_config(*overrides, run="whole")).run
+    stop_at(monkeypatch, step=4)  # in the middle of the second pass over the data
+    with pytest.raises(PKDNError, match=r"Stopped after step 4(?s:.*)pkdn train resume="):
+        train(tiny_config(*overrides, run="stopped"))
+    monkeypatch.undo()
+    stopped = RunFolder(whole.path.with_name("stopped"))
+    assert stopped.read_results()["status"] == "interrupted"
+    train(saved_config(str(stopped.path), [f"resume={stopped.path}"]))
+    for part in ("last", "best"):
+        assert same(weights(getattr(whole, part)), weights(getattr(stopped, part))), part
+    results = stopped.read_results()
+    assert results["metrics"] == whole.read_results()["metrics"]
+    assert (len(results["resumed"]), "resumed" in whole.read_results()) == (1, False)
+    assert results["started"] <= results["resumed"][0]["started"]
+    # Nothing is logged twice, and nothing is lost but the row of the very step that was interrupted.
+    expected, found = (logged(run, "train/loss/sr") for run in (whole, stopped))
+    assert found == [(step, value) for step, value in expected if step != 3]
+
+
+def logged(run: RunFolder, name: str) -> list[tuple[int, str]]:
+    """Returns step and value of every logged value of a metric."""
+    with run.metrics.open(newline="") as file:
+        return [(int(row["step"]), row[name]) for row in csv.DictReader(file) if row[name]]
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    """Sends this process SIGINT while the given step is trained."""
+    from pkdn_lightning.modules import SRModule
+
+    original = SRModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SRModule, "training_step", training_step)
+
+
+def test_a_finished_run_goes_on_when_told_to(tiny_config):
+    run = train(tiny_config(PLAIN)).run
+    with pytest.raises(CheckpointError, match=r"finished.*trainer\.max_steps"):
+        saved_config(str(run.path), [f"resume={run.path}"])
+    train(saved_config(str(run.path), [f"resume={run.path}", "trainer.max_steps=8"]))
+    assert run.read_results()["steps"] == 8
+    assert OmegaConf.load(run.config).trainer.max_steps == 8
+
+
+def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config):
+    a, b, c = (train(tiny_config(PLAIN, f"seed={seed}", run=name)).run for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert same(weights(a.last), weights(b.last))
+    assert not same(weights(a.last), weights(c.last))
+
+
+def test_learning(tiny_config):
+    result = train(
+        tiny_config(
+            PLAIN,
+            "trainer.max_steps=80",
+            "trainer.val_check_interval=40",
+            "optimizer.lr=3e-3",
+            "model.global_residual=true",
+        )
+    )
+    rows = [line.split(",") for line in result.run.metrics.read_text().splitlines()]
+    column = rows[0].index("train/loss/sr")
+    losses = [float(row[column]) for row in rows[1:] if row[column]]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32"])
+def test_precisions(tiny_config, precision):
+    result = train(tiny_config(PLAIN, f"trainer.precision={precision}", "model.global_residual=true"))
+    assert result.metrics["test/drawn/psnr_y"] > 15
+    assert all(value.dtype == torch.float32 for value in weights(result.run.last).values())
+
+
+def test_starting_from_the_teachers_weights(tiny_config, teacher_run):
+    run = train(tiny_config(PLAIN, f"module.init_from={teacher_run.path}", "optimizer.lr=0.0")).run
+    taught, student = load_model(teacher_run.path).state_dict(), load_model(run.path).state_dict()
+    shared = [name for name in student if name in taught and student[name].shape == taught[name].shape]
+    assert {"head.weight", "down.0.conv.weight", "up.1.conv.bias", "tail.weight"} <= set(shared)
+    assert all(torch.equal(taught[name], student[name]) for name in shared)
+
+
+def test_models_load_by_run_and_by_file(tiny_config):
+    run = train(tiny_config(PLAIN)).run
+    loaded = load_network(run.path)
+    assert loaded.path == run.best
+    assert not loaded.net.training
+    assert loaded.card["experiment"] == "student_celeba"
+    assert load_model(run.last)(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 32, 32)
+
+
+def test_overfitting_sees_the_same_batch_again(tiny_config):
+    cfg = tiny_config(PLAIN, "debug=overfit", "trainer.max_epochs=-1", "trainer.limit_val_batches=0")
+    run = train(cfg).run
+    assert run.read_results()["steps"] == 6
+    assert len(logged(run, "train/loss/sr")) == 6
+
+
+def test_fast_dev_run_keeps_nothing(tiny_config, tmp_path):
+    train(tiny_config("debug=fast"))
+    assert not (tmp_path / "run").exists()
+
+
+class TestErrors:
+    def test_no_store_says_how_to_get_one(self, tiny_config, tmp_path):
+        with pytest.raises(DataError, match=r"pkdn prepare data=drawn data\.source\.path="):
+            train(tiny_config(f"data.store={tmp_path / 'none'}"))
+
+    def test_teacher_without_maps(self, tiny_config, bare_store):
+        with pytest.raises(DataError, match="no parsing maps"):
+            train(tiny_config(f"data.store={bare_store.path}", experiment="teacher_celeba"))
+
+    def test_student_and_teacher_of_other_widths(self, tiny_config):
+        wide = train(tiny_config("model.width=12", experiment="teacher_celeba", run="wide")).run
+        with pytest.raises(ShapeError, match=r"down1: student \(1, 8, 16, 16\), teacher \(1, 12, 16, 16\)"):
+            train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
+
+    def test_a_teacher_for_another_encoding(self, tiny_config, teacher_run):
+        with pytest.raises(CheckpointError, match=r"data\.encoding=colour"):
+            train(tiny_config("data.encoding=onehot", f"teacher.checkpoint={teacher_run.path}"))
+
+    def test_a_student_is_no_teacher(self, tiny_config):
+        student = train(tiny_config(PLAIN, run="student")).run
+        with pytest.raises(CheckpointError, match="reads no parsing maps"):
+            train(tiny_config(f"teacher.checkpoint={student.path}"))
+
+    def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(self, tiny_config):
+        cfg = tiny_config(PLAIN, "optimizer.lr=1e30", "trainer.val_check_interval=1")
+        with pytest.raises(TrainingError, match=r"not finite(?s:.*)optimizer\.lr"):
+            train(cfg)
+        for file in RunFolder(Path(cfg.run_dir)).checkpoints.glob("*.ckpt"):
+            assert all(value.isfinite().all() for value in weights(file).values()), file
+
+    def test_a_run_is_never_overwritten(self, tiny_config):
+        run = train(tiny_config(PLAIN)).run
+        before = run.best.read_bytes()
+        with pytest.raises(ConfigError, match="holds a run already"):
+            train(tiny_config(PLAIN))
+        assert run.best.read_bytes() == before
+
+    def test_resuming_with_other_data(self, tiny_config, monkeypatch, bare_store):
+        stop_at(monkeypatch, step=2)
+        cfg = tiny_config(PLAIN)
+        with pytest.raises(PKDNError, match="Stopped"):
+            train(cfg)
+        monkeypatch.undo()
+        with pytest.raises(CheckpointError, match="began with data"):
+            train(saved_config(cfg.run_dir, [f"data.store={bare_store.path}"]))
+
+    def test_resuming_a_group_or_an_unknown_key(self, tiny_config, monkeypatch):
+        stop_at(monkeypatch, step=2)
+        cfg = tiny_config(PLAIN)
+        with pytest.raises(PKDNError, match="Stopped"):
+            train(cfg)
+        with pytest.raises(ConfigError, match="keeps its model"):
+            saved_config(cfg.run_dir, ["model=pkdn_teacher"])
+        with pytest.raises(ConfigError, match="max_stepz"):
+            saved_config(cfg.run_dir, ["trainer.max_stepz=3"])
+
+    def test_resuming_nothing(self, tmp_path):
+        with pytest.raises(CheckpointError, match="not a run folder"):
+            saved_config(str(tmp_path), [])
+
+    def test_a_full_disk(self, tiny_config, monkeypatch):
+        import lightning.pytorch as lightning
+
+        def save_checkpoint(self, *args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(lightning.Trainer, "save_checkpoint", save_checkpoint)
+        with pytest.raises(TrainingError, match=r"disk is full(?s:.*)resume="):
+            train(tiny_config(PLAIN))
+
+
+def test_a_run_tells_how_fast_it_is(tiny_config):
+    run = train(tiny_config(PLAIN, "trainer.log_every_n_steps=2")).run
+    for name in ("speed/faces_per_s", "speed/memory_mb"):
+        rows = logged(run, name)
+        assert rows
+        assert all(float(value) > 0 for _, value in rows)
+    assert all(0 <= float(value) < 1 for _, value in logged(run, "speed/data_wait_share"))
+
+
+def test_recomputing_and_tuning_leave_a_run_resumable_and_say_what_was_chosen(tiny_config, capsys):
+    run = train(tiny_config("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)).run
+    saved = OmegaConf.load(run.config)
+    assert f"trainer.precision={saved.trainer.precision} (" in capsys.readouterr().out
+    assert saved.module.channels_last is True
+    assert saved.trainer.precision != "auto"
+
+
+def test_profiling_leaves_a_trace_that_viewers_read(tiny_config):
+    run = train(tiny_config(PLAIN, "debug=profile", "trainer.max_steps=9", "trainer.limit_val_batches=0")).run
+    (trace,) = run.profile.glob("*.pt.trace.json")
+    events = json.loads(trace.read_text())["traceEvents"]
+    names = {event.get("name", "") for event in events}
+    assert any("convolution" in name for name in names)
+    assert any(event.get("ph") == "X" and event.get("dur", 0) > 0 for event in events)
+    assert list(run.profile.glob("*.txt"))
