@@ -35,8 +35,8 @@ EXACT_DB, INT8_DB = 0.01, 0.1
 Restore = Callable[[Tensor], Tensor]
 
 
-class _Picture(nn.Module):
-    """A network that returns the picture alone, as exported ones do."""
+class _Image(nn.Module):
+    """A network that returns the image alone, as exported ones do."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -48,9 +48,9 @@ class _Picture(nn.Module):
 
 def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, folder: Path) -> dict[str, Restore]:
     """Returns what can restore a face here, eager float32 first."""
-    plain = _Picture(net).eval()
+    plain = _Image(net).eval()
     last: Any = torch.channels_last
-    layout = _Picture(deepcopy(net).to(memory_format=last)).eval()
+    layout = _Image(deepcopy(net).to(memory_format=last)).eval()
 
     def mixed(restore: Restore) -> Restore:
         def call(lr: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, f
     }
     if options.compile:
         compiled = torch.compile(layout)
-        found |= {"compiled": compiled, "compiled, bfloat16": mixed(torch.compile(_Picture(layout.net).eval()))}
+        found |= {"compiled": compiled, "compiled, bfloat16": mixed(torch.compile(_Image(layout.net).eval()))}
     with suppress(ImportError):
         found |= dict(_onnx(net, calibration, options.threads, folder))
     return found

@@ -1,4 +1,4 @@
-"""Row 1: batches ready for the network, against a folder of PNGs read one picture at a time, the peers' way.
+"""Row 1: batches ready for the network, against a folder of PNGs read one image at a time, the peers' way.
 
     python benchmarks/loader.py
 
@@ -31,7 +31,7 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 READY, GATHERED = 15.0, 40.0
 
 
-class PictureFolder(Dataset[dict[str, Tensor]]):
+class ImageFolder(Dataset[dict[str, Tensor]]):
     """HR faces and parsing maps as PNG files."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,34 +49,34 @@ class PictureFolder(Dataset[dict[str, Tensor]]):
         return {"lr": _tensor(lr), "hr": _tensor(hr), "parsing": parsing}
 
 
-def _tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
-def make(folder: Path, count: int) -> tuple[PictureFolder, FaceStore]:
-    """Writes the same faces as pictures and as a store."""
-    (folder / "pictures").mkdir()
+def make(folder: Path, count: int) -> tuple[ImageFolder, FaceStore]:
+    """Writes the same faces as images and as a store."""
+    (folder / "images").mkdir()
     with StoreWriter(folder / "store", name="drawn") as writer:
         for number in range(count):
             face = draw_face(number % 256)
             writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
-            Image.fromarray(face.hr).save(folder / "pictures" / f"{number:06d}_hr.png")
-            Image.fromarray(face.parsing).save(folder / "pictures" / f"{number:06d}_parsing.png")
+            Image.fromarray(face.hr).save(folder / "images" / f"{number:06d}_hr.png")
+            Image.fromarray(face.parsing).save(folder / "images" / f"{number:06d}_parsing.png")
         writer.finish()
-    return PictureFolder(folder / "pictures"), FaceStore.open(folder / "store")
+    return ImageFolder(folder / "images"), FaceStore.open(folder / "store")
 
 
 def claims(options: argparse.Namespace) -> list[Claim]:
     """Measures ready batches under both encodings, and the bare gather."""
     keep_freed_memory()  # as train does
     with tempfile.TemporaryDirectory() as place:
-        pictures, store = make(Path(place), options.faces)
-        theirs = DataLoader(pictures, batch_size=options.batch_size, shuffle=True)
+        images, store = make(Path(place), options.faces)
+        theirs = DataLoader(images, batch_size=options.batch_size, shuffle=True)
         suites = {
             encoding: FaceSRDataModule(store.path, encoding=encoding, batch_size=options.batch_size)  # type: ignore[arg-type]
             for encoding in ("onehot", "colour")
         }
-        _agree(pictures, suites["onehot"])
+        _agree(images, suites["onehot"])
 
         def served(encoding: str, finish: Callable[[Any], Any]) -> Callable[[], None]:
             def work() -> None:
@@ -86,7 +86,7 @@ def claims(options: argparse.Namespace) -> list[Claim]:
             return work
 
         def opened() -> None:
-            for file in pictures.files:
+            for file in images.files:
                 np.array(Image.open(file).convert("RGB"))
                 np.array(Image.open(file.with_name(file.name.replace("_hr", "_parsing"))))
 
@@ -119,11 +119,11 @@ def claims(options: argparse.Namespace) -> list[Claim]:
     ]
 
 
-def _agree(pictures: PictureFolder, suite: FaceSRDataModule) -> None:
+def _agree(images: ImageFolder, suite: FaceSRDataModule) -> None:
     """Checks that both sides give the same faces."""
     ours: Any = suite.preview("train", 4)
     for number in range(4):
-        for name, tensor in pictures[number].items():
+        for name, tensor in images[number].items():
             torch.testing.assert_close(ours[name][number].contiguous(), tensor)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/metrics.py             (scikit-image is used if it is installed: pip install scikit-image)
 
-Both sides get the same float pictures and have to agree. Faces are drawn, restored by bicubic.
+Both sides get the same float images and have to agree. Faces are drawn, restored by bicubic.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def scikit_image(sr: Tensor, hr: Tensor, names: list[str]) -> np.ndarray:
         for place, name in enumerate(names):
             protocol = PROTOCOLS[name]
             grey = []
-            for picture in pair:
-                levels = picture.numpy().transpose(1, 2, 0) * np.float32(255)
+            for image in pair:
+                levels = image.numpy().transpose(1, 2, 0) * np.float32(255)
                 if protocol.rounded:
                     levels = np.round(np.clip(levels, 0, 255))
                 levels = levels.astype(np.float64)

@@ -4,7 +4,7 @@
     python benchmarks/preparation.py --weights 79999_iter.pth          and parse
     python benchmarks/preparation.py --memory 100 10000 100000         peak memory of the whole for so many faces
 
-The photographs are made here: drawn faces in larger pictures, saved as JPEG. Stages are timed in turns, one after the
+The photographs are made here: drawn faces in larger images, saved as JPEG. Stages are timed in turns, one after the
 other on the same photographs, so that a busy machine slows all of them alike; the least of the rounds counts.
 """
 
@@ -61,10 +61,10 @@ def stages(  # noqa: C901  # one small function per stage
     photographs: list[tuple[Path, np.ndarray]], weights: str | None, threads: int
 ) -> dict[str, tuple[Callable[[], None], str]]:
     """Returns what is timed, each over all photographs, and what bounds it."""
-    pictures = [open_photograph(file) for file, _ in photographs]
+    images = [open_photograph(file) for file, _ in photographs]
     dic, detector = crop_rule("dic", None), crop_rule("detector", None)
-    boxes = [dic.box(picture, points) for picture, (_, points) in zip(pictures, photographs, strict=True)]
-    faces = [cut(picture, box, FACE_PX) for picture, box in zip(pictures, boxes, strict=True)]
+    boxes = [dic.box(image, points) for image, (_, points) in zip(images, photographs, strict=True)]
+    faces = [cut(image, box, FACE_PX) for image, box in zip(images, boxes, strict=True)]
     labels = np.zeros((FACE_PX, FACE_PX), dtype=np.uint8)
 
     def decode() -> None:
@@ -72,12 +72,12 @@ def stages(  # noqa: C901  # one small function per stage
             open_photograph(file)
 
     def crop() -> None:
-        for picture, (_, points) in zip(pictures, photographs, strict=True):
-            cut(picture, dic.box(picture, points), FACE_PX)
+        for image, (_, points) in zip(images, photographs, strict=True):
+            cut(image, dic.box(image, points), FACE_PX)
 
     def detect() -> None:
-        for picture in pictures:
-            detector.box(picture, None)
+        for image in images:
+            detector.box(image, None)
 
     def pack() -> None:
         with (

@@ -57,8 +57,8 @@ def _address(file: Path, root: Path, page: str, config: MkDocsConfig, files: Fil
     path = file.relative_to(root).as_posix()
     mounted = {where: uri for uri, where in config.extra["mounted"].items()}
     uri = mounted.get(path, path.removeprefix("docs/") if path.startswith("docs/") else "")
-    page_or_picture = files.get_file_from_path(uri) if uri else None
-    if page_or_picture and page_or_picture.inclusion.is_included():
+    page_or_image = files.get_file_from_path(uri) if uri else None
+    if page_or_image and page_or_image.inclusion.is_included():
         return Path(os.path.relpath(uri, Path(page).parent)).as_posix()
     return f"{config.extra['source']}{path}"
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the report's page and of the demo, in an installed Chromium.
+"""Makes the images of the report's page and of the demo, in an installed Chromium.
 
     python docs/screenshots.py runs/report/report.html stores/us_congress
 
@@ -33,22 +33,22 @@ def shoot(browser: Browser, address: str, name: str, height: int, prepare: Calla
     page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
     page.goto(address, wait_until="domcontentloaded")
     prepare(page)
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.save(HERE / name, quality=82, optimize=True)
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    image.save(HERE / name, quality=82, optimize=True)
     page.close()
 
 
 def restore(page: Page, file: Path) -> None:
-    """Gives the demo a picture and waits for the result."""
+    """Gives the demo an image and waits for the result."""
     page.set_default_timeout(60_000)
     page.locator("#restore").wait_for()
-    page.locator("#picture input[type=file]").set_input_files(file)
+    page.locator("#image input[type=file]").set_input_files(file)
     page.locator(".strip figure").first.wait_for()
-    page.wait_for_timeout(1500)  # the slider's pictures fade in
+    page.wait_for_timeout(1500)  # the slider's images fade in
 
 
 def main() -> None:
-    """Makes both pictures."""
+    """Makes both images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, help="a report.html of faces that may be shown")
     parser.add_argument("store", type=Path, help="a store of faces that may be shown")

@@ -33,7 +33,7 @@ class Brightness(nn.Module):
 
     needs_teacher = False
 
-    def forward(self, output, hr, guide):
+    def forward(self, output, hr, teacher_output):
         return (output.sr.mean() - hr.mean()).abs()
 
 

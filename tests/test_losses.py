@@ -38,7 +38,7 @@ class Counted(nn.Module):
         super().__init__()
         self.needs_teacher, self.calls = needs_teacher, 0
 
-    def forward(self, output, hr, guide):
+    def forward(self, output, hr, teacher_output):
         self.calls += 1
         return output.sr.mean()
 
@@ -63,10 +63,10 @@ def test_equation_2():
 @pytest.mark.parametrize(
     ("weight", "expected"),
     [
-        (Weight(10, "linear", over=10), [10, 9, 8, 1, 0, 0]),  # KDFSRNet's λ_FS at epochs 0 1 2 9 10 11
-        (Weight(0.1, "hold", over=10), [0.1, 0.1, 0.1, 0.1, 0.1, 0]),  # KDFSRNet's λ_TS
+        (Weight(10, "linear", duration=10), [10, 9, 8, 1, 0, 0]),  # KDFSRNet's λ_FS at epochs 0 1 2 9 10 11
+        (Weight(0.1, "hold", duration=10), [0.1, 0.1, 0.1, 0.1, 0.1, 0]),  # KDFSRNet's λ_TS
         (Weight(2), [2, 2, 2, 2, 2, 2]),
-        (Weight(4, "linear", over=4, start=2), [0, 0, 4, 0, 0, 0]),
+        (Weight(4, "linear", duration=4, start=2), [0, 0, 4, 0, 0, 0]),
     ],
 )
 def test_schedules_over_epochs(weight, expected):
@@ -75,7 +75,7 @@ def test_schedules_over_epochs(weight, expected):
 
 
 def test_schedule_over_steps():
-    weight = Weight(1.0, "linear", over=200, unit="step")
+    weight = Weight(1.0, "linear", duration=200, unit="step")
     assert [weight.at(Progress(step=step, epoch=0)) for step in (0, 50, 200)] == [1.0, 0.75, 0.0]
 
 
@@ -90,7 +90,7 @@ def test_weight_zero_is_never_computed():
 
 def test_a_term_that_has_run_out_frees_the_teacher():
     objective = Objective(
-        {"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(10, "linear", over=3), FeatureDistillation())}
+        {"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(10, "linear", duration=3), FeatureDistillation())}
     )
     assert objective.needs_teacher()
     assert objective.needs_teacher(Progress(step=0, epoch=2))
@@ -156,7 +156,7 @@ class TestErrors:
             Objective({"sr": (Weight(value), Reconstruction())})
 
     def test_schedule_without_length(self):
-        with pytest.raises(ConfigError, match=r"objective\.fs\.over"):
+        with pytest.raises(ConfigError, match=r"objective\.fs\.duration"):
             Objective({"sr": (Weight(1.0), Reconstruction()), "fs": (Weight(1.0, "linear"), FeatureDistillation())})
 
     def test_nothing_to_learn(self):

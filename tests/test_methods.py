@@ -6,7 +6,7 @@ import torch
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
-from pkdn_lightning.data.datamodule import GatheredBatches, Plan, finish_batch
+from pkdn_lightning.data.datamodule import Plan, StoreDataset, prepare_batch
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
@@ -102,7 +102,7 @@ def test_a_method_trains_resumes_and_evaluates(method, faces, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in SMALL if not name.endswith(("gan", "teacher"))])
-def test_a_methods_graph_restores_pictures_of_any_size(method, faces, tmp_path):
+def test_a_methods_graph_restores_images_of_any_size(method, faces, tmp_path):
     net = build_network(config(method, faces, tmp_path).model).eval()
     program = trace(net, 16)
     assert takes_any_size(program) == (method != "sfmnet")  # see `trace`
@@ -145,9 +145,9 @@ def test_a_prior_that_the_store_lacks_is_named_with_the_method(bare_store, tmp_p
 
 def batch_of_two(cfg, store: FaceStore):
     rows = store.indices("train")[:2]
-    raw = GatheredBatches(store)[Plan(rows, rows < 0)]
+    raw = StoreDataset(store)[Plan(rows, rows < 0)]
     data = cfg.data
-    return finish_batch(
+    return prepare_batch(
         raw, scale=data.scale, degradation=data.degradation, encoding=data.encoding, heatmaps=data.heatmaps,
         heatmap_px=data.heatmap_px,
     )  # fmt: skip

@@ -18,7 +18,7 @@ class ConfigError(PKDNError):
 
 
 class DataError(PKDNError):
-    """Pictures, parsing maps or a store that are missing, unreadable or damaged."""
+    """Images, parsing maps or a store that are missing, unreadable or damaged."""
 
 
 class ShapeError(PKDNError, ValueError):

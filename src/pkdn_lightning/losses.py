@@ -39,16 +39,16 @@ class Weight(NamedTuple):
 
     Attributes:
         value: λ at the start.
-        schedule: `constant`; `linear` decay from `value` to 0 over `over` units, then off (KDFSRNet's λ_FS); `hold`
-            keeps `value` up to and with unit `over`, then off (KDFSRNet's λ_TS).
-        over: Length in `unit`s of `linear` and `hold`; without meaning for `constant`.
+        schedule: `constant`; `linear` decay from `value` to 0 over `duration` units, then off (KDFSRNet's λ_FS); `hold`
+            keeps `value` up to and with unit `duration`, then off (KDFSRNet's λ_TS).
+        duration: Length in `unit`s of `linear` and `hold`; without meaning for `constant`.
         unit: `epoch` changes once per pass over the data, as KDFSRNet does; `step` with every optimiser step.
-        start: Units before which the weight is 0; `over` counts from there.
+        start: Units before which the weight is 0; `duration` counts from there.
     """
 
     value: float
     schedule: Literal["constant", "linear", "hold"] = "constant"
-    over: float | None = None
+    duration: float | None = None
     unit: Literal["epoch", "step"] = "epoch"
     start: float = 0
 
@@ -56,17 +56,17 @@ class Weight(NamedTuple):
         """Returns λ at `progress`.
 
         Example:
-            >>> [Weight(10, "linear", over=10).at(Progress(step=0, epoch=e)) for e in (0, 1, 10, 11)]
+            >>> [Weight(10, "linear", duration=10).at(Progress(step=0, epoch=e)) for e in (0, 1, 10, 11)]
             [10.0, 9.0, 0.0, 0.0]
         """
         elapsed = (progress.epoch if self.unit == "epoch" else progress.step) - self.start
         if elapsed < 0:
             return 0.0
-        if self.schedule == "constant" or self.over is None:
+        if self.schedule == "constant" or self.duration is None:
             return float(self.value)
         if self.schedule == "hold":
-            return float(self.value) if elapsed <= self.over else 0.0
-        return self.value * max(0.0, self.over - elapsed) / self.over
+            return float(self.value) if elapsed <= self.duration else 0.0
+        return self.value * max(0.0, self.duration - elapsed) / self.duration
 
     def check(self, name: str) -> None:
         """Checks that the parts fit together.
@@ -76,10 +76,10 @@ class Weight(NamedTuple):
         """
         if not math.isfinite(self.value) or self.value < 0:
             raise ConfigError(f"objective.{name}.weight={self.value}: a weight is a finite number, 0 or more.")
-        if self.schedule != "constant" and not (self.over and self.over > 0):
+        if self.schedule != "constant" and not (self.duration and self.duration > 0):
             raise ConfigError(
-                f"objective.{name}.schedule={self.schedule} needs its length. Set objective.{name}.over to a number "
-                f"of {self.unit}s above 0, or objective.{name}.schedule=constant."
+                f"objective.{name}.schedule={self.schedule} needs its length. Set objective.{name}.duration to a "
+                f"number of {self.unit}s above 0, or objective.{name}.schedule=constant."
             )
 
 
@@ -100,7 +100,7 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.distance = _DISTANCES[distance]
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
         return self.distance(output.sr, hr)
 
@@ -121,7 +121,7 @@ class Intermediate(nn.Module):
         super().__init__()
         self.name, self.distance = name, _DISTANCES[distance]
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
         return torch.stack([self.distance(face, hr) for face in _extras(output, self.name)]).sum()
 
@@ -139,7 +139,7 @@ class Spectrum(nn.Module):
         super().__init__()
         self.name = name
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
         made, true = (torch.fft.rfft2(face.float()) for face in (_extras(output, self.name)[0], hr))
         return F.l1_loss(made.abs(), true.abs()) + F.l1_loss(made.angle(), true.angle())
@@ -164,7 +164,7 @@ class PriorEstimate(nn.Module):
         self.priors = (prior,)
         self.distance = _DISTANCES[distance]
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None, **priors: Tensor) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None, **priors: Tensor) -> Tensor:
         """Returns the loss, a scalar."""
         (name,) = self.priors
         losses = []
@@ -183,7 +183,7 @@ class FrozenFeatures(nn.Module):
     """Difference of what a trained network that never changes sees in the restored face and in the truth.
 
     Args:
-        net: Makes features of pictures in [0, 1]; frozen here.
+        net: Makes features of images in [0, 1]; frozen here.
         distance: `l1` or `l2`.
     """
 
@@ -195,7 +195,7 @@ class FrozenFeatures(nn.Module):
         self._net = (net.eval().requires_grad_(False),)
         self.distance = _DISTANCES[distance]
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
         net = self._net[0].to(hr.device)
         with torch.no_grad():
@@ -278,10 +278,10 @@ class TeacherImage(nn.Module):
 
     needs_teacher = True
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        assert guide is not None  # the objective asks for the teacher whenever this term is computed
-        return F.l1_loss(output.sr, guide.sr)
+        assert teacher_output is not None  # the objective asks for the teacher whenever this term is computed
+        return F.l1_loss(output.sr, teacher_output.sr)
 
 
 class FeatureDistillation(nn.Module):
@@ -301,12 +301,12 @@ class FeatureDistillation(nn.Module):
         self.levels = None if levels is None else tuple(levels)
         self.normalised = normalised
 
-    def forward(self, output: SROutput, hr: Tensor, guide: SROutput | None) -> Tensor:
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        assert guide is not None  # the objective asks for the teacher whenever this term is computed
+        assert teacher_output is not None  # the objective asks for the teacher whenever this term is computed
         distances = []
-        for level in self.compared(output.features, guide.features):
-            student, teacher = output.features[level], guide.features[level]
+        for level in self.compared(output.features, teacher_output.features):
+            student, teacher = output.features[level], teacher_output.features[level]
             distance = _mean_absolute(student - teacher)
             distances.append(distance / (teacher.float().std() + 1e-6) if self.normalised else distance)
         return torch.stack(distances).mean()
@@ -356,9 +356,9 @@ class Objective(nn.Module):
     """The weighted sum of named terms: L_T for a teacher, L_S (Eq. 2) for a student.
 
     Args:
-        terms: Each term's weight and module, by name. A module is called with `(output, hr, guide)`, says by
-            `needs_teacher` whether it reads the teacher's output `guide`, and returns a scalar. A module that lists
-            keys of the batch in `priors` gets them by name.
+        terms: Each term's weight and module, by name. A module is called with `(output, hr, teacher_output)`, says by
+            `needs_teacher` whether it reads the last of them, and returns a scalar. A module that lists keys of the
+            batch in `priors` gets them by name.
 
     Raises:
         ConfigError: If a weight is impossible, or no term counts during the whole training.
@@ -387,27 +387,27 @@ class Objective(nn.Module):
         names = self.weights if progress is None else self.active(progress)
         return any(getattr(self.terms[name], "needs_teacher", False) for name in names)
 
-    def check(self, output: SROutput, guide: SROutput) -> None:
+    def check(self, output: SROutput, teacher_output: SROutput) -> None:
         """Lets every term check once that student and teacher fit together.
 
         Raises:
             ShapeError: If they do not; the message names the levels.
         """
-        if output.sr.shape != guide.sr.shape:
+        if output.sr.shape != teacher_output.sr.shape:
             raise ShapeError(
-                f"The student restores {tuple(output.sr.shape)}, the teacher {tuple(guide.sr.shape)}. Both need the "
-                "same scale."
+                f"The student restores {tuple(output.sr.shape)}, the teacher {tuple(teacher_output.sr.shape)}. Both "
+                "need the same scale."
             )
         for term in self.terms.values():
             check: Callable[..., None] | None = getattr(term, "check", None)
             if check is not None:
-                check(output.features, guide.features)
+                check(output.features, teacher_output.features)
 
     def forward(
         self,
         output: SROutput,
         hr: Tensor,
-        guide: SROutput | None,
+        teacher_output: SROutput | None,
         progress: Progress,
         priors: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -416,7 +416,7 @@ class Objective(nn.Module):
         Args:
             output: What the trained network made.
             hr: The truth, (B, 3, H, W) in [0, 1].
-            guide: What the teacher made; None where `needs_teacher(progress)` is False.
+            teacher_output: What the teacher made; None where `needs_teacher(progress)` is False.
             progress: The moment in the training.
             priors: The batch, from which terms take the priors they list.
 
@@ -424,7 +424,9 @@ class Objective(nn.Module):
             The weighted sum, a scalar, and the unweighted terms by name, detached.
         """
         weights = self.active(progress)
-        parts = {name: self.terms[name](output, hr, guide, **self._priors(name, priors or {})) for name in weights}
+        parts = {
+            name: self.terms[name](output, hr, teacher_output, **self._priors(name, priors or {})) for name in weights
+        }
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 

@@ -5,7 +5,7 @@ run.json           provenance: versions, git state, command, seed, data and teac
 metrics.csv        every logged value over time
 results.json       the outcome, written last; its `status` says whether the run is finished
 checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
-grids/             sample pictures
+grids/             sample images
 job.json           of a job of a sweep: its overrides, and the command that runs it alone
 """
 
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def grids(self) -> Path:
-        """Folder of the sample pictures."""
+        """Folder of the sample images."""
         return self.path / "grids"
 
     @property

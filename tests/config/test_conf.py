@@ -129,7 +129,7 @@ def test_recipe_paper_is_what_the_literature_states():
     assert (cfg.optimizer.lr, list(cfg.optimizer.betas), cfg.optimizer.eps) == (1e-4, [0.9, 0.99], 1e-8)
     assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.flip_probability) == (8, 400, 0.0)
     assert (cfg.objective.ts.weight, cfg.objective.ts.schedule) == (0.1, "hold")
-    assert (cfg.objective.fs.weight, cfg.objective.fs.schedule, cfg.objective.fs.over) == (10.0, "linear", 10)
+    assert (cfg.objective.fs.weight, cfg.objective.fs.schedule, cfg.objective.fs.duration) == (10.0, "linear", 10)
     assert dict(cfg.scheduler) == {}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pkdn_lightning.data.augmentation import VIEW, Augmentation, view_faces, view_landmarks, view_parsing
-from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledPlans
+from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSampler
 from pkdn_lightning.errors import ConfigError
 
 STRONG = Augmentation(zoom_in=0.3, zoom_out=0.1, turn_deg=10, shift=0.1, colour=0.2)
@@ -67,10 +67,10 @@ def test_views_stay_within_their_bounds_and_reach_them():
 
 
 def test_a_resumed_stream_shows_the_same_views():
-    whole = list(ShuffledPlans(np.arange(20), 4, augmentation=STRONG))
-    resumed = next(iter(ShuffledPlans(np.arange(20), 4, augmentation=STRONG, batches_seen=lambda: 3)))
+    whole = list(ShuffledBatchSampler(np.arange(20), 4, augmentation=STRONG))
+    resumed = next(iter(ShuffledBatchSampler(np.arange(20), 4, augmentation=STRONG, batches_seen=lambda: 3)))
     np.testing.assert_array_equal(whole[3].view, resumed.view)
-    plain = list(ShuffledPlans(np.arange(20), 4))
+    plain = list(ShuffledBatchSampler(np.arange(20), 4))
     assert plain[0].view is None
     np.testing.assert_array_equal(plain[3].mirrored, whole[3].mirrored)
 

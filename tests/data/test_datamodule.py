@@ -6,11 +6,11 @@ import torch
 
 from pkdn_lightning.data.datamodule import (
     FaceSRDataModule,
-    GatheredBatches,
-    OrderedPlans,
+    OrderedBatchSampler,
     Plan,
-    ShuffledPlans,
-    finish_batch,
+    ShuffledBatchSampler,
+    StoreDataset,
+    prepare_batch,
 )
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import encode, mirror
@@ -25,45 +25,47 @@ def rows_of(plans) -> list[int]:
 
 class TestShuffledPlans:
     def test_every_row_at_most_once_per_pass(self):
-        rows = rows_of(ShuffledPlans(ROWS, 4))
+        rows = rows_of(ShuffledBatchSampler(ROWS, 4))
         assert len(rows) == len(set(rows)) == 20
         assert set(rows) <= set(ROWS.tolist())
 
     def test_passes_and_seeds_differ_and_repeat(self):
-        first = rows_of(ShuffledPlans(ROWS, 4, seed=1))
-        assert first == rows_of(ShuffledPlans(ROWS, 4, seed=1))
-        assert first != rows_of(ShuffledPlans(ROWS, 4, seed=2))
-        assert first != rows_of(ShuffledPlans(ROWS, 4, seed=1, batches_seen=lambda: 5))
+        first = rows_of(ShuffledBatchSampler(ROWS, 4, seed=1))
+        assert first == rows_of(ShuffledBatchSampler(ROWS, 4, seed=1))
+        assert first != rows_of(ShuffledBatchSampler(ROWS, 4, seed=2))
+        assert first != rows_of(ShuffledBatchSampler(ROWS, 4, seed=1, batches_seen=lambda: 5))
 
     def test_starting_in_the_middle_continues_the_stream(self):
         whole = [
-            *ShuffledPlans(ROWS, 4, flip_probability=0.5),
-            *ShuffledPlans(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 5),
+            *ShuffledBatchSampler(ROWS, 4, flip_probability=0.5),
+            *ShuffledBatchSampler(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 5),
         ]
-        resumed = list(ShuffledPlans(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 3))
+        resumed = list(ShuffledBatchSampler(ROWS, 4, flip_probability=0.5, batches_seen=lambda: 3))
         for expected, found in zip(whole[3:8], resumed, strict=True):
             np.testing.assert_array_equal(expected.row, found.row)
             np.testing.assert_array_equal(expected.mirrored, found.mirrored)
 
     def test_processes_share_without_overlap(self):
-        parts = [rows_of(ShuffledPlans(ROWS, 4, rank=rank, world_size=2)) for rank in (0, 1)]
+        parts = [rows_of(ShuffledBatchSampler(ROWS, 4, rank=rank, world_size=2)) for rank in (0, 1)]
         assert len(parts[0]) == len(parts[1]) == 8
         assert not set(parts[0]) & set(parts[1])
 
     def test_a_small_store_makes_a_small_batch(self):
-        assert [len(plan.row) for plan in ShuffledPlans(ROWS[:3], 8)] == [3]
+        assert [len(plan.row) for plan in ShuffledBatchSampler(ROWS[:3], 8)] == [3]
 
     def test_flip_probability(self):
-        flips = np.concatenate([plan.mirrored for plan in ShuffledPlans(np.arange(2000), 10, flip_probability=0.25)])
+        flips = np.concatenate(
+            [plan.mirrored for plan in ShuffledBatchSampler(np.arange(2000), 10, flip_probability=0.25)]
+        )
         assert 0.2 < flips.mean() < 0.3
-        assert not any(plan.mirrored.any() for plan in ShuffledPlans(ROWS, 4))
+        assert not any(plan.mirrored.any() for plan in ShuffledBatchSampler(ROWS, 4))
 
 
 def test_ordered_plans_visit_all_rows_once_over_processes():
-    assert rows_of(OrderedPlans(ROWS, 4)) == ROWS.tolist()
-    parts = [rows_of(OrderedPlans(ROWS, 4, rank=rank, world_size=3)) for rank in range(3)]
+    assert rows_of(OrderedBatchSampler(ROWS, 4)) == ROWS.tolist()
+    parts = [rows_of(OrderedBatchSampler(ROWS, 4, rank=rank, world_size=3)) for rank in range(3)]
     assert sorted(row for part in parts for row in part) == ROWS.tolist()
-    assert len(OrderedPlans(ROWS, 4)) == len(list(OrderedPlans(ROWS, 4))) == 6
+    assert len(OrderedBatchSampler(ROWS, 4)) == len(list(OrderedBatchSampler(ROWS, 4))) == 6
 
 
 def test_finish_batch_mirrors_face_and_map_together(store):
@@ -73,7 +75,7 @@ def test_finish_batch_mirrors_face_and_map_together(store):
         "row": torch.tensor([0, 1]),
         "mirrored": torch.tensor([False, True]),
     }
-    batch = finish_batch(raw, scale=4, degradation="pil", encoding="onehot")
+    batch = prepare_batch(raw, scale=4, degradation="pil", encoding="onehot")
     hr = raw["hr"].permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(batch["hr"][0], hr[0])
     torch.testing.assert_close(batch["hr"][1], hr[1].flip(-1))
@@ -83,9 +85,9 @@ def test_finish_batch_mirrors_face_and_map_together(store):
 
 def test_a_batch_of_which_nothing_is_mirrored_need_not_say_so(store):
     rows = np.arange(2)
-    quiet, told = (GatheredBatches(store)[Plan(rows, np.array(mirrored))] for mirrored in ([False] * 2, [False, True]))
+    quiet, told = (StoreDataset(store)[Plan(rows, np.array(mirrored))] for mirrored in ([False] * 2, [False, True]))
     assert "mirrored" not in quiet
-    finished = [finish_batch(raw, scale=4, degradation="pil", encoding="colour") for raw in (quiet, told)]
+    finished = [prepare_batch(raw, scale=4, degradation="pil", encoding="colour") for raw in (quiet, told)]
     assert all(torch.equal(finished[0][key][0], finished[1][key][0]) for key in ("lr", "hr", "parsing"))
 
 

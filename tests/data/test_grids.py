@@ -1,4 +1,4 @@
-"""Picture grids: every view in its column, and pixels as they are."""
+"""Image grids: every view in its column, and pixels as they are."""
 
 import numpy as np
 import torch
@@ -33,10 +33,10 @@ def test_every_encoding_can_be_shown():
 
 def test_pixels_arrive_where_they_belong():
     first, second = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
-    picture = np.asarray(render_grid({"a": first, "b": second}))
-    title = picture.shape[0] - 32
+    image = np.asarray(render_grid({"a": first, "b": second}))
+    title = image.shape[0] - 32
     expected = (second[1].permute(1, 2, 0) * 255).round().byte().numpy()
-    np.testing.assert_array_equal(picture[title + 16 :, 16:], expected)
+    np.testing.assert_array_equal(image[title + 16 :, 16:], expected)
 
 
 def test_errors_are_amplified_and_clamped():

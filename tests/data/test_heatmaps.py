@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.data.datamodule import finish_batch
+from pkdn_lightning.data.datamodule import prepare_batch
 from pkdn_lightning.data.heatmaps import COUNTS, component_heatmaps, landmark_heatmaps, mirror_landmarks
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.synthetic import draw_face
@@ -26,7 +26,7 @@ def raw():
 
 def finished(raw, heatmaps, mirrored=False):
     raw = {**raw, "mirrored": torch.full((4,), mirrored)}
-    return finish_batch(raw, scale=8, degradation="pil", encoding="colour", heatmaps=heatmaps, heatmap_px=16)
+    return prepare_batch(raw, scale=8, degradation="pil", encoding="colour", heatmaps=heatmaps, heatmap_px=16)
 
 
 def test_a_gaussian_peaks_at_its_landmark():
@@ -46,7 +46,7 @@ def test_a_mirrored_face_keeps_the_order_of_landmarks(raw):
     mirrored = mirror_landmarks(raw["landmarks"], SIZE)
     for points in (raw["landmarks"], mirrored):
         assert (points[:, 36:42, 0].mean(1) < points[:, 42:48, 0].mean(1)).all()  # eyes
-        assert (points[:, 0, 0] < points[:, 16, 0]).all()  # jaw, from the picture's left to its right
+        assert (points[:, 0, 0] < points[:, 16, 0]).all()  # jaw, from the image's left to its right
         assert (points[:, 48, 0] < points[:, 54, 0]).all()  # corners of the mouth
         assert (points[:, 60, 0] < points[:, 64, 0]).all()
         assert (points[:, 17, 0] < points[:, 26, 0]).all()  # brows

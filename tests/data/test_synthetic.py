@@ -64,7 +64,7 @@ def test_shapes_types_and_ranges(size: int):
     assert face.landmarks.dtype == np.float32
 
 
-def test_landmarks_lie_in_the_picture_except_for_odd_points_of_the_jaw():
+def test_landmarks_lie_in_the_image_except_for_odd_points_of_the_jaw():
     points = np.stack([face.landmarks for face in faces()])
     assert np.isfinite(points).all()
     assert points[:, 17:].min() > 0
@@ -89,7 +89,7 @@ def test_eyes_and_brows_show_unless_glasses_or_hair_hide_them(name: str):
 
 
 @pytest.mark.parametrize("name", ["eye", "brow", "ear"])
-def test_the_persons_left_lies_on_the_right_of_the_picture(name: str):
+def test_the_persons_left_lies_on_the_right_of_the_image(name: str):
     both = 0
     for face in faces():
         left, right = (np.nonzero(face.parsing == LABELS.index(f"{side}_{name}"))[1] for side in "lr")
@@ -172,7 +172,7 @@ def test_faces_vary():
     assert np.stack([face.landmarks for face in faces()]).std(0)[:, 0].min() > 0.8
 
 
-def test_eyes_carry_detail_that_a_small_picture_loses():
+def test_eyes_carry_detail_that_a_small_image_loses():
     lost = []
     for face in faces():
         if (face.parsing == LEFT_EYE).sum() + (face.parsing == RIGHT_EYE).sum() < 10:

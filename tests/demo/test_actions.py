@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 
 from pkdn_lightning.demo import examples as drawn
-from pkdn_lightning.demo.actions import open_upload, restore_picture, whole_picture
+from pkdn_lightning.demo.actions import open_upload, restore_image, whole_image
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Maps, Models
 from pkdn_lightning.demo.views import views
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from tests.predict.conftest import blurred, face
 
 LIMITS = Limits()
 
 
-def saved(picture, path):
-    picture.save(path)
+def saved(image, path):
+    image.save(path)
     return path
 
 
@@ -40,9 +40,9 @@ def bomb(path, side=30_000):
 class TestOpening:
     @pytest.mark.parametrize(
         ("content", "words"),
-        [(b"no picture at all", "The file is no picture"), (b"", "The file is empty")],
+        [(b"no image at all", "The file is no image"), (b"", "The file is empty")],
     )
-    def test_what_is_no_picture_is_said_without_a_path(self, tmp_path, content, words):
+    def test_what_is_no_image_is_said_without_a_path(self, tmp_path, content, words):
         file = tmp_path / "a.png"
         file.write_bytes(content)
         with pytest.raises(Rejected) as caught:
@@ -50,14 +50,14 @@ class TestOpening:
         assert words in caught.value.detail
         assert str(tmp_path) not in caught.value.detail
 
-    def test_half_a_picture(self, tmp_path):
+    def test_half_an_image(self, tmp_path):
         whole = saved(face(), tmp_path / "a.png").read_bytes()
         (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(Rejected, match="truncated"):
             open_upload(tmp_path / "b.png", LIMITS)
 
     @pytest.mark.parametrize("side", [8_000, 30_000])  # 30,000: more than Pillow opens at all
-    def test_a_picture_too_large_is_not_decoded(self, tmp_path, side):
+    def test_an_image_too_large_is_not_decoded(self, tmp_path, side):
         with pytest.raises(Rejected, match="at most 50 megapixels"):
             open_upload(bomb(tmp_path / "a.png", side), LIMITS)
 
@@ -79,7 +79,7 @@ class TestOpening:
 class TestRestoring:
     def test_lr_goes_in_as_it_is(self, models):
         lr = face(size=16)
-        result = restore_picture(Picture(lr), models, LIMITS)
+        result = restore_image(ImageFile(lr), models, LIMITS)
         (only,) = result.faces
         assert (result.mode, only.hr, only.taught) == ("lr", None, None)
         assert np.array_equal(only.lr, np.asarray(lr))
@@ -87,14 +87,14 @@ class TestRestoring:
         assert list(only.sr) == ["tiny", "tiny (2)"]
 
     def test_an_enlarged_face_has_no_original(self, models):
-        result = restore_picture(Picture(blurred()), models, LIMITS)
+        result = restore_image(ImageFile(blurred()), models, LIMITS)
         assert (result.mode, result.faces[0].hr) == ("aligned", None)
         assert "no more detail than 16×16" in result.said
 
     def test_a_drawn_face_is_compared_with_itself_and_taught_by_its_map(self, models):
-        picture = drawn.face(drawn.FACES[0])
-        (only,) = restore_picture(Picture(picture), models, LIMITS).faces
-        assert np.array_equal(only.hr, np.asarray(picture))
+        image = drawn.face(drawn.FACES[0])
+        (only,) = restore_image(ImageFile(image), models, LIMITS).faces
+        assert np.array_equal(only.hr, np.asarray(image))
         assert np.array_equal(only.parsing, drawn.draw_face(drawn.FACES[0]).parsing)
         shown = {view.name: view for view in views(only)}
         assert list(shown) == ["LR", "Bicubic", "tiny", "tiny (2)", "Teacher", "Original", "Parsing map"]
@@ -104,7 +104,7 @@ class TestRestoring:
         assert not np.array_equal(shown["Teacher"].pixels, shown["tiny"].pixels)
 
     def test_a_sharp_face_that_nobody_can_parse_is_not_taught(self, models):
-        result = restore_picture(Picture(face(7)), models, LIMITS, "aligned")
+        result = restore_image(ImageFile(face(7)), models, LIMITS, "aligned")
         assert result.faces[0].hr is not None
         assert result.faces[0].taught is None
         assert "needs a parsing map" in result.said
@@ -115,28 +115,28 @@ class TestRestoring:
                 return [np.full(faces[0].shape[:2], 3, dtype=np.uint8)]
 
         parsed = Models(models.students, models.teacher, Maps(Parser()))
-        (only,) = restore_picture(Picture(face(7)), parsed, LIMITS, "aligned").faces
+        (only,) = restore_image(ImageFile(face(7)), parsed, LIMITS, "aligned").faces
         assert (only.parsing == 3).all()
         assert only.taught is not None
 
     def test_a_photograph_without_a_face(self, models, detector):
         detector()
         with pytest.raises(Rejected, match="no face was found"):
-            restore_picture(Picture(Image.new("RGB", (300, 200))), models, LIMITS)
+            restore_image(ImageFile(Image.new("RGB", (300, 200))), models, LIMITS)
 
     def test_forty_faces_are_said_and_the_largest_taken(self, models, detector):
         places = [(16 * (number % 8) * 1.0, 16.0 * (number // 8), 16.0) for number in range(40)]
         detector(*places)
-        result = restore_picture(Picture(face().resize((300, 200))), models, LIMITS._replace(faces=9))
+        result = restore_image(ImageFile(face().resize((300, 200))), models, LIMITS._replace(faces=9))
         assert len(result.faces) == 9
         assert "40 faces. The 9 largest" in result.said
-        assert result.lacking == list(range(9))
+        assert result.low_res == list(range(9))
 
     def test_the_chosen_faces_are_put_back_and_nothing_else_changes(self, models, detector):
         detector((10, 20, 20), (120, 40, 20))
-        picture = Picture(face().resize((200, 100)))
-        result = restore_picture(picture, models, LIMITS)
-        untouched, one = (whole_picture(picture, result, chosen, "tiny").rgb for chosen in ([], [0]))
+        image = ImageFile(face().resize((200, 100)))
+        result = restore_image(image, models, LIMITS)
+        untouched, one = (whole_image(image, result, chosen, "tiny").rgb for chosen in ([], [0]))
         assert one.size == (200 * result.upscale, 100 * result.upscale)
         changed = np.argwhere((np.asarray(untouched) != np.asarray(one)).any(2))
         assert len(changed) > 0
@@ -144,17 +144,17 @@ class TestRestoring:
 
     def test_two_at_once_do_not_disturb_each_other(self, models, detector):
         detector((10, 20, 20), (60, 40, 20))
-        pictures = [Picture(face(number).resize((100, 80))) for number in range(6)]
-        alone = [restore_picture(picture, models, LIMITS) for picture in pictures]
+        images = [ImageFile(face(number).resize((100, 80))) for number in range(6)]
+        alone = [restore_image(image, models, LIMITS) for image in images]
         with ThreadPoolExecutor(3) as pool:
-            together = list(pool.map(lambda picture: restore_picture(picture, models, LIMITS), pictures))
+            together = list(pool.map(lambda image: restore_image(image, models, LIMITS), images))
         for first, second in zip(alone, together, strict=True):
             for one, other in zip(first.faces, second.faces, strict=True):
                 assert np.array_equal(one.sr["tiny"], other.sr["tiny"])
 
     def test_what_takes_too_long_is_stopped(self, models):
         with pytest.raises(DataError, match="more than 1e-06 seconds"):
-            restore_picture(Picture(face(size=16)), models, LIMITS._replace(request_s=1e-6))
+            restore_image(ImageFile(face(size=16)), models, LIMITS._replace(request_s=1e-6))
 
 
 def test_the_group_is_a_photograph_of_faces_small_and_large():

@@ -33,7 +33,7 @@ def visit(chromium_page, address):
 
 
 def give(page, file):
-    page.locator("#picture input[type=file]").set_input_files(file)
+    page.locator("#image input[type=file]").set_input_files(file)
 
 
 def names(page):
@@ -106,11 +106,11 @@ def test_a_photograph_is_restored_and_saved(visit, detector, tmp_path):
 @pytest.mark.slow
 def test_mistakes_are_told_in_the_page(visit, detector, tmp_path):
     detector()
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     Image.new("RGB", (300, 200)).save(tmp_path / "nobody.png")
     page = visit().page
     for file, words in (
-        (tmp_path / "text.png", "is no picture that can be read"),
+        (tmp_path / "text.png", "is no image that can be read"),
         (bomb(tmp_path / "bomb.png"), "at most 50 megapixels"),
         (tmp_path / "nobody.png", "no face was found"),
     ):
@@ -120,7 +120,7 @@ def test_mistakes_are_told_in_the_page(visit, detector, tmp_path):
         assert page.locator("#result").is_hidden()
         assert str(tmp_path) not in page.locator("#said").text_content()
         page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).first.click()
-        page.wait_for_function("document.querySelector('#said').textContent.includes('Give a picture')")
+        page.wait_for_function("document.querySelector('#said').textContent.includes('Give an image')")
 
 
 @pytest.mark.slow

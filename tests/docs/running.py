@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.request import urlopen
 
 from pkdn_lightning.__main__ import VERBS, main
-from pkdn_lightning.sweep.session import Sitting
+from pkdn_lightning.sweep.session import SweepSession
 from tests.docs.commands import exit_status
 
 SERVERS = {
@@ -74,7 +74,7 @@ def run(words: Sequence[str], monkeypatch) -> None:
         return
     assert program == "pkdn", f"nobody knows how to run {program}: see NOT_RUN"
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # run_verb sets it for good
-    monkeypatch.setattr(Sitting, "latest", None)
+    monkeypatch.setattr(SweepSession, "latest", None)
     monkeypatch.setattr(sys, "argv", [program, *small(arguments)])
     endless = "watch=true" in arguments
     with monkeypatch.context() as patch:

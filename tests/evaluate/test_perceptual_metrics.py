@@ -6,8 +6,8 @@ import torch
 
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.evaluate import perceptual_metrics as judges
-from pkdn_lightning.evaluate.perceptual_metrics import ParsingAgreement, make_judges, mean_iou
+from pkdn_lightning.evaluate import perceptual_metrics as perceptual_metrics
+from pkdn_lightning.evaluate.perceptual_metrics import ParsingAgreement, make_perceptual_metrics, mean_iou
 
 CPU = torch.device("cpu")
 
@@ -46,22 +46,22 @@ def test_parsing_agreement_is_image_by_image():
 
 
 def test_what_is_absent_is_said_once_and_left_out(monkeypatch):
-    monkeypatch.setattr(judges, "find_spec", lambda name: None)
+    monkeypatch.setattr(perceptual_metrics, "find_spec", lambda name: None)
     said: list[str] = []
-    found = make_judges(["parsing", "identity", "lpips"], {}, said.append, CPU)
+    found = make_perceptual_metrics(["parsing", "identity", "lpips"], {}, said.append, CPU)
     assert found == {}
     assert [line.split(":")[0] for line in said] == ["Without parsing", "Without identity", "Without lpips"]
 
 
 def test_an_unknown_measure_is_named():
     with pytest.raises(ConfigError, match=r"extra=identiy is no measure.*Did you mean 'identity'"):
-        make_judges(["identiy"], {}, print, CPU)
+        make_perceptual_metrics(["identiy"], {}, print, CPU)
 
 
 def test_identity_tells_people_apart():
     pytest.importorskip("dlib", reason="an extra: pip install 'pkdn-lightning[landmarks]'")
     faces = torch.stack([torch.from_numpy(draw_face(n).hr).permute(2, 0, 1) / 255 for n in range(2)])
-    judge = judges.Identity()
+    judge = perceptual_metrics.Identity()
     same, other = judge(faces, faces), judge(faces.flip(0), faces)
     assert same[~same.isnan()].min() > 0.999
     assert (other[~other.isnan()] < 0.999).all()

@@ -98,7 +98,7 @@ def test_int8_is_in_8_bits(made):
 
 @pytest.mark.parametrize(("name", "within"), [("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 6, 10)])
-def test_pictures_of_any_size_are_restored(model, made, name, within, shape):
+def test_images_of_any_size_are_restored(model, made, name, within, shape):
     lr = torch.rand(shape)
     torch.testing.assert_close(
         load_runtime(made.folder / FILES[name])(lr), load_runtime(model)(lr), atol=within, rtol=0

@@ -46,10 +46,10 @@ def attention():
             (("Sigmoid", ["pooled"], ["gate"], "sigmoid"), {}),
             (("Mul", ["features", "gate"], ["gated"], "product"), {}),
             (("Add", ["features", "gated"], ["sum"], "sum"), {}),
-            (("Add", ["x", "x"], ["twice"], "of_the_picture"), {}),
+            (("Add", ["x", "x"], ["twice"], "of_the_image"), {}),
             (("Mul", ["sum", "sum"], ["squares"], "square"), {}),
             (("ReduceMean", ["squares", "c"], ["mean"], "over_channels"), {"keepdims": 1}),
-            (("Add", ["mean", "twice"], ["y"], "the_picture"), {}),
+            (("Add", ["mean", "twice"], ["y"], "the_image"), {}),
         ],
         {"weight": weight, "hw": [2, 3], "c": [1]},
         3,
@@ -63,7 +63,7 @@ def test_means_of_whole_maps_are_pooled_and_others_stay(attention):
     np.testing.assert_allclose(run(attention), before, rtol=1e-5)
 
 
-def test_what_is_done_with_features_is_quantised_and_the_picture_is_not(attention):
+def test_what_is_done_with_features_is_quantised_and_the_image_is_not(attention):
     assert on_features(attention) == ["conv", "sigmoid", "product", "sum"]
 
 

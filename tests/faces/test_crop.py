@@ -1,4 +1,4 @@
-"""The square that becomes a face: each rule, its margin, and what lies outside of the picture."""
+"""The square that becomes a face: each rule, its margin, and what lies outside of the image."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from pkdn_lightning.faces.crop import (
 from pkdn_lightning.faces.rejection import Rejected
 from tests.prepare.publishers import five
 
-PICTURE = Image.new("RGB", (200, 100))
+IMAGE = Image.new("RGB", (200, 100))
 
 
 def points(*pairs) -> np.ndarray:
@@ -27,7 +27,7 @@ def points(*pairs) -> np.ndarray:
 
 
 def gradient(width: int, height: int) -> Image.Image:
-    """Returns a picture whose red says the column and green the row."""
+    """Returns an image whose red says the column and green the row."""
     rows, columns = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8))
 
@@ -54,7 +54,7 @@ def test_a_box_is_the_nearest_square_of_whole_pixels(around, box):
     assert abs(found.top + found.side / 2 - around[1]) <= 0.5
 
 
-def test_a_box_in_a_picture_of_another_size():
+def test_a_box_in_an_image_of_another_size():
     assert Box(64, -32, 512).scaled(0.5) == (32, -16, 256)
     assert Box(10, 20, 30).scaled(2) == (20, 40, 60)
     assert Box(3, 3, 3).scaled(0.1) == (0, 0, 1)
@@ -68,14 +68,14 @@ TRIANGLE = points((80, 30), (120, 30), (100, 40), (85, 60), (115, 60))  # eyes 3
 def test_dic_takes_five_points_to_where_68_would_reach():
     side = 30 * 2.17 * 1.62
     expected = Box.around(100, 30 + 0.66 * 30, side)
-    assert LandmarkCrop().box(PICTURE, TRIANGLE) == expected
+    assert LandmarkCrop().box(IMAGE, TRIANGLE) == expected
     assert expected.side == 105
 
 
 def test_dic_follows_a_head_that_is_tilted():
     turn = np.array([[0, 1], [-1, 0]])  # a quarter: down becomes right
     tilted = ((TRIANGLE - (100, 30)) @ turn.T + (100, 50)).astype(np.float32)
-    box = LandmarkCrop().box(PICTURE, tilted)
+    box = LandmarkCrop().box(IMAGE, tilted)
     assert box.side == 105
     assert box.left + box.side / 2 == pytest.approx(100 + 0.66 * 30, abs=0.6)
     assert box.top + box.side / 2 == pytest.approx(50, abs=0.6)
@@ -94,27 +94,27 @@ def test_five_points_and_68_make_nearly_the_same_square():
 
 def test_dic_takes_the_longer_side_of_many_points():
     many = points((60, 20), (100, 20), (80, 80), (90, 50), (70, 30), (62, 33))
-    assert LandmarkCrop(0).box(PICTURE, many) == (50, 20, 60)
-    assert LandmarkCrop(0.25).box(PICTURE, many) == (35, 5, 90)
-    assert LandmarkCrop(-0.25).box(PICTURE, many) == (65, 35, 30)
+    assert LandmarkCrop(0).box(IMAGE, many) == (50, 20, 60)
+    assert LandmarkCrop(0.25).box(IMAGE, many) == (35, 5, 90)
+    assert LandmarkCrop(-0.25).box(IMAGE, many) == (65, 35, 30)
 
 
 @pytest.mark.parametrize("given", [None, points((1, 2), (3, 4))])
 def test_dic_needs_points(given):
     with pytest.raises(Rejected, match="no_landmarks"):
-        LandmarkCrop().box(PICTURE, given)
+        LandmarkCrop().box(IMAGE, given)
 
 
-def test_dic_rejects_points_outside_of_the_picture():
+def test_dic_rejects_points_outside_of_the_image():
     many = np.tile(points((50, 50), (60, 70), (70, 40), (80, 50)), (5, 1))
     many[0] = (-1, 50)
-    many[1] = (50, 100)  # the first row below the picture
-    assert LandmarkCrop().box(PICTURE, many).side > 0  # 2 of 20 are borne
+    many[1] = (50, 100)  # the first row below the image
+    assert LandmarkCrop().box(IMAGE, many).side > 0  # 2 of 20 are borne
     many[2] = (200, 50)
-    with pytest.raises(Rejected, match="landmarks_outside: 3 of 20 landmarks lie outside the picture"):
-        LandmarkCrop().box(PICTURE, many)
+    with pytest.raises(Rejected, match="landmarks_outside: 3 of 20 landmarks lie outside the image"):
+        LandmarkCrop().box(IMAGE, many)
     with pytest.raises(Rejected, match="landmarks_outside: 1 of 5"):
-        LandmarkCrop().box(PICTURE, TRIANGLE - (81, 0))
+        LandmarkCrop().box(IMAGE, TRIANGLE - (81, 0))
 
 
 @pytest.mark.parametrize(
@@ -122,30 +122,30 @@ def test_dic_rejects_points_outside_of_the_picture():
 )
 def test_dic_rejects_points_that_span_nothing(given):
     with pytest.raises(Rejected, match="bad_landmarks|landmarks_outside"):
-        LandmarkCrop().box(PICTURE, given)
+        LandmarkCrop().box(IMAGE, given)
 
 
 def test_a_point_that_is_no_number_is_a_reason():
     many = np.tile(points((50, 50), (60, 70), (70, 40), (80, 50)), (5, 1))
     many[3, 0] = np.nan
     with pytest.raises(Rejected, match="bad_landmarks: the landmarks span nan px"):
-        LandmarkCrop().box(PICTURE, many)
+        LandmarkCrop().box(IMAGE, many)
 
 
 # aligned and whole
 
 
 def test_aligned_is_the_same_box_everywhere():
-    assert FixedCrop((25, 45, 128)).box(PICTURE, None) == (25, 45, 128)
-    assert FixedCrop((50, 45, 150)).box(PICTURE, None) == (50, 45, 150)
-    assert FixedCrop((40, 60, 100), 0.1).box(PICTURE, None) == (30, 50, 120)
-    assert FixedCrop((40, 60, 100), -0.1).box(PICTURE, None) == (50, 70, 80)
+    assert FixedCrop((25, 45, 128)).box(IMAGE, None) == (25, 45, 128)
+    assert FixedCrop((50, 45, 150)).box(IMAGE, None) == (50, 45, 150)
+    assert FixedCrop((40, 60, 100), 0.1).box(IMAGE, None) == (30, 50, 120)
+    assert FixedCrop((40, 60, 100), -0.1).box(IMAGE, None) == (50, 70, 80)
 
 
-def test_aligned_refuses_pictures_of_another_size():
-    assert FixedCrop((0, 0, 100), size=[200, 100]).box(PICTURE, None) == (0, 0, 100)
-    with pytest.raises(Rejected, match="wrong_size: it is 200x100; .* aligned pictures of 178x218"):
-        FixedCrop((25, 45, 128), size=(178, 218)).box(PICTURE, None)
+def test_aligned_refuses_images_of_another_size():
+    assert FixedCrop((0, 0, 100), size=[200, 100]).box(IMAGE, None) == (0, 0, 100)
+    with pytest.raises(Rejected, match="wrong_size: it is 200x100; .* aligned images of 178x218"):
+        FixedCrop((25, 45, 128), size=(178, 218)).box(IMAGE, None)
 
 
 @pytest.mark.parametrize(("size", "box"), [((64, 64), (0, 0, 64)), ((200, 100), (50, 0, 100)), ((30, 90), (0, 30, 30))])
@@ -153,7 +153,7 @@ def test_whole_is_the_middle_square(size, box):
     assert WholeCrop().box(Image.new("RGB", size), None) == box
 
 
-def test_whole_never_leaves_the_picture():
+def test_whole_never_leaves_the_image():
     for width in range(1, 9):
         for height in range(1, 9):
             box = WholeCrop().box(Image.new("RGB", (width, height)), None)
@@ -171,7 +171,7 @@ def test_whole_never_leaves_the_picture():
         (("dic", None), "dic: square around the landmarks, margin 0.31 of its side"),
         (("dic", 0.14), "dic: square around the landmarks, margin 0.14 of its side"),
         (("dic", -0.4), "dic: square around the landmarks, margin -0.4 of its side"),
-        (("whole", None), "whole: the picture as it is, the middle square of it"),
+        (("whole", None), "whole: the image as it is, the middle square of it"),
     ],
 )
 def test_a_rule_says_what_it_does(arguments, said):
@@ -199,8 +199,8 @@ def test_a_rule_that_does_not_exist():
 
 
 def test_a_cut_of_the_same_size_is_exact():
-    picture = gradient(60, 50)
-    np.testing.assert_array_equal(cut(picture, Box(7, 11, 20), 20), np.asarray(picture)[11:31, 7:27])
+    image = gradient(60, 50)
+    np.testing.assert_array_equal(cut(image, Box(7, 11, 20), 20), np.asarray(image)[11:31, 7:27])
 
 
 def test_a_cut_is_resized():
@@ -240,7 +240,7 @@ def test_labels_are_cut_without_mixing():
     [(Box(-6, 0, 20), "30%"), (Box(0, 16, 20), "80%"), (Box(-3, -3, 20), "28%"), (Box(500, 500, 20), "100%")],
 )
 def test_a_square_that_lies_outside_is_rejected(box, share):
-    with pytest.raises(Rejected, match=f"outside: {share} of the face's square lies outside the picture"):
+    with pytest.raises(Rejected, match=f"outside: {share} of the face's square lies outside the image"):
         cut(gradient(20, 20), box, 20)
 
 
@@ -258,11 +258,11 @@ def drawn():
 
 
 def scene(*faces, size=(400, 200)) -> Image.Image:
-    """Returns a picture with drawn faces at places, each of a size."""
-    picture = Image.new("RGB", size, "gray")
+    """Returns an image with drawn faces at places, each of a size."""
+    image = Image.new("RGB", size, "gray")
     for face, place, side in faces:
-        picture.paste(Image.fromarray(face.hr).resize((side, side), Image.Resampling.BICUBIC), place)
-    return picture
+        image.paste(Image.fromarray(face.hr).resize((side, side), Image.Resampling.BICUBIC), place)
+    return image
 
 
 def test_the_detector_finds_nobody(drawn):
@@ -281,29 +281,29 @@ def test_the_detector_finds_the_one_face(drawn):
 
 
 def test_the_detectors_margin(drawn):
-    picture = scene((drawn[2], (150, 40), 128))
-    small, large = (DetectorCrop(margin).box(picture, None) for margin in (0, 0.5))
+    image = scene((drawn[2], (150, 40), 128))
+    small, large = (DetectorCrop(margin).box(image, None) for margin in (0, 0.5))
     assert large.side == pytest.approx(2 * small.side, abs=1)
     assert large.left + large.side / 2 == pytest.approx(small.left + small.side / 2, abs=1)
 
 
 def test_two_faces_of_comparable_size(drawn):
-    picture = scene((drawn[4], (20, 40), 128), (drawn[2], (220, 30), 160))
-    found = detection.detect_faces(picture)
+    image = scene((drawn[4], (20, 40), 128), (drawn[2], (220, 30), 160))
+    found = detection.detect_faces(image)
     assert len(found) == 2
     assert found[0].box[0] > 220 > 148 > found[1].box[0]
     with pytest.raises(Rejected, match=r"several_faces: the detector found 2, with sides of \d+, \d+ px; .*=largest"):
-        DetectorCrop(faces="one").box(picture, None)
-    assert DetectorCrop(0, faces="largest").box(picture, None).left > 220
+        DetectorCrop(faces="one").box(image, None)
+    assert DetectorCrop(0, faces="largest").box(image, None).left > 220
 
 
 def test_a_small_face_in_the_background_is_nobody(drawn):
-    picture = scene((drawn[2], (20, 10), 180), (drawn[4], (280, 60), 72))
-    assert len(detection.detect_faces(picture)) == 2
-    assert DetectorCrop(0, faces="one").box(picture, None).left < 200
+    image = scene((drawn[2], (20, 10), 180), (drawn[4], (280, 60), 72))
+    assert len(detection.detect_faces(image)) == 2
+    assert DetectorCrop(0, faces="one").box(image, None).left < 200
 
 
-def test_a_large_picture_is_reduced_for_the_detector_only(drawn):
+def test_a_large_image_is_reduced_for_the_detector_only(drawn):
     small = scene((drawn[2], (150, 40), 128), size=(640, 320))
     large = small.resize((2560, 1280), Image.Resampling.BICUBIC)
     [one], [other] = detection.detect_faces(small), detection.detect_faces(large)
@@ -314,7 +314,7 @@ def test_a_large_picture_is_reduced_for_the_detector_only(drawn):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (11, 11)])
-def test_pictures_in_which_no_face_can_be(drawn, size):
+def test_images_in_which_no_face_can_be(drawn, size):
     assert detection.detect_faces(Image.new("RGB", size, "white")) == []
 
 

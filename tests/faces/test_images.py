@@ -1,4 +1,4 @@
-"""Picture files of every kind: what becomes RGB, and what is said of those that do not."""
+"""Image files of every kind: what becomes RGB, and what is said of those that do not."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pkdn_lightning.faces.images import open_photograph, open_picture, walk_pictures
+from pkdn_lightning.faces.images import open_image, open_photograph, walk_images
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.pipeline import Job, prepare_store
 from pkdn_lightning.prepare.sources.folder import FolderSource
@@ -18,7 +18,7 @@ from pkdn_lightning.prepare.sources.photographs import PhotosSource
 
 
 def colours(width: int = 64, height: int = 32) -> Image.Image:
-    """Returns a picture whose four quarters and four sides differ, in blocks that JPEG keeps."""
+    """Returns an image whose four quarters and four sides differ, in blocks that JPEG keeps."""
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     pixels[: height // 2, : width // 2] = (220, 40, 40)
     pixels[: height // 2, width // 2 :] = (40, 200, 60)
@@ -28,9 +28,9 @@ def colours(width: int = 64, height: int = 32) -> Image.Image:
 
 
 def pixels(file, **options) -> np.ndarray:
-    picture = open_photograph(file, **options)
-    assert picture.mode == "RGB"
-    return np.asarray(picture).astype(int)
+    image = open_photograph(file, **options)
+    assert image.mode == "RGB"
+    return np.asarray(image).astype(int)
 
 
 def rejected(file) -> Rejected:
@@ -45,7 +45,7 @@ def rejected(file) -> Rejected:
 
 def test_cmyk(tmp_path):
     colours().convert("CMYK").save(tmp_path / "a.jpg", quality=95, subsampling=0)
-    assert open_picture(tmp_path / "a.jpg").mode == "CMYK"
+    assert open_image(tmp_path / "a.jpg").mode == "CMYK"
     assert np.abs(pixels(tmp_path / "a.jpg") - np.asarray(colours())).max() <= 4
 
 
@@ -53,13 +53,13 @@ def test_cmyk(tmp_path):
 def test_modes_that_hold_less_or_more(tmp_path, mode):
     grey = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8).repeat(8, 0).repeat(8, 1))
     grey.convert(mode).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png").mode == mode
+    assert open_image(tmp_path / "a.png").mode == mode
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(grey.convert("RGB")))
 
 
 def test_a_palette_with_colours(tmp_path):
     colours().quantize(8).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png").mode == "P"
+    assert open_image(tmp_path / "a.png").mode == "P"
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(colours()))
 
 
@@ -74,9 +74,9 @@ def test_a_palette_with_a_transparent_colour_lies_over_black(tmp_path, suffix):
 
 
 def test_alpha_lies_over_black(tmp_path):
-    picture = colours(48)
-    picture.putalpha(Image.fromarray(np.repeat(np.array([[0, 128, 255]], np.uint8), 32, 0).repeat(16, 1)))
-    picture.save(tmp_path / "a.png")
+    image = colours(48)
+    image.putalpha(Image.fromarray(np.repeat(np.array([[0, 128, 255]], np.uint8), 32, 0).repeat(16, 1)))
+    image.save(tmp_path / "a.png")
     found, full = pixels(tmp_path / "a.png"), np.asarray(colours(48)).astype(int)
     assert (found[:, :16] == 0).all()
     assert np.abs(found[:, 16:32] - full[:, 16:32] * 128 / 255).max() <= 1
@@ -94,20 +94,20 @@ def test_floats_have_no_agreed_range(tmp_path):
     Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "a.tif")
     why = rejected(tmp_path / "a.tif")
     assert why.reason == "unreadable"
-    assert why.detail.endswith("cannot be converted to RGB: a float picture has no agreed range")
+    assert why.detail.endswith("cannot be converted to RGB: a float image has no agreed range")
 
 
 def test_floats_among_ready_faces_are_rejected_too(tmp_path):
     (tmp_path / "train/images").mkdir(parents=True)
     Image.fromarray(np.ones((16, 16), dtype=np.float32)).save(tmp_path / "train/images/a.tif")
     source = FolderSource(str(tmp_path), size_px=16, convert=True)
-    with pytest.raises(Rejected, match="unreadable: .*a float picture has no agreed range"):
+    with pytest.raises(Rejected, match="unreadable: .*a float image has no agreed range"):
         source.read(source.candidates()[0])
 
 
 # Orientation
 
-STORED = {  # how a picture lies in its file, by what EXIF then has to say
+STORED = {  # how an image lies in its file, by what EXIF then has to say
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -121,7 +121,7 @@ STORED = {  # how a picture lies in its file, by what EXIF then has to say
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_picture_is_put_upright_or_left(tmp_path, orientation, suffix):
+def test_a_turned_image_is_put_upright_or_left(tmp_path, orientation, suffix):
     turn = STORED[orientation]
     stored = colours() if turn is None else colours().transpose(turn)
     exif = Image.Exif()
@@ -142,27 +142,27 @@ def test_an_orientation_that_does_not_exist_is_none(tmp_path, orientation):
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(colours()))
 
 
-# Several pictures in a file
+# Several images in a file
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
-def test_several_pictures_in_a_file(tmp_path, suffix):
+def test_several_images_in_a_file(tmp_path, suffix):
     file = tmp_path / f"a.{suffix}"
     colours().save(file, save_all=True, append_images=[colours().rotate(180), colours().rotate(90)])
     why = rejected(file)
     assert why.reason == "animated"
-    assert why.detail.endswith("holds 3 pictures; keep the one that is meant")
+    assert why.detail.endswith("holds 3 images; keep the one that is meant")
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
-def test_one_picture_in_a_file_that_could_hold_more(tmp_path, suffix):
+def test_one_image_in_a_file_that_could_hold_more(tmp_path, suffix):
     colours().save(tmp_path / f"a.{suffix}", lossless=True)
     np.testing.assert_array_equal(pixels(tmp_path / f"a.{suffix}"), np.asarray(colours()))
 
 
-def test_a_cameras_picture_with_its_preview(tmp_path):
+def test_a_cameras_image_with_its_preview(tmp_path):
     colours().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[colours(32, 16)], quality=95)
-    assert open_picture(tmp_path / "a.jpg").format == "MPO"
+    assert open_image(tmp_path / "a.jpg").format == "MPO"
     assert np.abs(pixels(tmp_path / "a.jpg") - np.asarray(colours())).mean() < 3
 
 
@@ -178,7 +178,7 @@ def test_an_empty_file(tmp_path):
 def test_a_text(tmp_path):
     (tmp_path / "a.jpg").write_text("<html>Quota exceeded</html>")
     why = rejected(tmp_path / "a.jpg")
-    assert (why.reason, why.detail) == ("unreadable", f"{tmp_path / 'a.jpg'} is no picture that can be read")
+    assert (why.reason, why.detail) == ("unreadable", f"{tmp_path / 'a.jpg'} is no image that can be read")
 
 
 def test_no_file(tmp_path):
@@ -186,7 +186,7 @@ def test_no_file(tmp_path):
     assert (why.reason, why.detail) == ("missing", f"there is no {tmp_path / 'none.jpg'}")
 
 
-def test_a_folder_called_like_a_picture(tmp_path):
+def test_a_folder_called_like_an_image(tmp_path):
     (tmp_path / "a.jpg").mkdir()
     assert rejected(tmp_path / "a.jpg").reason == "unreadable"
 
@@ -197,7 +197,7 @@ def noise() -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("left", [0.05, 0.5, 0.95])
-def test_a_truncated_picture(tmp_path, kind, left):
+def test_a_truncated_image(tmp_path, kind, left):
     whole = io.BytesIO()
     noise().save(whole, kind)
     file = tmp_path / f"a.{kind.lower()}"
@@ -215,7 +215,7 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path):
     whole = io.BytesIO()
     noise().save(whole, "GIF", save_all=True, append_images=[noise().rotate(90)])
     reasons = set()
-    for length in range(len(whole.getvalue()) - 4200, len(whole.getvalue()) - 4000, 3):  # within the second picture
+    for length in range(len(whole.getvalue()) - 4200, len(whole.getvalue()) - 4000, 3):  # within the second image
         (tmp_path / "a.gif").write_bytes(whole.getvalue()[:length])
         reasons.add(rejected(tmp_path / "a.gif").reason)
     assert reasons <= {"animated", "truncated", "unreadable"}
@@ -236,7 +236,7 @@ def test_memory_that_runs_out_is_no_fault_of_the_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (10_001, 10_000)])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_picture_that_claims_to_be_huge(tmp_path, width, height):
+def test_an_image_that_claims_to_be_huge(tmp_path, width, height):
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -256,10 +256,10 @@ def put(folder, *names) -> None:
 
 
 def walk(folder) -> list[str]:
-    return [file.relative_to(folder).as_posix() for file in walk_pictures(folder)]
+    return [file.relative_to(folder).as_posix() for file in walk_images(folder)]
 
 
-def test_pictures_are_found_by_their_suffix_in_the_order_of_their_paths(tmp_path):
+def test_images_are_found_by_their_suffix_in_the_order_of_their_paths(tmp_path):
     put(tmp_path, "b.JPG", "a.png", "c/2.jpeg", "c/10.TIFF", "c/d/e.WebP", "a/z.bmp", "notes.txt", "jpg", "list.csv")
     assert walk(tmp_path) == ["a.png", "b.JPG", "a/z.bmp", "c/10.TIFF", "c/2.jpeg", "c/d/e.WebP"]
 
@@ -267,12 +267,12 @@ def test_pictures_are_found_by_their_suffix_in_the_order_of_their_paths(tmp_path
 def test_what_is_hidden_is_passed_over(tmp_path):
     put(tmp_path, "a.jpg", ".b.jpg", "._a.jpg", ".thumbnails/c.jpg", "d/.cache/e/f.jpg")
     assert walk(tmp_path) == ["a.jpg"]
-    hidden = tmp_path / ".pictures"
+    hidden = tmp_path / ".images"
     put(hidden, "a.jpg")
     assert walk(hidden) == ["a.jpg"]  # unless it is what was asked for
 
 
-def test_a_folder_called_like_a_picture_is_a_folder(tmp_path):
+def test_a_folder_called_like_an_image_is_a_folder(tmp_path):
     put(tmp_path, "x.jpg/a.png")
     assert walk(tmp_path) == ["x.jpg/a.png"]
 
@@ -288,10 +288,10 @@ def test_linked_folders_are_entered_once(tmp_path):
     assert walk(root) == ["c.jpg", "one/a.jpg", "up/elsewhere/b.jpg"]
 
 
-def test_a_link_to_nothing_is_a_missing_picture(tmp_path):
+def test_a_link_to_nothing_is_a_missing_image(tmp_path):
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "b.jpg").symlink_to(tmp_path / "b.jpg")
-    files = list(walk_pictures(tmp_path))
+    files = list(walk_images(tmp_path))
     assert [file.name for file in files] == ["a.jpg", "b.jpg"]
     assert [rejected(file).reason for file in files] == ["missing", "unreadable"]
 

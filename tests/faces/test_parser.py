@@ -335,9 +335,9 @@ def test_nearest_place_wins(maps):
 
 
 def test_palette_map(maps):
-    picture = Image.fromarray(UPRIGHT)
-    picture.putpalette([value for number in range(256) for value in (255 - number, number, 0)])
-    picture.save(maps / "a.png")
+    image = Image.fromarray(UPRIGHT)
+    image.putpalette([value for number in range(256) for value in (255 - number, number, 0)])
+    image.save(maps / "a.png")
     assert Image.open(maps / "a.png").mode == "P"
     np.testing.assert_array_equal(taken(maps), UPRIGHT)
 
@@ -358,22 +358,22 @@ def test_missing_map(maps):
 
 
 @pytest.mark.parametrize(
-    ("picture", "detail"),
+    ("image", "detail"),
     [
         (Image.new("RGB", (32, 32)), "is of mode RGB"),
         (Image.new("I;16", (32, 32)), "16-bit grey"),
         (Image.new("1", (32, 32)), "black and white"),
         (Image.new("L", (32, 16)), "is 32x16"),
         (Image.new("L", (32, 32), 255), r"has labels \[255\] outside 0..18"),
-        (b"nothing", "is no picture"),
+        (b"nothing", "is no image"),
     ],
 )
-def test_wrong_map(maps, picture, detail):
+def test_wrong_map(maps, image, detail):
     file = maps / "train" / "parsing" / "a.png"
-    if isinstance(picture, bytes):
-        file.write_bytes(picture)
+    if isinstance(image, bytes):
+        file.write_bytes(image)
     else:
-        picture.save(file)
+        image.save(file)
     result = taken(maps)
     assert isinstance(result, Rejected)
     assert result.reason == "bad_map"

@@ -31,9 +31,9 @@ def waves(size):
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def resized(picture, size, mode):
-    """Resizes a uint8 picture, (H, W, 3), with the function under test."""
-    result = bicubic(torch.from_numpy(picture).permute(2, 0, 1) / 255, size, mode=mode, round_8bit=True) * 255
+def resized(image, size, mode):
+    """Resizes a uint8 image, (H, W, 3), with the function under test."""
+    result = bicubic(torch.from_numpy(image).permute(2, 0, 1) / 255, size, mode=mode, round_8bit=True) * 255
     assert (result - result.round()).abs().max() < 1e-4
     return result.round().permute(1, 2, 0).numpy().astype(int)
 
@@ -56,20 +56,20 @@ def matlab_contributions(length, target):
     return mirror[np.mod(indices.astype(int) - 1, len(mirror))], weights
 
 
-def matlab_imresize(picture, size):
-    """MATLAB's `imresize(picture, size)` of a uint8 picture: the dimension that shrinks most first."""
-    scales = [size[0] / picture.shape[0], size[1] / picture.shape[1]]
+def matlab_imresize(image, size):
+    """MATLAB's `imresize(image, size)` of a uint8 image: the dimension that shrinks most first."""
+    scales = [size[0] / image.shape[0], size[1] / image.shape[1]]
     for axis in sorted((0, 1), key=lambda axis: scales[axis]):
-        indices, weights = matlab_contributions(picture.shape[axis], size[axis])
-        lines = np.moveaxis(picture.astype(float), axis, 0)
+        indices, weights = matlab_contributions(image.shape[axis], size[axis])
+        lines = np.moveaxis(image.astype(float), axis, 0)
         lines = np.einsum("tk,tkwc->twc", weights, lines[indices])
-        picture = np.clip(np.floor(np.moveaxis(lines, 0, axis) + 0.5), 0, 255).astype(np.uint8)
-    return picture
+        image = np.clip(np.floor(np.moveaxis(lines, 0, axis) + 0.5), 0, 255).astype(np.uint8)
+    return image
 
 
-def pil_resize(picture, size):
+def pil_resize(image, size):
     """Pillow's bicubic, horizontal pass first; in one call, Pillow 13 begins vertically where that is cheaper."""
-    wide = Image.fromarray(picture).resize((size[1], picture.shape[0]), Image.Resampling.BICUBIC)
+    wide = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(wide.resize((size[1], size[0]), Image.Resampling.BICUBIC)).astype(int)
 
 
@@ -86,8 +86,8 @@ class TestEightBit:
         assert np.array_equal(resized(draw(before), after, "pil"), expected)
 
     def test_matlab(self, draw, before, after):
-        picture = draw(before)
-        difference = np.abs(resized(picture, after, "matlab") - matlab_imresize(picture, after).astype(int))
+        image = draw(before)
+        difference = np.abs(resized(image, after, "matlab") - matlab_imresize(image, after).astype(int))
         assert difference.max() <= 1
         assert (difference == 0).mean() > 0.99
 

@@ -134,7 +134,7 @@ class TestKnownValues:
     def test_white_against_black(self):
         white, black = torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
         assert psnr_y(white, black).item() == pytest.approx(20 * math.log10(255 / 219), abs=1e-9)
-        luminance = (2 * 235 * 16 + 6.5025) / (235**2 + 16**2 + 6.5025)  # flat pictures: no contrast term
+        luminance = (2 * 235 * 16 + 6.5025) / (235**2 + 16**2 + 6.5025)  # flat images: no contrast term
         assert ssim_y(white, black).item() == pytest.approx(luminance, abs=1e-5)
 
     def test_one_level_of_grey(self):
@@ -191,7 +191,7 @@ class TestContract:
         assert torch.equal(mixed, before)
 
     @pytest.mark.parametrize("measure", [psnr, ssim])
-    def test_pictures_stay_as_they_are(self, measure):
+    def test_images_stay_as_they_are(self, measure):
         sr, hr = overshooting()
         kept = sr.clone().requires_grad_(), hr.clone()
         assert not measure(kept[0], kept[1]).requires_grad

@@ -1,7 +1,7 @@
-"""The headline protocol end to end on real faces: pictures from disk, degraded, enlarged, measured.
+"""The headline protocol end to end on real faces: images from disk, degraded, enlarged, measured.
 
 Set PKDN_FACES to a folder that holds `celeba/test/images` and `helen/test/images`: aligned faces of 128x128 pixels.
-The expected values belong to one selection of 500 and 25 pictures, recognised by its count.
+The expected values belong to one selection of 500 and 25 images, recognised by its count.
 """
 
 import os
@@ -30,15 +30,15 @@ pytestmark = [
 def test_bicubic_row(dataset, count, expected_psnr, expected_ssim):
     files = sorted(Path(FACES, dataset, "test", "images").glob("*"))
     if len(files) != count:
-        pytest.skip(f"{dataset}: {len(files)} pictures, the expected values belong to {count}")
+        pytest.skip(f"{dataset}: {len(files)} images, the expected values belong to {count}")
     values = []
     for start in range(0, count, 50):
-        pictures = [Image.open(file).convert("RGB") for file in files[start : start + 50]]
-        small = [picture.resize((16, 16), Image.Resampling.BICUBIC) for picture in pictures]
-        large = [picture.resize((128, 128), Image.Resampling.BICUBIC) for picture in small]
+        images = [Image.open(file).convert("RGB") for file in files[start : start + 50]]
+        small = [image.resize((16, 16), Image.Resampling.BICUBIC) for image in images]
+        large = [image.resize((128, 128), Image.Resampling.BICUBIC) for image in small]
         hr, lr, sr = (
-            torch.from_numpy(np.stack([np.asarray(picture) for picture in some])).permute(0, 3, 1, 2) / 255
-            for some in (pictures, small, large)
+            torch.from_numpy(np.stack([np.asarray(image) for image in some])).permute(0, 3, 1, 2) / 255
+            for some in (images, small, large)
         )
         assert torch.equal(degrade(hr, 8), lr)
         assert torch.equal(enlarge(lr, 8), sr)

@@ -24,7 +24,7 @@ class Enlarge(nn.Module):
         return SROutput(nn.functional.interpolate(self.conv(lr), scale_factor=4), {}, {})
 
 
-class Judge(nn.Module):
+class PerceptualMetric(nn.Module):
     """A discriminator of one layer."""
 
     def __init__(self):
@@ -41,7 +41,7 @@ def module(gate=False, weight=0.5) -> AdversarialModule:
         Enlarge(),
         Objective({"sr": (Weight(1.0), Reconstruction("l2"))}),
         partial(torch.optim.Adam, lr=0.01),
-        discriminator=Judge(),
+        discriminator=PerceptualMetric(),
         adversarial_weight=weight,
         gate=gate,
     )
@@ -60,7 +60,7 @@ def batch():
 @pytest.mark.parametrize(("mixed", "judged"), [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)])
 def test_the_discriminator_computes_in_bfloat16_and_never_in_float16(batch, mixed, judged):
     made, seen = module(), []
-    made.opponent.net.layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    made.adversary.net.layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
     with torch.autocast("cpu", dtype=mixed):
         step(made, batch)
     assert set(seen) == {judged}
@@ -76,10 +76,10 @@ def step(made, batch):
 
 def test_both_learn(batch):
     made = module()
-    before = [copy.deepcopy(each.state_dict()) for each in (made.net, made.opponent.net)]
+    before = [copy.deepcopy(each.state_dict()) for each in (made.net, made.adversary.net)]
     _, parts = step(made, batch)
     assert set(parts) == {"sr", "adversarial", "true", "restored"}
-    for state, each in zip(before, (made.net, made.opponent.net), strict=True):
+    for state, each in zip(before, (made.net, made.adversary.net), strict=True):
         assert any(not torch.equal(state[name], value) for name, value in each.state_dict().items())
 
 
@@ -101,21 +101,21 @@ def test_the_total_adds_the_weighted_game(batch):
 def test_the_network_is_not_in_the_discriminators_gradients(batch):
     made = module()
     total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
-    made.opponent.net.zero_grad()
+    made.adversary.net.zero_grad()
     total.backward()
-    assert all(parameter.grad is None for parameter in made.opponent.net.parameters())
-    assert all(parameter.requires_grad for parameter in made.opponent.net.parameters())
+    assert all(parameter.grad is None for parameter in made.adversary.net.parameters())
+    assert all(parameter.requires_grad for parameter in made.adversary.net.parameters())
 
 
 def test_the_opponent_is_not_part_of_the_module():
     made = module()
-    assert not any("opponent" in name for name in made.state_dict())
+    assert not any("adversary" in name for name in made.state_dict())
     assert len(list(made.parameters())) == 2
-    assert copy.deepcopy(made.opponent) is made.opponent
+    assert copy.deepcopy(made.adversary) is made.adversary
 
 
 @pytest.mark.parametrize(
-    ("true", "restored", "network", "opponent"),
+    ("true", "restored", "network", "adversary"),
     [
         (0.5, 0.5, True, True),
         (0.2, 0.5, True, False),  # the discriminator is too good
@@ -123,9 +123,9 @@ def test_the_opponent_is_not_part_of_the_module():
         (0.8, 0.2, True, True),  # both would rest, so both learn
     ],
 )
-def test_the_gate(true, restored, network, opponent):
+def test_the_gate(true, restored, network, adversary):
     errors = Errors(torch.tensor(true), torch.tensor(restored))
-    assert module(gate=True)._who_learns(errors) == (network, opponent)
+    assert module(gate=True)._who_learns(errors) == (network, adversary)
     assert module(gate=False)._who_learns(errors) == (True, True)
 
 
@@ -152,5 +152,5 @@ def test_a_resumed_game_goes_on_as_it_was(batch):
     optimizer.load_state_dict(copy.deepcopy(undisturbed.optimizers().state_dict()))
     for each in (undisturbed, resumed):
         step(each, batch)
-    for mine, other in zip(undisturbed.opponent.net.parameters(), resumed.opponent.net.parameters(), strict=True):
+    for mine, other in zip(undisturbed.adversary.net.parameters(), resumed.adversary.net.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=0)

@@ -45,9 +45,9 @@ def test_the_frozen_teacher_is_asked_and_never_owned():
     assert {name.split(".")[0] for name in module.state_dict()} == {"net"}
     owned = {id(parameter) for parameter in module.parameters()}
     assert not owned & {id(parameter) for parameter in teacher.net.parameters()}
-    guide = module.guide(BATCH)
-    assert not guide.sr.requires_grad
-    assert not any(feature.requires_grad for feature in guide.features.values())
+    teacher_output = module.teacher_output(BATCH)
+    assert not teacher_output.sr.requires_grad
+    assert not any(feature.requires_grad for feature in teacher_output.features.values())
 
 
 def test_a_teacher_that_no_term_reads_is_let_go():

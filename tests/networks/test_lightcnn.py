@@ -23,7 +23,7 @@ def test_size_and_cost():
 
 
 @pytest.mark.parametrize("size_px", [16, 32, 48])
-def test_one_logit_per_picture(size_px):
+def test_one_logit_per_image(size_px):
     assert LightCNNDiscriminator(size_px=size_px)(torch.rand(2, 3, size_px, size_px)).shape == (2, 1)
 
 
@@ -52,7 +52,7 @@ def test_every_parameter_gets_a_gradient():
     assert [name for name, value in net.named_parameters() if value.grad is None] == []
 
 
-def test_learns_to_tell_two_pictures_apart():
+def test_learns_to_tell_two_images_apart():
     torch.manual_seed(0)
     net = LightCNNDiscriminator(size_px=16)
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[0.0], [1.0]])

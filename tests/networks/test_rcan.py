@@ -19,7 +19,7 @@ SMALL = {"width": 16, "groups": 2, "blocks": 1}
 class Published(dict):
     """A state dict that grows while a forward pass asks for its layers by their published names.
 
-    Every value is random, so a tensor that lands in the wrong place changes the picture.
+    Every value is random, so a tensor that lands in the wrong place changes the image.
     """
 
     def conv(self, name, x, channels, size=3, *, bias=True, groups=1, stride=1, padding=None):

@@ -75,7 +75,7 @@ def test_a_frequency_block_that_refines_nothing_gives_back_what_it_was_given():
     torch.testing.assert_close(block(x), x + x.abs(), atol=1e-5, rtol=1e-5)
 
 
-def test_a_frequency_block_sees_the_whole_picture():
+def test_a_frequency_block_sees_the_whole_image():
     torch.manual_seed(0)
     x = torch.rand(1, 4, 16, 16, requires_grad=True)
     FrequencyBlock(4)(x)[..., 0, 0].sum().backward()

@@ -73,7 +73,7 @@ def test_exports():
 
 class TestDiscriminator:
     @pytest.mark.parametrize("size_px", [16, 48])
-    def test_one_logit_per_picture(self, size_px):
+    def test_one_logit_per_image(self, size_px):
         assert URDGNDiscriminator(size_px=size_px)(torch.rand(2, 3, size_px, size_px)).shape == (2, 1)
 
     def test_drops_out_while_training_alone(self):
@@ -82,7 +82,7 @@ class TestDiscriminator:
         net.eval()
         assert torch.equal(net(images), net(images))
 
-    def test_learns_to_tell_two_pictures_apart(self):
+    def test_learns_to_tell_two_images_apart(self):
         torch.manual_seed(0)
         net = URDGNDiscriminator(size_px=16)
         images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[0.0], [1.0]])
@@ -95,7 +95,7 @@ class TestDiscriminator:
         real = net.eval()(images).sigmoid().flatten()
         assert real[0] < 0.5 < real[1]
 
-    def test_pictures_of_another_size(self):
+    def test_images_of_another_size(self):
         with pytest.raises(ShapeError, match=r"\(B, 3, 16, 16\), got \(1, 3, 32, 32\)"):
             URDGNDiscriminator(size_px=16)(torch.rand(1, 3, 32, 32))
 

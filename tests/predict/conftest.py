@@ -38,8 +38,8 @@ def model(tmp_path_factory) -> Path:
 
 def face(number: int = 2, size: int = 128) -> Image.Image:
     """Returns a drawn face of 128 px, reduced by bicubic if `size` is smaller."""
-    picture = Image.fromarray(draw_face(number, size_px=128).hr)
-    return picture if size == 128 else picture.resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray(draw_face(number, size_px=128).hr)
+    return image if size == 128 else image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def blurred(number: int = 2, size: int = 128) -> Image.Image:
@@ -48,7 +48,7 @@ def blurred(number: int = 2, size: int = 128) -> Image.Image:
 
 
 def found(left: float, top: float, side: float) -> Detection:
-    """Returns what the detector finds of a face whose picture has this place and side."""
+    """Returns what the detector finds of a face whose image has this place and side."""
     places = np.array([[0.35, 0.42], [0.65, 0.42], [0.5, 0.6], [0.38, 0.75], [0.62, 0.75]], dtype=np.float32)
     box = (left + side * 0.2, top + side * 0.15, side * 0.6, side * 0.75)
     return Detection(box, places * np.float32(side) + np.array([left, top], dtype=np.float32), 1.0)
@@ -56,11 +56,11 @@ def found(left: float, top: float, side: float) -> Detection:
 
 @pytest.fixture
 def detector(monkeypatch):
-    """Makes the detector find faces at these places, whatever the picture."""
+    """Makes the detector find faces at these places, whatever the image."""
 
     def finds(*places: tuple[float, float, float]) -> None:
         monkeypatch.setattr(deciding, "check_detector", lambda *_: None)
-        monkeypatch.setattr(deciding, "detect_faces", lambda picture, thorough: [found(*place) for place in places])
+        monkeypatch.setattr(deciding, "detect_faces", lambda image, thorough: [found(*place) for place in places])
 
     return finds
 
@@ -77,7 +77,7 @@ def config(model, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def images(tmp_path) -> Path:
     """The folder that is restored."""
     (tmp_path / "in").mkdir()
     return tmp_path / "in"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 
 from .conftest import face
 
@@ -14,9 +14,9 @@ def test_the_orientation_is_carried_out_and_other_exif_kept(tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a portrait"
     face().crop((0, 0, 128, 96)).save(tmp_path / "a.jpg", exif=exif.tobytes())
-    picture = Picture.open(tmp_path / "a.jpg")
-    assert picture.rgb.size == (96, 128)
-    picture.save(tmp_path / "b.png")
+    image = ImageFile.open(tmp_path / "a.jpg")
+    assert image.rgb.size == (96, 128)
+    image.save(tmp_path / "b.png")
     again = Image.open(tmp_path / "b.png")
     assert again.size == (96, 128)
     assert again.getexif()[0x010E] == "a portrait"
@@ -27,7 +27,7 @@ def test_the_orientation_is_carried_out_and_other_exif_kept(tmp_path):
 def test_the_colour_profile_is_kept(tmp_path, suffix):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     face().save(tmp_path / "a.png", icc_profile=profile)
-    Picture.open(tmp_path / "a.png").save(tmp_path / f"b.{suffix}")
+    ImageFile.open(tmp_path / "a.png").save(tmp_path / f"b.{suffix}")
     assert Image.open(tmp_path / f"b.{suffix}").info["icc_profile"] == profile
 
 
@@ -35,9 +35,9 @@ def test_alpha_is_enlarged_and_put_back(tmp_path):
     original = face()
     original.putalpha(Image.linear_gradient("L").resize((128, 128)))
     original.save(tmp_path / "a.png")
-    picture = Picture.open(tmp_path / "a.png")
-    np.testing.assert_array_equal(np.asarray(picture.rgb), np.asarray(face()))  # not darkened by its alpha
-    picture.with_pixels(face().resize((256, 256))).save(tmp_path / "b.png")
+    image = ImageFile.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(image.rgb), np.asarray(face()))  # not darkened by its alpha
+    image.with_pixels(face().resize((256, 256))).save(tmp_path / "b.png")
     again = Image.open(tmp_path / "b.png")
     assert (again.mode, again.size) == ("RGBA", (256, 256))
     back = again.getchannel("A").resize((128, 128), Image.Resampling.BICUBIC)
@@ -45,39 +45,39 @@ def test_alpha_is_enlarged_and_put_back(tmp_path):
 
 
 def test_a_format_without_alpha_is_written_without(tmp_path):
-    picture = face()
-    picture.putalpha(128)
-    picture.save(tmp_path / "a.png")
-    Picture.open(tmp_path / "a.png").save(tmp_path / "b.jpg")
+    image = face()
+    image.putalpha(128)
+    image.save(tmp_path / "a.png")
+    ImageFile.open(tmp_path / "a.png").save(tmp_path / "b.jpg")
     assert Image.open(tmp_path / "b.jpg").mode == "RGB"
 
 
-def test_a_grey_picture_stays_grey(tmp_path):
+def test_a_grey_image_stays_grey(tmp_path):
     face().convert("L").save(tmp_path / "a.png")
-    Picture.open(tmp_path / "a.png").save(tmp_path / "b.png")
+    ImageFile.open(tmp_path / "a.png").save(tmp_path / "b.png")
     assert Image.open(tmp_path / "b.png").mode == "L"
 
 
-def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path):
+def test_of_an_animation_the_first_image_is_taken_and_said(tmp_path):
     face(2).save(tmp_path / "a.gif", save_all=True, append_images=[face(4), face(3)])
-    picture = Picture.open(tmp_path / "a.gif")
-    assert picture.notes == ("first of 3 pictures",)
-    assert np.abs(np.asarray(picture.rgb).astype(int) - np.asarray(face(2))).mean() < 6  # of a palette
+    image = ImageFile.open(tmp_path / "a.gif")
+    assert image.notes == ("first of 3 images",)
+    assert np.abs(np.asarray(image.rgb).astype(int) - np.asarray(face(2))).mean() < 6  # of a palette
 
 
 def test_16_bits_are_reduced_and_said(tmp_path):
     Image.fromarray(np.full((8, 8), 257 * 100, dtype=np.uint16)).save(tmp_path / "a.png")
-    picture = Picture.open(tmp_path / "a.png")
-    assert picture.notes == ("16 bits reduced to 8",)
-    assert (np.asarray(picture.rgb) == 100).all()
+    image = ImageFile.open(tmp_path / "a.png")
+    assert image.notes == ("16 bits reduced to 8",)
+    assert (np.asarray(image.rgb) == 100).all()
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     face().save(tmp_path / "a.png")
-    picture = Picture.open(tmp_path / "a.png")
+    image = ImageFile.open(tmp_path / "a.png")
     (tmp_path / "b.png").mkdir()
     with pytest.raises(OSError):
-        picture.save(tmp_path / "b.png")
+        image.save(tmp_path / "b.png")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
@@ -85,4 +85,4 @@ def test_a_decompression_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     face().save(tmp_path / "a.png")
     with pytest.raises(Rejected, match="too_large"):
-        Picture.open(tmp_path / "a.png")
+        ImageFile.open(tmp_path / "a.png")

@@ -58,7 +58,7 @@ def test_what_was_made_before_is_no_input(folder):
     ("wanted", "message"),
     [
         ("nowhere", "There is no nowhere"),
-        ("nowhere/*.png", "No pictures and no videos at nowhere"),
+        ("nowhere/*.png", "No images and no videos at nowhere"),
         ("https://example.org/a.png", "is a URL"),
     ],
 )

@@ -14,24 +14,24 @@ def white(side: int) -> np.ndarray:
 
 
 def test_outside_the_square_nothing_changes():
-    picture = face()
-    pasted = np.asarray(paste(picture, [(Box(40, 30, 50), white(64))], 1))
-    changed = (pasted != np.asarray(picture)).any(axis=2)
+    image = face()
+    pasted = np.asarray(paste(image, [(Box(40, 30, 50), white(64))], 1))
+    changed = (pasted != np.asarray(image)).any(axis=2)
     assert changed[55, 65]
     changed[30:80, 40:90] = False
     assert not changed.any()
 
 
 def test_the_middle_is_the_face_and_the_border_has_no_step():
-    picture = Image.new("RGB", (200, 200), "black")
-    row = np.asarray(paste(picture, [(Box(50, 50, 100), white(128))], 1))[100, :, 0].astype(int)
+    image = Image.new("RGB", (200, 200), "black")
+    row = np.asarray(paste(image, [(Box(50, 50, 100), white(128))], 1))[100, :, 0].astype(int)
     assert row[100] == 255
     assert np.abs(np.diff(row)).max() < 30
 
 
 def test_a_face_at_the_border_is_whole_there():
-    picture = Image.new("RGB", (100, 100), "black")
-    pasted = np.asarray(paste(picture, [(Box(-30, 20, 60), white(60))], 1))
+    image = Image.new("RGB", (100, 100), "black")
+    pasted = np.asarray(paste(image, [(Box(-30, 20, 60), white(60))], 1))
     assert pasted[50, 0, 0] == 255  # the side that lies outside fades outside
     assert pasted[50, 29, 0] < 10
 

@@ -27,9 +27,9 @@ def restored_by(net, lr: Image.Image) -> np.ndarray:
         return restoring.as_pixels(net(as_tensor([np.asarray(lr)])).sr)[0]
 
 
-def test_a_folder_of_lr_faces(config, pictures, model):
+def test_a_folder_of_lr_faces(config, images, model):
     for number in range(5):
-        face(number, 16).save(pictures / f"{number}.png")
+        face(number, 16).save(images / f"{number}.png")
     result = predict(config("batch_size=2"))
     assert result.failed == []
     net = load_model(model)
@@ -41,48 +41,48 @@ def test_a_folder_of_lr_faces(config, pictures, model):
     assert len(row.sha256) == len(row.model_sha256) == 64
 
 
-def test_an_enlarged_lr_comes_out_as_the_lr_does(config, pictures):
-    face(2, 16).save(pictures / "a.png")
-    blurred().save(pictures / "b.png")
+def test_an_enlarged_lr_comes_out_as_the_lr_does(config, images):
+    face(2, 16).save(images / "a.png")
+    blurred().save(images / "b.png")
     result = predict(config())
     a, b = (np.asarray(Image.open(result.folder / name)).astype(int) for name in ("a.png", "b.png"))
     assert np.abs(a - b).max() <= 3
     assert result.rows[1].mode == "aligned"
 
 
-def test_a_photograph_with_two_faces(config, pictures, detector):
-    picture = Image.new("RGB", (300, 200), "gray")
-    picture.paste(blurred(2, 48), (20, 20))
-    picture.paste(blurred(4, 48), (180, 90))
-    picture.save(pictures / "a.jpg", quality=95)
+def test_a_photograph_with_two_faces(config, images, detector):
+    image = Image.new("RGB", (300, 200), "gray")
+    image.paste(blurred(2, 48), (20, 20))
+    image.paste(blurred(4, 48), (180, 90))
+    image.save(images / "a.jpg", quality=95)
     detector((20, 20, 48), (180, 90, 48))
     result = predict(config())
     made = Image.open(result.folder / "a.png")
     assert made.size == (600, 400)
-    enlarged = np.asarray(Image.open(pictures / "a.jpg").resize((600, 400), Image.Resampling.BICUBIC)).astype(int)
+    enlarged = np.asarray(Image.open(images / "a.jpg").resize((600, 400), Image.Resampling.BICUBIC)).astype(int)
     difference = np.abs(np.asarray(made).astype(int) - enlarged).max(axis=2)
     assert difference[:30].max() == 0
     assert difference[60:120, 60:120].max() > 0
     assert [each["box"][2] for each in result.rows[0].faces] == [56, 56]
 
 
-def test_what_is_done_is_done_once(config, pictures, monkeypatch):
+def test_what_is_done_is_done_once(config, images, monkeypatch):
     for number in range(3):
-        face(number, 16).save(pictures / f"{number}.png")
+        face(number, 16).save(images / f"{number}.png")
     predict(config())
-    (pictures.parent / "out" / "1.png").unlink()
-    before = (pictures.parent / "out" / "0.png").stat().st_mtime_ns
+    (images.parent / "out" / "1.png").unlink()
+    before = (images.parent / "out" / "0.png").stat().st_mtime_ns
     result = predict(config())
     assert (result.skipped, result.failed) == (2, [])
-    assert (pictures.parent / "out" / "0.png").stat().st_mtime_ns == before
-    assert (pictures.parent / "out" / "1.png").is_file()
+    assert (images.parent / "out" / "0.png").stat().st_mtime_ns == before
+    assert (images.parent / "out" / "1.png").is_file()
     assert predict(config("overwrite=true")).skipped == 0
 
 
-def test_nothing_is_overwritten_unless_it_is_said(config, pictures):
-    face(0, 16).save(pictures / "a.png")
-    face(1, 16).save(pictures / "b.png")
-    out = pictures.parent / "out"
+def test_nothing_is_overwritten_unless_it_is_said(config, images):
+    face(0, 16).save(images / "a.png")
+    face(1, 16).save(images / "b.png")
+    out = images.parent / "out"
     out.mkdir()
     (out / "a.png").write_bytes(b"precious")
     result = predict(config())
@@ -90,23 +90,23 @@ def test_nothing_is_overwritten_unless_it_is_said(config, pictures):
     assert "is not of this program's making" in result.rows[0].error
     assert (out / "a.png").read_bytes() == b"precious"
     assert "made with another settings" in predict(config("ensemble=flip")).rows[1].error
-    face(3, 16).save(pictures / "b.png")
+    face(3, 16).save(images / "b.png")
     assert "made with another content" in predict(config()).rows[1].error
     assert predict(config("overwrite=true")).failed == []
     assert Image.open(out / "a.png").size == (128, 128)
 
 
-def test_the_input_is_never_replaced(config, pictures):
-    face(0, 16).save(pictures / "a.png")
-    before = (pictures / "a.png").read_bytes()
-    result = predict(config(f"output={pictures}", "overwrite=true"))
+def test_the_input_is_never_replaced(config, images):
+    face(0, 16).save(images / "a.png")
+    before = (images / "a.png").read_bytes()
+    result = predict(config(f"output={images}", "overwrite=true"))
     assert "would replace the input" in result.rows[0].error
-    assert (pictures / "a.png").read_bytes() == before
+    assert (images / "a.png").read_bytes() == before
 
 
-def test_stopped_work_goes_on(config, pictures, monkeypatch):
+def test_stopped_work_goes_on(config, images, monkeypatch):
     for number in range(4):
-        face(number, 16).save(pictures / f"{number}.png")
+        face(number, 16).save(images / f"{number}.png")
     restore, calls = running.restore_all, []
 
     def stopped(*arguments):
@@ -123,8 +123,8 @@ def test_stopped_work_goes_on(config, pictures, monkeypatch):
     assert (result.skipped, len(result.rows), result.failed) == (2, 4, [])
 
 
-def test_the_flip_ensemble(config, pictures, model):
-    face(2, 16).save(pictures / "a.png")
+def test_the_flip_ensemble(config, images, model):
+    face(2, 16).save(images / "a.png")
     made = np.asarray(Image.open(predict(config("ensemble=flip")).folder / "a.png")).astype(int)
     net, lr = load_model(model), as_tensor([np.asarray(face(2, 16))])
     with torch.inference_mode():
@@ -132,10 +132,10 @@ def test_the_flip_ensemble(config, pictures, model):
     np.testing.assert_allclose(made, restoring.as_pixels(mean)[0], atol=1)
 
 
-def test_references_are_measured_by_the_headline_protocol(config, pictures, tmp_path):
+def test_references_are_measured_by_the_headline_protocol(config, images, tmp_path):
     (tmp_path / "true").mkdir()
     for number in range(2):
-        face(number, 16).save(pictures / f"{number}.png")
+        face(number, 16).save(images / f"{number}.png")
     face(0).save(tmp_path / "true" / "0.bmp")
     result = predict(config(f"references={tmp_path / 'true'}"))
     made = Image.open(result.folder / "0.png")
@@ -147,49 +147,49 @@ def test_references_are_measured_by_the_headline_protocol(config, pictures, tmp_
 class TestBadInput:
     """Each is told, the rest is done."""
 
-    def test_a_folder_of_all_sorts(self, config, pictures):
-        face(0, 16).save(pictures / "good.png")
-        (pictures / "text.png").write_text("not a picture")
-        (pictures / "empty.jpg").write_bytes(b"")
-        (pictures / "notes.txt").write_text("left out")
-        whole = (pictures / "good.png").read_bytes()
-        (pictures / "truncated.png").write_bytes(whole[: len(whole) // 2])
-        Image.new("RGB", (1, 1)).save(pictures / "one.png")
-        Image.new("1", (20_000, 20_000)).save(pictures / "bomb.png")
-        face(1, 16).save(pictures / "animated.gif", save_all=True, append_images=[face(2, 16)])
-        (pictures / "harmful.png").write_bytes(pickle.dumps(Harmful()))
+    def test_a_folder_of_all_sorts(self, config, images):
+        face(0, 16).save(images / "good.png")
+        (images / "text.png").write_text("not an image")
+        (images / "empty.jpg").write_bytes(b"")
+        (images / "notes.txt").write_text("left out")
+        whole = (images / "good.png").read_bytes()
+        (images / "truncated.png").write_bytes(whole[: len(whole) // 2])
+        Image.new("RGB", (1, 1)).save(images / "one.png")
+        Image.new("1", (20_000, 20_000)).save(images / "bomb.png")
+        face(1, 16).save(images / "animated.gif", save_all=True, append_images=[face(2, 16)])
+        (images / "harmful.png").write_bytes(pickle.dumps(Harmful()))
         result = predict(config())
         errors = {row.output: row.error for row in result.rows}
         assert errors["good.png"] == errors["animated.png"] == ""
-        assert "is no picture" in errors["text.png"]
+        assert "is no image" in errors["text.png"]
         assert "is empty" in errors["empty.png"]
         assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
         assert "LR 1x1 enlarged x8 is 8x8, but the sides have to divide by 16" in errors["one.png"]
         assert "too_large" in errors["bomb.png"]
-        assert "is no picture" in errors["harmful.png"]
-        assert "first of 2 pictures" in next(row.decision for row in result.rows if row.output == "animated.png")
+        assert "is no image" in errors["harmful.png"]
+        assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")
         assert "notes" not in str(errors)
         written = [json.loads(line) for line in (result.folder / FILE).read_text().splitlines()]
         assert sum(bool(line["error"]) for line in written) == 6
 
-    def test_a_size_the_network_cannot_take(self, config, pictures):
-        face(0, 16).crop((0, 0, 15, 16)).save(pictures / "a.png")
-        face(0, 16).crop((0, 0, 16, 14)).save(pictures / "b.png")
+    def test_a_size_the_network_cannot_take(self, config, images):
+        face(0, 16).crop((0, 0, 15, 16)).save(images / "a.png")
+        face(0, 16).crop((0, 0, 16, 14)).save(images / "b.png")
         result = predict(config("mode=lr"))
         assert "have to divide by 16" in result.rows[0].error
         assert Image.open(result.folder / "b.png").size == (128, 112)
 
-    def test_a_reference_of_another_size(self, config, pictures, tmp_path):
+    def test_a_reference_of_another_size(self, config, images, tmp_path):
         (tmp_path / "true").mkdir()
-        face(0, 16).save(pictures / "a.png")
+        face(0, 16).save(images / "a.png")
         face(0, 64).save(tmp_path / "true" / "a.png")
         assert "is 64x64, the result 128x128" in predict(config(f"references={tmp_path / 'true'}")).rows[0].error
 
     @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors", "model.pt2", "model.onnx"])
-    def test_a_model_that_would_run_code(self, config, pictures, tmp_path, name):
+    def test_a_model_that_would_run_code(self, config, images, tmp_path, name):
         if name.endswith("onnx"):
             pytest.importorskip("onnxruntime")
-        face(0, 16).save(pictures / "a.png")
+        face(0, 16).save(images / "a.png")
         (tmp_path / name).write_bytes(pickle.dumps(Harmful(), protocol=2))
         with pytest.raises(CheckpointError, match="cannot be read|could run code"):
             predict(config(f"model={tmp_path / name}"))
@@ -205,11 +205,11 @@ class TestBadInput:
             ("precision=fp8", ConfigError, "precision=fp8 is none of"),
             ("runtime=onnx", ConfigError, "pkdn export"),
             ("batch_size=0", ConfigError, "expected 1 or more"),
-            ("references=nowhere", DataError, "holds no pictures"),
+            ("references=nowhere", DataError, "holds no images"),
         ],
     )
-    def test_what_cannot_be_begun(self, config, pictures, override, error, message):
-        face(0, 16).save(pictures / "a.png")
+    def test_what_cannot_be_begun(self, config, images, override, error, message):
+        face(0, 16).save(images / "a.png")
         with pytest.raises(error, match=message):
             predict(config(override))
 
@@ -220,17 +220,17 @@ class Harmful:
 
 
 def test_the_command_line_takes_paths_as_they_are_and_its_status_says_failure(
-    model, pictures, monkeypatch, capsys, tmp_path
+    model, images, monkeypatch, capsys, tmp_path
 ):
     name = "Photo (1), it's {a} = b$.png"
-    face(0, 16).save(pictures / name)
+    face(0, 16).save(images / name)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    arguments = [f"model={model}", f"input={pictures / name}", "output=out dir, (2)", "accelerator=cpu"]
+    arguments = [f"model={model}", f"input={images / name}", "output=out dir, (2)", "accelerator=cpu"]
     monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
     verb.main()
     assert (tmp_path / "out dir, (2)" / name).is_file()
-    (pictures / "bad.png").write_text("")
-    monkeypatch.setattr(sys, "argv", ["predict.py", arguments[0], f"input={pictures}", "output=out", "accelerator=cpu"])
+    (images / "bad.png").write_text("")
+    monkeypatch.setattr(sys, "argv", ["predict.py", arguments[0], f"input={images}", "output=out", "accelerator=cpu"])
     with pytest.raises(SystemExit) as caught:
         verb.main()
     assert caught.value.code == 1

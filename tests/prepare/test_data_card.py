@@ -157,7 +157,7 @@ def test_different_faces_are_not_the_same(tmp_path):
     assert duplicates(tmp_path, faces) == set()
 
 
-def test_many_copies_of_one_picture(tmp_path):
+def test_many_copies_of_one_image(tmp_path):
     faces = [("train", f"{row}", drawn(1)) for row in range(4)] + [("test", "t", drawn(1)), ("val", "v", drawn(2))]
     pairs = duplicates(tmp_path, faces)
     assert {("0", "t"), ("1", "t"), ("2", "t"), ("3", "t")} < pairs
@@ -171,7 +171,7 @@ def test_more_faces_held_out_than_are_compared_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("levels", [(0, 0), (100, 100), (0, 255), (7, 128)])
-def test_flat_pictures_are_alike_and_nothing_else(tmp_path, levels):
+def test_flat_images_are_alike_and_nothing_else(tmp_path, levels):
     flat = [("test", f"flat {place}", np.full((64, 64, 3), level, np.uint8)) for place, level in enumerate(levels)]
     faces = [("train", f"{row}", drawn(row)) for row in range(5)]
     assert duplicates(tmp_path, faces + flat) == {("flat 0", "flat 1")}
@@ -198,7 +198,7 @@ def test_duplicates_and_card_are_written(tmp_path):
         "- faces wanted: train 2, val all",
         "- parser: none",
         "- photographs that became no face: no_face 1 (`rejects.csv`)",
-        "- pairs that show the same picture: 2, of them 1 across splits (`duplicates.csv`)",
+        "- pairs that show the same image: 2, of them 1 across splits (`duplicates.csv`)",
         "- licence: CC0 \\| free",
     ):
         assert line in card.splitlines()

@@ -17,7 +17,7 @@ from pkdn_lightning.prepare.sources.folder import FolderSource
 SIZE = 16
 
 
-def picture(seed: int, size: int = SIZE, mode: str = "RGB") -> Image.Image:
+def image(seed: int, size: int = SIZE, mode: str = "RGB") -> Image.Image:
     draw = np.random.default_rng(seed)
     return Image.fromarray(draw.integers(0, 256, (size, size, 3), dtype=np.uint8)).convert(mode)
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
         for kind in ("images", "parsing"):
             (root / split / kind).mkdir(parents=True)
         for name in names:
-            picture(ord(name)).save(root / split / "images" / f"{name}.png")
+            image(ord(name)).save(root / split / "images" / f"{name}.png")
             labels(ord(name)).save(root / split / "parsing" / f"{name}.png")
     return root
 
@@ -57,7 +57,7 @@ def test_faces_and_maps_arrive_as_they_are(folder):
     assert [(entry.name, entry.split) for entry in store.entries] == [
         ("a", "train"), ("b", "train"), ("c", "train"), ("d", "val"), ("e", "test"), ("f", "test"),
     ]  # fmt: skip
-    np.testing.assert_array_equal(store.hr[1], np.asarray(picture(ord("b"))))
+    np.testing.assert_array_equal(store.hr[1], np.asarray(image(ord("b"))))
     np.testing.assert_array_equal(store.parsing[1], np.asarray(labels(ord("b"))))
     assert store.manifest["provenance"]["source"] == "folder"
 
@@ -89,10 +89,10 @@ def test_without_maps_a_store_is_made_and_said(folder, capsys):
 
 
 def test_other_sizes_are_resized_on_request(folder):
-    picture(1, 2 * SIZE).save(folder / "train/images/a.png")
+    image(1, 2 * SIZE).save(folder / "train/images/a.png")
     labels(1, 2 * SIZE).save(folder / "train/parsing/a.png")
     store = make(folder, resize=True)
-    expected = picture(1, 2 * SIZE).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    expected = image(1, 2 * SIZE).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(store.hr[0], np.asarray(expected))
     np.testing.assert_array_equal(
         store.parsing[0], np.asarray(labels(1, 2 * SIZE).resize((SIZE, SIZE), Image.Resampling.NEAREST))
@@ -111,19 +111,19 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("damage", "expected"),
         [
-            (lambda f: picture(1, mode="L").save(f / "train/images/a.png"), "mode L \\(grey\\), expected 8-bit RGB"),
-            (lambda f: picture(1, mode="RGBA").save(f / "train/images/a.png"), "with alpha"),
+            (lambda f: image(1, mode="L").save(f / "train/images/a.png"), "mode L \\(grey\\), expected 8-bit RGB"),
+            (lambda f: image(1, mode="RGBA").save(f / "train/images/a.png"), "with alpha"),
             (
                 lambda f: Image.fromarray(np.zeros((SIZE, SIZE), np.uint16)).save(f / "train/images/a.png"),
                 "16-bit grey",
             ),
-            (lambda f: picture(1, 20).save(f / "train/images/a.png"), "20x20, expected 16x16; data.source.resize"),
-            (lambda f: picture(1).resize((16, 12)).save(f / "train/images/a.png"), "16x12.*have to be square"),
-            (lambda f: (f / "train/images/a.png").write_bytes(b"no picture"), "no picture that can be read"),
+            (lambda f: image(1, 20).save(f / "train/images/a.png"), "20x20, expected 16x16; data.source.resize"),
+            (lambda f: image(1).resize((16, 12)).save(f / "train/images/a.png"), "16x12.*have to be square"),
+            (lambda f: (f / "train/images/a.png").write_bytes(b"no image"), "no image that can be read"),
             (lambda f: (f / "train/images/a.png").write_bytes(b""), "a.png is empty"),
             (lambda f: truncate(f / "train/images/a.png"), "a.png cannot be read"),
             (lambda f: labels(1, top=30).save(f / "train/parsing/a.png"), r"labels \[19.*outside 0\.\.18"),
-            (lambda f: picture(1).save(f / "train/parsing/a.png"), "a parsing map holds label ids"),
+            (lambda f: image(1).save(f / "train/parsing/a.png"), "a parsing map holds label ids"),
             (lambda f: labels(1, 20).save(f / "train/parsing/a.png"), "parsing/a.png is 20x20"),
         ],
     )
@@ -136,7 +136,7 @@ class TestErrors:
         assert (row["name"], row["split"], row["source"]) == ("a", "train", "train/images/a.png")
         assert re.search(expected, row["detail"])
         assert store.manifest["rejected"] == {row["reason"]: 1}
-        np.testing.assert_array_equal(store.hr[0], np.asarray(picture(ord("b"))))
+        np.testing.assert_array_equal(store.hr[0], np.asarray(image(ord("b"))))
         np.testing.assert_array_equal(store.parsing[0], np.asarray(labels(ord("b"))))
 
     @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class TestErrors:
         [
             (lambda f: (f / "train/parsing/a.png").unlink(), "train/images/a.png has no map"),
             (lambda f: (f / "val/images/d.png").unlink(), "val/parsing/d.png has no face"),
-            (lambda f: picture(1).save(f / "train/images/a.jpg"), "holds both a.jpg and a.png"),
+            (lambda f: image(1).save(f / "train/images/a.jpg"), "holds both a.jpg and a.png"),
         ],
     )
     def test_names_that_do_not_pair_up_stop_it_and_nothing_is_left(self, folder, damage, expected):
@@ -156,7 +156,7 @@ class TestErrors:
 
     def test_every_problem_is_listed(self, folder):
         for name in "abc":
-            picture(1, mode="L").save(folder / "train/images" / f"{name}.png")
+            image(1, mode="L").save(folder / "train/images" / f"{name}.png")
         store = make(folder)
         assert [row["name"] for row in rejects(store.path)] == ["a", "b", "c"]
         assert store.manifest["rejected"] == {"wrong_mode": 3}
@@ -164,7 +164,7 @@ class TestErrors:
 
     def test_nothing_that_can_be_used(self, folder):
         for file in folder.glob("*/images/*.png"):
-            picture(1, mode="L").save(file)
+            image(1, mode="L").save(file)
         with pytest.raises(DataError, match=r"No photograph became a face \(wrong_mode 6\)(.|\n)*mode L \(grey\)"):
             make(folder)
         assert not (folder.parent / "store").exists()
@@ -172,11 +172,11 @@ class TestErrors:
 
     def test_an_empty_folder(self, tmp_path):
         (tmp_path / "empty").mkdir()
-        with pytest.raises(DataError, match="No pictures below.*found there: nothing"):
+        with pytest.raises(DataError, match="No images below.*found there: nothing"):
             source(tmp_path / "empty").candidates()
 
     def test_a_flat_folder_is_told_the_layout(self, tmp_path):
-        picture(1).save(tmp_path / "a.png")
+        image(1).save(tmp_path / "a.png")
         with pytest.raises(DataError, match=r"Expected <split>/images/NAME\.png.*found there: a\.png"):
             source(tmp_path).candidates()
 

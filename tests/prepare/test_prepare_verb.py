@@ -88,7 +88,7 @@ def test_what_is_missing_is_told(capsys):
     assert "It has no parsing maps, so it trains students without a teacher: objective=reconstruction." in told
 
 
-def test_pictures_in_two_splits_are_told(tmp_path, capsys):
+def test_images_in_two_splits_are_told(tmp_path, capsys):
     draw = np.random.default_rng(1)
     for split, name in (("train", "[red]a"), ("train", "b"), ("val", "[bold]x"), ("test", "c")):
         folder = tmp_path / "faces" / split / "images"
@@ -99,7 +99,7 @@ def test_pictures_in_two_splits_are_told(tmp_path, capsys):
     source = ("data=folder", f"data.source.path={tmp_path}/faces", "data.source.size_px=32")
     prepare(compose("prepare", [*source, "out='s[dim]'"]))
     told = capsys.readouterr().out  # names that look like markup are told as they are
-    assert "1 pictures are in two splits, the first train/[red]a and val/[bold]x. See s[dim]/duplicates.csv" in told
+    assert "1 images are in two splits, the first train/[red]a and val/[bold]x. See s[dim]/duplicates.csv" in told
     assert "Store s[dim]: train 2, val 1, test 1 faces" in told
 
 

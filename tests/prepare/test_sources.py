@@ -61,19 +61,19 @@ def rejects(store) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def difference(hr, picture, box=None) -> float:
-    """Returns the mean absolute difference of a face to a square of a picture, resized on another way."""
-    expected = picture.resize(hr.shape[:2], Image.Resampling.BICUBIC, box=box)
+def difference(hr, image, box=None) -> float:
+    """Returns the mean absolute difference of a face to a square of an image, resized on another way."""
+    expected = image.resize(hr.shape[:2], Image.Resampling.BICUBIC, box=box)
     return float(np.abs(hr.astype(float) - np.asarray(expected)).mean())
 
 
-def shows(hr, picture, box) -> bool:
-    """Returns whether a face is this square of a picture and no neighbouring one."""
+def shows(hr, image, box) -> bool:
+    """Returns whether a face is this square of an image and no neighbouring one."""
     left, top, right, bottom = box
     near = [(left + x, top + y, right + x, bottom + y) for x, y in ((-2, 0), (2, 0), (0, -2), (0, 2))]
     near += [(left + d, top + d, right - d, bottom - d) for d in (-2, 2)]
-    found = difference(hr, picture, box)
-    return found < 8 and all(found < difference(hr, picture, other) for other in near)
+    found = difference(hr, image, box)
+    return found < 8 and all(found < difference(hr, image, other) for other in near)
 
 
 def dic_box(points, margin=0.31) -> tuple[float, float, float, float]:
@@ -98,7 +98,7 @@ def names_of(store, split) -> list[str]:
     return [entry.name for entry in store.entries if entry.split == split]
 
 
-def test_celeba_validates_on_one_picture_of_each_person(shipped):
+def test_celeba_validates_on_one_image_of_each_person(shipped):
     source = CelebASource(str(shipped["celeba"]), size_px=SIZE, val=4)
     val = [c.entry for c in source.candidates() if c.entry.split == "val"]
     assert {int(entry.name) for entry in val} <= set(CELEBA["val"])
@@ -155,11 +155,11 @@ def names_of_entries(entries, split) -> list[str]:
 
 def test_celeba_replaces_rejected_photographs_from_the_reserve(copy, tmp_path):
     root = copy("celeba")
-    pictures = root / "Img/img_celeba"
-    (pictures / celeba_name(40)).write_bytes(b"no picture")
-    (pictures / celeba_name(38)).unlink()
+    images = root / "Img/img_celeba"
+    (images / celeba_name(40)).write_bytes(b"no image")
+    (images / celeba_name(38)).unlink()
     [first_of_val, *_] = names(CelebASource(str(root), **FEW).candidates(), "val")
-    (pictures / f"{first_of_val}.jpg").write_bytes(b"")
+    (images / f"{first_of_val}.jpg").write_bytes(b"")
     store = make(CelebASource(str(root), **FEW), tmp_path / "store")
     assert names_of(store, "test") == stems([39, 37, 36])
     assert store.manifest["splits"] == {"train": 20, "val": 2, "test": 3}
@@ -181,7 +181,7 @@ def test_celeba_cuts_the_square_around_the_five_points(shipped, tmp_path):
 
 
 def test_celeba_aligned_cuts_a_fixed_box(shipped, tmp_path):
-    source = CelebASource(str(shipped["celeba_aligned"]), pictures="aligned", **FEW)
+    source = CelebASource(str(shipped["celeba_aligned"]), images="aligned", **FEW)
     store = make(source, tmp_path / "store")
     for entry, hr in zip(store.entries, store.hr, strict=True):
         assert difference(hr, Image.fromarray(publishers.face(int(entry.name)).hr)) < 3
@@ -189,28 +189,28 @@ def test_celeba_aligned_cuts_a_fixed_box(shipped, tmp_path):
 
 
 def test_celeba_aligned_knows_its_points_too(shipped):
-    source = CelebASource(str(shipped["celeba_aligned"]), pictures="aligned", crop="dic", **FEW)
+    source = CelebASource(str(shipped["celeba_aligned"]), images="aligned", crop="dic", **FEW)
     photo = source.candidates()[0]
     number = int(photo.entry.name)
-    picture = Image.open(photo.file)
+    image = Image.open(photo.file)
     np.testing.assert_allclose(photo.points, five(publishers.face(number).landmarks) * 2 + (25, 45), atol=0.5)
-    assert shows(source.read(photo).hr, picture, dic_box(photo.points))
+    assert shows(source.read(photo).hr, image, dic_box(photo.points))
 
 
-def test_celeba_aligned_refuses_pictures_that_are_not(copy, tmp_path):
+def test_celeba_aligned_refuses_images_that_are_not(copy, tmp_path):
     root = copy("celeba_aligned")
     Image.new("RGB", (170, 160)).save(root / "Img/img_align_celeba" / celeba_name(40))
-    store = make(CelebASource(str(root), pictures="aligned", **FEW), tmp_path / "store")
+    store = make(CelebASource(str(root), images="aligned", **FEW), tmp_path / "store")
     assert [(row["name"], row["reason"]) for row in rejects(store)] == [("000040", "wrong_size")]
-    assert "170x160; crop=aligned is for the aligned pictures of 178x218" in rejects(store)[0]["detail"]
+    assert "170x160; crop=aligned is for the aligned images of 178x218" in rejects(store)[0]["detail"]
 
 
 def test_celeba_aligned_may_be_packed(copy, tmp_path):
     root = copy("celeba_aligned")
-    plain = make(CelebASource(str(root), pictures="aligned", **FEW), tmp_path / "plain")
+    plain = make(CelebASource(str(root), images="aligned", **FEW), tmp_path / "plain")
     publishers.pack(root / "Img/img_align_celeba", root / "Img/img_align_celeba.zip")
     for store in ("packed", "again"):  # the second time it is unpacked already
-        made = make(CelebASource(str(root), pictures="aligned", **FEW), tmp_path / store)
+        made = make(CelebASource(str(root), images="aligned", **FEW), tmp_path / store)
         assert made.sha256 == plain.sha256
 
 
@@ -220,17 +220,17 @@ def test_a_packed_folder_need_not_be_its_archives_top(copy, tmp_path):
     shutil.make_archive(str(folder), "zip", folder)
     shutil.rmtree(folder)
     for _ in range(2):
-        photo = CelebASource(str(root), pictures="aligned", **FEW).candidates()[0]
+        photo = CelebASource(str(root), images="aligned", **FEW).candidates()[0]
         assert photo.file == str(root / "Img/img_align_celeba.unpacked" / photo.entry.source)
 
 
-def test_what_a_killed_unpacking_left_is_not_taken_for_the_pictures(copy):
+def test_what_a_killed_unpacking_left_is_not_taken_for_the_images(copy):
     root = copy("celeba_aligned")
     folder = root / "Img/img_align_celeba"
     publishers.pack(folder, root / "Img/img_align_celeba.zip")
     for left in ("img_align_celeba.unpacked.partial", "img_align_celeba.unpacked.old"):
         (root / "Img" / left / "img_align_celeba").mkdir(parents=True)
-    photo = CelebASource(str(root), pictures="aligned", **FEW).candidates()[0]
+    photo = CelebASource(str(root), images="aligned", **FEW).candidates()[0]
     assert "img_align_celeba.unpacked/" in photo.file
 
 
@@ -258,7 +258,7 @@ def test_celeba_rejects_faces_that_are_too_small(shipped, tmp_path):
 @pytest.mark.parametrize(
     ("piece", "said"),
     [
-        ("Img/img_celeba", "The pictures (img_celeba) is not below"),
+        ("Img/img_celeba", "The images (img_celeba) is not below"),
         ("Eval/list_eval_partition.txt", "The official partition (list_eval_partition.txt)"),
         ("Anno/identity_CelebA.txt", "The identities (identity_CelebA.txt)"),
         ("Anno/list_landmarks_celeba.txt", "The landmarks, which crop=dic needs, (list_landmarks_celeba.txt)"),
@@ -329,7 +329,7 @@ def test_a_list_that_is_no_text_is_named(copy):
 
 
 def test_aligned_is_refused_in_the_wild(shipped):
-    with pytest.raises(ConfigError, match=r"add data\.source\.pictures=aligned"):
+    with pytest.raises(ConfigError, match=r"add data\.source\.images=aligned"):
         CelebASource(str(shipped["celeba"]), crop="aligned")
 
 
@@ -361,7 +361,7 @@ def test_hq_maps_fit_a_face_that_is_cut_out(shipped):
     source = CelebAMaskHQSource(str(shipped["celebamask_hq"]), size_px=64)
 
     class Corner:
-        def box(self, picture, points):
+        def box(self, image, points):
             from pkdn_lightning.faces.crop import Box
 
             return Box(64, 32, 128)
@@ -390,7 +390,7 @@ def test_hq_masks_that_are_wrong_reject_the_face(copy, tmp_path):
     masks = root / "CelebAMask-HQ/CelebAMask-HQ-mask-anno"
     for file in (masks / "0").glob("00000_*.png"):
         file.unlink()
-    (masks / "0/00001_skin.png").write_bytes(b"no picture")
+    (masks / "0/00001_skin.png").write_bytes(b"no image")
     Image.new("L", (64, 64)).save(masks / "0/00002_nose.png")
     store = make(CelebAMaskHQSource(str(root), size_px=SIZE), tmp_path / "store")
     assert {row["name"]: row["reason"] for row in rejects(store)} == {"0": "no_map", "1": "unreadable", "2": "bad_map"}
@@ -531,7 +531,7 @@ def test_helen_names_what_is_missing_or_wrong(copy, tmp_path):
     shutil.rmtree(root / "annotation")
     with pytest.raises(DataError, match=r"The landmarks, which crop=dic needs, \(annotation\)(.|\n)*annotation\.zip"):
         HelenSource(str(root)).candidates()
-    with pytest.raises(DataError, match=r"The pictures \(helen_1\)(.|\n)*ifp\.illinois\.edu"):
+    with pytest.raises(DataError, match=r"The images \(helen_1\)(.|\n)*ifp\.illinois\.edu"):
         HelenSource(str(tmp_path / "empty") if (tmp_path / "empty").mkdir() is None else None).candidates()
 
 
@@ -664,7 +664,7 @@ def test_a_path_that_is_not_set():
 
 
 def turn(file) -> None:
-    """Says in a picture's EXIF that it lies on its side."""
+    """Says in an image's EXIF that it lies on its side."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(file).save(file, exif=exif, quality=95, subsampling=0)
@@ -840,8 +840,8 @@ def test_single_files_are_found_beside_an_archive_and_folders_are_not(copy):
         (["data=lfw", "data.source.crop=aligned2"], r"Did you mean 'aligned'"),
         (["data=celeba", "data.source.faces=all"], r"data\.source\.faces='all' is none of one, largest"),
         (
-            ["data=celeba", "data.source.pictures=wild"],
-            r"data\.source\.pictures='wild' is none of in_the_wild, aligned",
+            ["data=celeba", "data.source.images=wild"],
+            r"data\.source\.images='wild' is none of in_the_wild, aligned",
         ),
         (["data=celeba", "+data.source.margn=0.2"], r"Unknown key 'data\.source\.margn'\. Did you mean 'margin'"),
         (["data=celeba", "+data.source.identities=folder"], r"Unknown key 'data\.source\.identities'"),
@@ -862,7 +862,7 @@ def test_a_typo_in_an_option(overrides, said):
         (CelebASource, {"crop": "dicc"}, r"data\.source\.crop='dicc' is none of dic, .*Did you mean 'dic'"),
         (CelebASource, {"size_px": 4}, r"data\.source\.size_px=4 is too small for a face"),
         (LFWSource, {"margin": -0.5}, r"data\.source\.margin=-0\.5 leaves nothing of the square"),
-        (HelenSource, {"crop": "aligned"}, r"needs pictures that their publisher aligned; this source has none"),
+        (HelenSource, {"crop": "aligned"}, r"needs images that their publisher aligned; this source has none"),
     ],
 )
 def test_options_that_make_no_face(source, options, said):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.data.datamodule import OrderedPlans
+from pkdn_lightning.data.datamodule import OrderedBatchSampler
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate.measure import measure
 from pkdn_lightning.report import builder as building
@@ -106,7 +106,7 @@ class TestFiles:
         result = report(config())
         assert result.subject.reference == "PKDN student, no distillation"
         assert "the best method here: there is no PKDN run" in (result.folder / "report.md").read_text()
-        found = result.subject.standings["drawn"]["PKDN student, no distillation"]
+        found = result.subject.scores["drawn"]["PKDN student, no distillation"]
         assert found.psnr.mean == pytest.approx(trained.metrics["test/drawn/psnr_y"], abs=1e-5)
         assert found.ssim.mean == pytest.approx(trained.metrics["test/drawn/ssim_y"], abs=1e-5)
 
@@ -193,7 +193,7 @@ class TestPublished:
         subject = report(config()).subject
         rows = quality_table(subject, "celeba").sections
         assert sorted(row[3].place for row in rows[0].rows) == [0, 1, 2]
-        best = max(rows[0].rows, key=lambda row: subject.standings["celeba"][row[0].text].psnr.mean)
+        best = max(rows[0].rows, key=lambda row: subject.scores["celeba"][row[0].text].psnr.mean)
         assert best[3].place == 1
         assert [row[3].place for row in rows[1].rows] == [0]
 
@@ -216,8 +216,8 @@ class TestTable2:
         assert lines[0].student.label == "PKDN, teacher without PFB and FFB"
         rows = read(result.folder / "table2.csv")
         assert [row["student"] == "not run" for row in rows] == [False, True, False, True]
-        standings = result.subject.standings["celeba"]
-        gain = standings[lines[0].student.label].psnr.mean - standings[lines[2].student.label].psnr.mean
+        scores = result.subject.scores["celeba"]
+        gain = scores[lines[0].student.label].psnr.mean - scores[lines[2].student.label].psnr.mean
         assert float(rows[0]["psnr_gain_mean"]) == pytest.approx(gain)
         text = (result.folder / "table2.md").read_text()
         assert text.count("not run") == 2 + 1  # students of two variants, one teacher
@@ -254,20 +254,20 @@ class TestFigure:
     def test_size_and_columns(self, config, three_runs):
         figure = report(config("faces=3")).figure
         assert figure.columns == ("LR", "bicubic", "PKDN student, no distillation", "PKDN", "HR")
-        picture = Image.open(figure.file)
-        assert picture.size[0] == 5 * 128 + 4 * 4  # five columns of 32 px, enlarged four times, and gaps
+        image = Image.open(figure.file)
+        assert image.size[0] == 5 * 128 + 4 * 4  # five columns of 32 px, enlarged four times, and gaps
         pitch = 128 + 14 + 14 // 3 + 4
-        assert 0 < picture.size[1] - 3 * pitch <= 3 * 18 + 4  # three faces below a title of up to three lines
+        assert 0 < image.size[1] - 3 * pitch <= 3 * 18 + 4  # three faces below a title of up to three lines
 
     def test_the_rule_chooses_the_faces(self, config, three_runs, celeba):
         result = report(config())
-        standings = result.subject.standings["celeba"]
-        gain = standings["PKDN"].faces.psnr - standings["bicubic"].faces.psnr
-        expected = [standings["PKDN"].faces.names[face] for face in np.argsort(gain)]
+        scores = result.subject.scores["celeba"]
+        gain = scores["PKDN"].faces.psnr - scores["bicubic"].faces.psnr
+        expected = [scores["PKDN"].faces.names[face] for face in np.argsort(gain)]
         assert list(result.figure.faces) == expected  # five of five, by gain
         assert "percentiles 10, 30, 50, 70, 90 of the PSNR gain of PKDN over bicubic" in result.figure.caption
         last = np.asarray(Image.open(result.figure.file))[:, -128:]
-        (plan,) = OrderedPlans(celeba.indices("test"), 9)
+        (plan,) = OrderedBatchSampler(celeba.indices("test"), 9)
         truth = celeba.hr[plan.row[np.argmin(gain)]].repeat(4, 0).repeat(4, 1)
         top = next(y for y in range(80) if np.array_equal(last[y : y + 128], truth))
         assert top > 0

@@ -52,7 +52,7 @@ class TestGrid:
     def test_zero_weights_join_whatever_their_schedules(self, make_run):
         teacher = make_run("teacher")
         make_run("pkdn", teacher=teacher)
-        make_run("no_ts", "objective.ts.weight=0", "objective.ts.over=3", teacher=teacher)
+        make_run("no_ts", "objective.ts.weight=0", "objective.ts.duration=3", teacher=teacher)
         make_run("plain")
         make_run("other_schedule", "objective.fs.weight=1", "objective.fs.schedule=constant", teacher=teacher)
         make_run("other_rate", "optimizer.lr=0.5", "objective.fs.weight=1", teacher=teacher)

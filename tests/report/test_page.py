@@ -14,7 +14,7 @@ from PIL import Image
 
 from pkdn_lightning.config import conf_dir
 from pkdn_lightning.report import measurements, report
-from pkdn_lightning.report.comparison import Difference, Mean, Standing
+from pkdn_lightning.report.comparison import Difference, Mean, RowScores
 from pkdn_lightning.report.faces import HR, LR, restore_faces
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.page.leaderboard import finding
@@ -76,7 +76,7 @@ class TestWhole:
         assert facts["Measured on"] == f"celeba (5 faces), {HOSTILE} (5 faces)"
         said = [line.text for line in first.all("p", class_="finding")]
         assert said == [
-            f"On 5 faces of {name}: {finding(rich_report.subject, name)}" for name in rich_report.subject.standings
+            f"On 5 faces of {name}: {finding(rich_report.subject, name)}" for name in rich_report.subject.scores
         ]
 
     def test_names_from_outside_stay_text(self, page):
@@ -115,8 +115,8 @@ class TestLeaderboard:
             assert told == [wanted[label][place] for place in (3, 5, 8, 10, 7)]
             assert found["PSNR (dB)"].one("small").text == wanted[label][4]
             assert found["SSIM"].one("small").text == wanted[label][6]
-            standing = rich_report.subject.standings[list(rich_report.subject.standings)[number]][label]
-            assert float(found["PSNR (dB)"].attrs["data-value"]) == pytest.approx(standing.psnr.mean)
+            score = rich_report.subject.scores[list(rich_report.subject.scores)[number]][label]
+            assert float(found["PSNR (dB)"].attrs["data-value"]) == pytest.approx(score.psnr.mean)
             assert ("data-value" in found["GMACs"].attrs) is (label != "bicubic")
 
     def test_what_sees_the_map_stands_apart(self, page, rich_report):
@@ -185,11 +185,11 @@ class TestSettings:
         assert [head.text for head in table.one("thead").all("th")] == ["λ FS = 0", "λ FS = 10"]
         cells = {row.one("th").text: [cell.text for cell in row.all("td")] for row in table.one("tbody").all("tr")}
         assert list(cells) == ["λ TS = 0", "λ TS = 0.1", "λ TS = 1"]
-        standings = rich_report.subject.standings["celeba"]
-        reference = standings[rich_report.subject.reference].psnr
+        scores = rich_report.subject.scores["celeba"]
+        reference = scores[rich_report.subject.reference].psnr
         assert cells["λ TS = 0.1"][1].startswith(f"{reference.mean:.2f} ± {reference.std:.2f} dB")
         assert "n = 2" in cells["λ TS = 0.1"][1]
-        plain = standings["PKDN student, no distillation"].psnr.mean
+        plain = scores["PKDN student, no distillation"].psnr.mean
         assert cells["λ TS = 0"][0].startswith(f"{plain:.2f} dB")
 
     def test_effects_are_those_of_one_setting(self, page, rich_report):
@@ -197,7 +197,7 @@ class TestSettings:
         told = section.all("svg")[0].attrs["aria-label"]
         for setting in ("teacher.ffb: true → false", "ts.weight: 0.1 → 0", "fs.weight: 10 → 0", "distillation: with"):
             assert setting in told
-        gain = rich_report.subject.standings["celeba"]["PKDN student, no distillation"].psnr_gain
+        gain = rich_report.subject.scores["celeba"]["PKDN student, no distillation"].psnr_gain
         assert f"distillation: with → without: {gain.mean:+.3f}".replace("-", "−") in told
         assert "model.ffb: true → false" in section.all("svg")[-1].attrs["aria-label"]
         assert "Table 2, celeba" in section.text
@@ -232,7 +232,7 @@ class TestFaces:
         gallery = (
             page.one("section", id="faces").one("div", class_="viewer", data_set="0").all("div", class_="gallery")[1]
         )
-        faces = rich_report.subject.standings["celeba"]["bicubic"].faces
+        faces = rich_report.subject.scores["celeba"]["bicubic"].faces
         psnr = faces.psnr[faces.names.index(gallery.attrs["data-name"])]
         assert gallery.all("button")[1].one("small").text == f"{psnr:.2f} dB"
 
@@ -243,7 +243,7 @@ class TestFaces:
         assert all("alt" in image.attrs for image in page.all("img"))
 
     @pytest.mark.parametrize(("budget", "shown"), [(10**9, [3, 3]), (120_000, [1, 1]), (1, [1, 0])])
-    def test_pictures_keep_to_a_budget(self, rich_report, celeba, store, budget, shown):
+    def test_images_keep_to_a_budget(self, rich_report, celeba, store, budget, shown):
         subject = rich_report.subject
         serving = measurements.serving_of(subject.rows, 8)
         stores = {"celeba": celeba, HOSTILE: store}
@@ -253,9 +253,7 @@ class TestFaces:
             row.label: {name: [each[name] for each in (measured.run(run, "") for run in row.runs)] for name in stores}
             for row in subject.rows
         } | {"bicubic": {name: [faces] for name, faces in measured.floor().items()}}
-        found = restore_faces(
-            subject.rows, values, subject.standings, subject.reference, measured, faces=3, budget=budget
-        )
+        found = restore_faces(subject.rows, values, subject.scores, subject.reference, measured, faces=3, budget=budget)
         assert [len(found.get(name, [])) for name in stores] == shown
         taken = sum(len(view.uri) for faces in found.values() for face in faces for view in face.views)
         assert taken <= budget or shown == [1, 0]
@@ -297,11 +295,11 @@ class TestLittle:
 class TestMany:
     def test_colours_go_to_the_reference_and_the_best_of_every_method(self):
         rows = [SimpleNamespace(label=f"{method} {n}", method=method) for method in ("A", "B") for n in range(30)]
-        standings = {row.label: SimpleNamespace(psnr=SimpleNamespace(mean=n % 30)) for n, row in enumerate(rows)}
-        chosen = choose_colours(rows, "A 0", standings)
+        scores = {row.label: SimpleNamespace(psnr=SimpleNamespace(mean=n % 30)) for n, row in enumerate(rows)}
+        chosen = choose_colours(rows, "A 0", scores)
         assert sorted(chosen.values()) == list(range(COLOURS))
         assert {"A 0", "A 29", "B 29"} <= set(chosen)
-        assert choose_colours(rows[:3], "A 0", standings) == {"A 0": 0, "A 1": 1, "A 2": 2}
+        assert choose_colours(rows[:3], "A 0", scores) == {"A 0": 0, "A 1": 1, "A 2": 2}
 
 
 class TestFinding:
@@ -324,16 +322,14 @@ class TestFinding:
     def test_one_line(self, values, said):
         faces = Faces((), np.zeros(0), np.zeros(0))
 
-        def standing(label):
+        def score(label):
             gain = values[label] - values["PKDN"]
             difference = Difference(gain, gain - 0.1, gain + 0.1, 0.01, 0.01) if label != "PKDN" else None
             mean = Mean(values[label], None, values[label] - 1, values[label] + 1)
-            return Standing(faces, mean, mean, difference, difference, 1)
+            return RowScores(faces, mean, mean, difference, difference, 1)
 
         rows = [SimpleNamespace(label=label, reads_parsing=False) for label in values if label != "bicubic"]
-        subject = SimpleNamespace(
-            rows=rows, reference="PKDN", standings={"s": {each: standing(each) for each in values}}
-        )
+        subject = SimpleNamespace(rows=rows, reference="PKDN", scores={"s": {each: score(each) for each in values}})
         assert said in finding(subject, "s")
 
 

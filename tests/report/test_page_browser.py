@@ -33,12 +33,12 @@ def test_it_opens_quietly_and_fits(chromium_page, address, viewport, scheme):
 def test_sorting_by_mouse_and_keyboard(chromium_page, address, rich_report):
     page = chromium_page(address, viewport=DESKTOP).page
     board = page.locator("#leaderboard [data-set='0']")
-    standings = rich_report.subject.standings["celeba"]
+    scores = rich_report.subject.scores["celeba"]
     comparable = ["bicubic", *(row.label for row in rich_report.subject.rows if not row.reads_parsing)]
 
     board.get_by_role("button", name="SSIM").click()
     assert board.locator("th[aria-sort]").evaluate_all("heads => heads.map(head => head.ariaSort)") == ["descending"]
-    values = [standings[label].ssim.mean for label in labels(page)]
+    values = [scores[label].ssim.mean for label in labels(page)]
     assert values == sorted(values, reverse=True)
 
     board.get_by_role("button", name="Method").focus()
@@ -50,8 +50,8 @@ def test_sorting_by_mouse_and_keyboard(chromium_page, address, rich_report):
     assert "Method" in page.locator("#said").text_content()
     page.keyboard.press("Tab")  # on to the next column's button
     page.keyboard.press("Space")
-    assert [standings[label].psnr.mean for label in labels(page)] == sorted(
-        (standings[label].psnr.mean for label in comparable), reverse=True
+    assert [scores[label].psnr.mean for label in labels(page)] == sorted(
+        (scores[label].psnr.mean for label in comparable), reverse=True
     )
 
     board.get_by_role("button", name="GMACs").click()

@@ -128,7 +128,8 @@ class TestGrouping:
         make_run("plain", "seed=0")
         silent = make_run("silent", "seed=1")
         cfg = OmegaConf.load(silent.config)
-        cfg.objective.fs = {"weight": 0.0, "schedule": "linear", "over": 133, "unit": "step", "start": 0, "term": {}}
+        spent = {"schedule": "linear", "duration": 133, "unit": "step"}
+        cfg.objective.fs = {"weight": 0.0, **spent, "start": 0, "term": {}}
         OmegaConf.save(cfg, silent.config)
         (row,) = collect(silent.path.parent).rows
         assert row.label == "PKDN student, no distillation"

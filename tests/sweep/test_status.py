@@ -11,7 +11,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.sweep import _as_overrides, status_table, sweep
-from pkdn_lightning.sweep.status import standings
+from pkdn_lightning.sweep.status import find_progress
 
 
 def make(name: str, *, status: str | None = None, steps: int | None = None, **results) -> RunFolder:
@@ -41,7 +41,7 @@ def found():
     other = make("i")
     write_json(other.job, {"outcome": "failed", "error": "ConfigError: holds another run"})
     with running.held(), waiting.held():
-        yield {each.run.path.name: each for each in standings(Path("sweep"))}
+        yield {each.run.path.name: each for each in find_progress(Path("sweep"))}
 
 
 def test_every_state_is_told_apart(found):
@@ -74,7 +74,7 @@ def test_a_status_is_read_at_any_moment(found):
     run.results.write_text('{"status": "fin')  # half of a file
     run.metrics.write_text("epoch,step\n0,1\n0,")
     run.config.write_text("trainer: [")
-    (standing,) = (each for each in standings(Path("sweep")) if each.run.path == run.path)
+    (standing,) = (each for each in find_progress(Path("sweep")) if each.run.path == run.path)
     assert (standing.state, standing.step, standing.share) == ("running", 1, None)
 
 

@@ -14,7 +14,7 @@ import pytest
 from pkdn_lightning import train as verb
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.runs import RunFolder
-from pkdn_lightning.sweep.session import Sitting, fixed_keys, requeue
+from pkdn_lightning.sweep.session import SweepSession, fixed_keys, requeue
 from pkdn_lightning.train.resume import check_same_run
 from tests.conftest import TINY
 
@@ -32,7 +32,7 @@ def sweep(store, monkeypatch, capfd):
 
     def run(*overrides: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", command(store, *overrides)[2:])
-        monkeypatch.setattr(Sitting, "latest", None)
+        monkeypatch.setattr(SweepSession, "latest", None)
         with pytest.raises(SystemExit) as caught:
             verb.main()
         shown = capfd.readouterr()
@@ -130,7 +130,7 @@ def test_keys_that_every_job_shares_are_not_in_its_name():
 
 def test_an_ablation_without_m_is_a_mistake(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "experiment=student_celeba", "ablation=modules"])
-    monkeypatch.setattr(Sitting, "latest", None)
+    monkeypatch.setattr(SweepSession, "latest", None)
     with pytest.raises(SystemExit):
         verb.main()
     assert "pkdn train -m" in capsys.readouterr().err

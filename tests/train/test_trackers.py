@@ -68,8 +68,8 @@ def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_con
     assert learned.defined["val/psnr_y"].step_metric == "trainer/global_step"
     assert learned.defined["val/psnr_y"].summary.max
 
-    pictures = [json.dumps(row) for row in learned.history if "val/faces._type" in row or "val/faces" in row]
-    assert len(pictures) == 2  # of validations after steps 3 and 6
+    images = [json.dumps(row) for row in learned.history if "val/faces._type" in row or "val/faces" in row]
+    assert len(images) == 2  # of validations after steps 3 and 6
     (folder,) = student.path.glob("wandb/offline-run-*")
     assert len(list((folder / "files/media/images/val").glob("*.png"))) == 2
 
@@ -132,7 +132,7 @@ def test_a_teacher_is_not_trained_inside_a_job_of_a_wandb_sweep(tiny_config, mon
         train(tiny_config())
 
 
-def test_tensorboard_gets_scalars_pictures_and_hyperparameters(tiny_config):
+def test_tensorboard_gets_scalars_images_and_hyperparameters(tiny_config):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = train(tiny_config(PLAIN, "logger=tensorboard")).run
@@ -163,8 +163,8 @@ def test_mlflow_gets_all_and_a_resumed_run_is_one_run(tiny_config, tmp_path, sto
     assert found.data.metrics["best/val/psnr_y"] == pytest.approx(run.read_results()["metrics"]["best/val/psnr_y"])
     steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
     assert (steps[0], steps[-5:]) == (0, [2, 3, 4, 5, 6])
-    pictures = [file.path for file in client.list_artifacts(found.info.run_id, "images") if file.path.endswith("png")]
-    assert len(pictures) == 2
+    images = [file.path for file in client.list_artifacts(found.info.run_id, "images") if file.path.endswith("png")]
+    assert len(images) == 2
 
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):

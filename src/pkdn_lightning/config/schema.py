@@ -78,7 +78,7 @@ class TermConfig:
 
     weight: float = 1.0
     schedule: str = "constant"
-    over: float | None = None
+    duration: float | None = None
     unit: str = "epoch"
     start: float = 0
     term: dict[str, Any] = field(default_factory=dict)
@@ -237,7 +237,7 @@ class PredictConfig:
     input: str = ""
     output: str = ""
     mode: str = "auto"
-    faces: str = "lacking"
+    faces: str = "low_res"
     upscale: int | None = None
     ensemble: str = "none"
     references: str | None = None

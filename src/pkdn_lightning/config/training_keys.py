@@ -23,7 +23,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def counts(key: str) -> bool:
+def affects_training(key: str) -> bool:
     """Returns whether a key changes what is learned."""
     return within(key, _LEARNING) if key.startswith("callbacks.") else not within(key, _WATCHING)
 

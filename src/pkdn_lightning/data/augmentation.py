@@ -1,7 +1,7 @@
 """More faces out of few: the same face nearer or farther, turned, shifted, in other light.
 
 What is drawn is a *view* per face, a row of numbers in the plan of its batch, so that a resumed run sees the views that
-an uninterrupted one would have seen. What a view does to pictures, maps and landmarks is computed on the device.
+an uninterrupted one would have seen. What a view does to images, maps and landmarks is computed on the device.
 """
 
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from torch import Tensor
 from pkdn_lightning.errors import ConfigError
 
 VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
-"""What the columns of a view are; `right` and `down` in shares of the picture's side, the last three are factors."""
+"""What the columns of a view are; `right` and `down` in shares of the image's side, the last three are factors."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Augmentation:
 
     Attributes:
         zoom_in: Up to this share nearer; 0.3 shows a face up to 1.3 times as large.
-        zoom_out: Up to this share farther; what lies outside the picture is mirrored into it.
+        zoom_out: Up to this share farther; what lies outside the image is mirrored into it.
         turn_deg: Up to this many degrees to either side.
         shift: Up to this share of the side, in both directions.
         colour: Brightness, contrast and saturation up to this share weaker or stronger.

@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     view: NDArray[np.float32] | None = None
 
 
-class ShuffledPlans:
+class ShuffledBatchSampler:
     """Plans of an endless shuffled stream, handed out one pass over the data at a time.
 
     Batch `b` of the stream depends on the seed and on `b` alone. Every face comes once per pass; faces that do not
@@ -117,7 +117,7 @@ class ShuffledPlans:
             yield Plan(chosen, mirrored, view)
 
 
-class OrderedPlans(SequentialSampler):
+class OrderedBatchSampler(SequentialSampler):
     """Plans that visit every row once, in order; processes share the rows without padding, so none counts twice.
 
     It is a `SequentialSampler` by name, by which Lightning knows that `overfit_batches` may use it as it is.
@@ -141,7 +141,7 @@ class OrderedPlans(SequentialSampler):
             yield Plan(chosen, np.zeros(len(chosen), dtype=np.bool_))
 
 
-class GatheredBatches(Dataset[dict[str, Tensor]]):
+class StoreDataset(Dataset[dict[str, Tensor]]):
     """Fetches whole batches from a store.
 
     Args:
@@ -167,7 +167,7 @@ class GatheredBatches(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def finish_batch(
+def prepare_batch(
     raw: Mapping[str, Tensor],
     *,
     scale: int,
@@ -192,12 +192,12 @@ def finish_batch(
         parsing_damage_px: Its size.
     """
     mirrored, view = raw["mirrored"].view(-1, 1, 1) if "mirrored" in raw else None, raw.get("view")
-    pictures = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
+    images = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
     if mirrored is not None:
-        pictures = torch.where(mirrored.unsqueeze(1), pictures.flip(-1), pictures)
+        images = torch.where(mirrored.unsqueeze(1), images.flip(-1), images)
     if view is not None:
-        pictures = view_faces(pictures, view)
-    batch: Batch = {"lr": degrade(pictures, scale, degradation), "hr": pictures / 255, "row": raw["row"]}
+        images = view_faces(images, view)
+    batch: Batch = {"lr": degrade(images, scale, degradation), "hr": images / 255, "row": raw["row"]}
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
         encoded = encode(_shown(damaged, mirrored, view), encoding)
@@ -205,7 +205,7 @@ def finish_batch(
         if heatmaps == "components":
             batch["heatmaps"] = component_heatmaps(_shown(raw["parsing"], mirrored, view), heatmap_px)
     if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
-        points, size_px = raw["landmarks"], pictures.shape[-1]
+        points, size_px = raw["landmarks"], images.shape[-1]
         if mirrored is not None:
             points = torch.where(mirrored, mirror_landmarks(points, size_px), points)
         if view is not None:
@@ -290,7 +290,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         self.heatmaps, self.needed_by = heatmaps, needed_by
         self.verify, self.resident, self.num_workers = verify, resident, num_workers
         self._finish = partial(
-            finish_batch,
+            prepare_batch,
             scale=scale,
             degradation=degradation,
             encoding=encoding,
@@ -326,7 +326,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         """
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a connector
             return self._ordered(self.store, "train", self.batch_size)
-        plans = ShuffledPlans(
+        plans = ShuffledBatchSampler(
             self.store.indices("train"),
             self.batch_size,
             seed=self.seed,
@@ -335,7 +335,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             batches_seen=self._batches_seen,
             **self._process(),
         )
-        return self._loader(GatheredBatches(self.store, resident=self.resident), plans)
+        return self._loader(StoreDataset(self.store, resident=self.resident), plans)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Returns ordered batches of `val`."""
@@ -355,7 +355,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
     def preview(self, split: str, count: int) -> Batch:
         """Returns the first faces of a split, on the CPU: what sample grids show."""
         rows = self.store.indices(split)[:count]
-        return self._finish(GatheredBatches(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
+        return self._finish(StoreDataset(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
 
     def _open(self, path: str | Path) -> FaceStore:
         store = FaceStore.open(path, verify=self.verify)
@@ -383,10 +383,10 @@ class FaceSRDataModule(lightning.LightningDataModule):
             )
 
     def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
-        plans = OrderedPlans(store.indices(split), batch_size, **self._process())
-        return self._loader(GatheredBatches(store), plans)
+        plans = OrderedBatchSampler(store.indices(split), batch_size, **self._process())
+        return self._loader(StoreDataset(store), plans)
 
-    def _loader(self, dataset: GatheredBatches, plans: ShuffledPlans | OrderedPlans) -> DataLoader[Any]:
+    def _loader(self, dataset: StoreDataset, plans: ShuffledBatchSampler | OrderedBatchSampler) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             sampler=plans,

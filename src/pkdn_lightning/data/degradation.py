@@ -1,6 +1,6 @@
-"""How the low-resolution picture comes from the high-resolution one: the only place that decides it.
+"""How the low-resolution image comes from the high-resolution one: the only place that decides it.
 
-DIC's protocol, which the compared methods follow: antialiased bicubic of the 8-bit picture, rounded to 8 bits again.
+DIC's protocol, which the compared methods follow: antialiased bicubic of the 8-bit image, rounded to 8 bits again.
 No blur, noise or compression is modelled.
 """
 
@@ -15,7 +15,7 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
     """Returns LR: HR shrunk by antialiased bicubic, rounded to 8 bits.
 
     Args:
-        hr: (B, 3, H, W), 8-bit pictures: uint8, or float in [0, 1], rounded first where it is not k/255 already.
+        hr: (B, 3, H, W), 8-bit images: uint8, or float in [0, 1], rounded first where it is not k/255 already.
         scale: How many times smaller each side becomes.
         mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB.
 
@@ -37,7 +37,7 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
     if scale < 1 or height % scale or width % scale:
         raise ShapeError(
             f"Cannot degrade HR of {height}x{width} pixels by scale {scale}: expected sides that {scale} divides. "
-            "Crop the pictures or choose another scale."
+            "Crop the images or choose another scale."
         )
     size = (height // scale, width // scale)
     if hr.dtype == torch.uint8:
@@ -49,7 +49,7 @@ def enlarge(lr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
     """Returns LR enlarged by bicubic interpolation in 8 bits: the method called "bicubic" in the tables.
 
     Args:
-        lr: (B, 3, h, w) float in [0, 1], taken as 8-bit pictures.
+        lr: (B, 3, h, w) float in [0, 1], taken as 8-bit images.
         scale: How many times larger each side becomes.
         mode: As in `degrade`.
 

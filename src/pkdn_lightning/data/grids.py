@@ -1,4 +1,4 @@
-"""Picture grids: one row per face, one titled column per view of it."""
+"""Image grids: one row per face, one titled column per view of it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ _ERROR_GAIN = 4.0
 
 
 def error_map(sr: Tensor, hr: Tensor) -> Tensor:
-    """Returns the mean absolute difference over colours, four times amplified, as grey pictures (B, 3, H, W)."""
+    """Returns the mean absolute difference over colours, four times amplified, as grey images (B, 3, H, W)."""
     error = (round_8bit(sr) - hr).abs().mean(1, keepdim=True) * _ERROR_GAIN
     return error.clamp(0, 1).expand(-1, 3, -1, -1)
 
@@ -42,15 +42,15 @@ def face_columns(batch: Batch, restored: Mapping[str, Tensor], scale: int) -> di
     columns |= restored
     columns["HR"] = batch["hr"]
     if "parsing" in batch:
-        columns["parsing"] = _as_picture(batch["parsing"])
+        columns["parsing"] = _as_image(batch["parsing"])
     if restored:
         name, last = list(restored.items())[-1]
         columns[f"{name} error x{_ERROR_GAIN:g}"] = error_map(last, batch["hr"])
     return columns
 
 
-def _as_picture(parsing: Tensor) -> Tensor:
-    """Returns an encoded parsing map of any encoding as a picture (B, 3, H, W)."""
+def _as_image(parsing: Tensor) -> Tensor:
+    """Returns an encoded parsing map of any encoding as an image (B, 3, H, W)."""
     if parsing.shape[1] == 3:
         return parsing
     if parsing.shape[1] > 3:  # one-hot: back to labels, spread over the greys
@@ -59,10 +59,10 @@ def _as_picture(parsing: Tensor) -> Tensor:
 
 
 def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
-    """Returns the grid as one picture.
+    """Returns the grid as one image.
 
     Args:
-        columns: Pictures (B, 3, H, W) in [0, 1] by title, all of the same shape; values outside are clamped.
+        columns: Images (B, 3, H, W) in [0, 1] by title, all of the same shape; values outside are clamped.
     """
     pixels = to_pixels(columns)
     faces, height, count, width, _ = pixels.shape
@@ -78,19 +78,19 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
 
 def save_grid(columns: Mapping[str, Tensor], file: Path) -> Image.Image:
     """Writes the grid as PNG and returns it; see `render_grid`."""
-    picture = render_grid(columns)
+    image = render_grid(columns)
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(file)
-    return picture
+    image.save(file)
+    return image
 
 
 def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[str]], file: Path) -> Image.Image:
     """Writes a figure to be read on its own, as PNG, and returns it.
 
     Args:
-        columns: Pictures (B, 3, H, W) in [0, 1] by title, all of the same shape. Small ones are enlarged by a whole
+        columns: Images (B, 3, H, W) in [0, 1] by title, all of the same shape. Small ones are enlarged by a whole
             number, pixel by pixel; long titles are broken into lines.
-        below: What stands below each picture of a column, by title; nothing where a column is not named.
+        below: What stands below each image of a column, by title; nothing where a column is not named.
         file: Where it goes.
     """
     pixels = to_pixels(columns)
@@ -106,11 +106,11 @@ def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[st
     draw = ImageDraw.Draw(canvas)
     for number, (key, title) in enumerate(zip(columns, titles, strict=True)):
         left = number * pitch_x
-        for place, words in enumerate(reversed(title)):  # the last line stands on the picture
+        for place, words in enumerate(reversed(title)):  # the last line stands on the image
             draw.text((left + width / 2, top - _GAP_PX - place * line), words, fill="black", font=font, anchor="ms")
         for face in range(faces):
-            picture = Image.fromarray(np.ascontiguousarray(pixels[face, :, number]))
-            canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top + face * pitch_y))
+            image = Image.fromarray(np.ascontiguousarray(pixels[face, :, number]))
+            canvas.paste(image.resize((width, height), Image.Resampling.NEAREST), (left, top + face * pitch_y))
             if key in below:
                 middle = (left + width / 2, top + face * pitch_y + height + line / 2)
                 draw.text(middle, below[key][face], fill="black", font=font, anchor="mm")
@@ -132,7 +132,7 @@ def _broken(title: str, font: Any, width: int) -> list[str]:
 
 
 def to_pixels(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
-    """Returns pictures as 8-bit values, (faces, H, columns, W, 3)."""
-    stacked = torch.stack([round_8bit(pictures.detach().float().cpu()) for pictures in columns.values()])
+    """Returns images as 8-bit values, (faces, H, columns, W, 3)."""
+    stacked = torch.stack([round_8bit(images.detach().float().cpu()) for images in columns.values()])
     pixels: NDArray[np.uint8] = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8).numpy()
     return pixels

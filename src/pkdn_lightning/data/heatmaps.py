@@ -16,19 +16,19 @@ Heatmaps = Literal["none", "landmarks", "components"]
 COUNTS: Final = {"none": 0, "landmarks": 68, "components": 5}
 """Channels of each kind."""
 
-# Where a landmark of the iBUG order goes in the mirrored picture.
+# Where a landmark of the iBUG order goes in the mirrored image.
 _MIRRORED: Final = (
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 )  # fmt: skip
-# DIC's order: the eye on the picture's left, the one on its right, nose, mouth. The silhouette is made of its outline.
+# DIC's order: the eye on the image's left, the one on its right, nose, mouth. The silhouette is made of its outline.
 _COMPONENTS: Final = (("r_eye",), ("l_eye",), ("nose",), ("mouth", "u_lip", "l_lip"))
 _FACE: Final = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 _BROWS: Final = ("l_brow", "r_brow")
 
 
 def mirror_landmarks(landmarks: Tensor, width_px: int) -> Tensor:
-    """Returns the landmarks of the mirrored pictures, (B, 68, 2), in the iBUG order of those."""
+    """Returns the landmarks of the mirrored images, (B, 68, 2), in the iBUG order of those."""
     order = torch.tensor(_MIRRORED, device=landmarks.device)
     swapped = landmarks[:, order]
     return torch.stack([width_px - 1 - swapped[..., 0], swapped[..., 1]], dim=-1)

@@ -1,7 +1,7 @@
 """The 19-class face-parsing label set: names, colours, mirrored labels. Plain values: reading them needs no torch.
 
-Labels follow CelebAMask-HQ. `l_*` is the person's left, which lies on the right of the picture, so a mirrored
-picture needs its left and right labels swapped: `MIRRORED` says how.
+Labels follow CelebAMask-HQ. `l_*` is the person's left, which lies on the right of the image, so a mirrored
+image needs its left and right labels swapped: `MIRRORED` says how.
 """
 
 from typing import Final
@@ -27,4 +27,4 @@ def _mirrored() -> tuple[int, ...]:
 
 
 MIRRORED: Final = _mirrored()
-"""`MIRRORED[i]` is the label that class `i` takes in the mirrored picture."""
+"""`MIRRORED[i]` is the label that class `i` takes in the mirrored image."""

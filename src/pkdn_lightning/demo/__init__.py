@@ -1,4 +1,4 @@
-"""The verb `demo`: a local web page on which a trained model restores the faces of pictures that are dropped on it.
+"""The verb `demo`: a local web page on which a trained model restores the faces of images that are dropped on it.
 
 pkdn demo model=runs/student_celeba/2026-01-31_12-00-00
 pkdn demo model=<run> other=<run> teacher=runs/teacher_celeba/<run> parser=79999_iter.pth

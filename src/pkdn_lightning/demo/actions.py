@@ -1,4 +1,4 @@
-"""What happens on a click: a file becomes a picture, its faces are found and restored.
+"""What happens on a click: a file becomes an image, its faces are found and restored.
 
 Plain functions from values to values; the page calls them, and so do the tests.
 """
@@ -22,7 +22,7 @@ from pkdn_lightning.demo.restorers import Models
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.crop import Box, cut
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import as_pixels, as_tensor, restore_all
 from pkdn_lightning.predict.routing import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
@@ -55,7 +55,7 @@ class RestoredFace(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What was made of a picture.
+    """What was made of an image.
 
     Attributes:
         mode: What it was taken for: `lr`, `aligned` or `photo`.
@@ -70,21 +70,21 @@ class Result:
     upscale: int = 1
 
     @property
-    def lacking(self) -> list[int]:
+    def low_res(self) -> list[int]:
         """The numbers of a photograph's faces that gain by being restored: those too small to be sharp."""
         return [number for number, face in enumerate(self.faces) if face.hr is None]
 
 
-def open_upload(file: Path, limits: Limits) -> Picture:
-    """Returns the picture that a visitor gave.
+def open_upload(file: Path, limits: Limits) -> ImageFile:
+    """Returns the image that a visitor gave.
 
     Raises:
-        Rejected: If it is no picture, damaged, or too large. The message is for the visitor, and does not say where
+        Rejected: If it is no image, damaged, or too large. The message is for the visitor, and does not say where
             the file lies.
     """
-    too_large = f"The picture is too large: at most {limits.megapixels:g} megapixels are taken. Reduce it first."
+    too_large = f"The image is too large: at most {limits.megapixels:g} megapixels are taken. Reduce it first."
     if not file.is_file():
-        raise Rejected("missing", "The picture is not here any more. Please give it again.")
+        raise Rejected("missing", "The image is not here any more. Please give it again.")
     if file.stat().st_size > limits.upload_mb * 1e6:
         raise Rejected("too_large", f"The file is too large: at most {limits.upload_mb:g} MB are taken.")
     try:
@@ -98,64 +98,64 @@ def open_upload(file: Path, limits: Limits) -> Picture:
         raise Rejected("too_large", too_large)
     try:
         # Where and when a photograph was taken is nobody's business here.
-        return replace(Picture.open(file), exif=b"")
+        return replace(ImageFile.open(file), exif=b"")
     except Rejected as rejected:
         words = rejected.detail.replace(str(file), "The file")
         raise Rejected(
-            rejected.reason, f"{words.rstrip('.')}. Give a photograph or picture: JPEG, PNG, WebP, TIFF, BMP or GIF."
+            rejected.reason, f"{words.rstrip('.')}. Give a photograph or image: JPEG, PNG, WebP, TIFF, BMP or GIF."
         ) from rejected
 
 
-def restore_picture(picture: Picture, models: Models, limits: Limits, mode: Mode = "auto") -> Result:
-    """Returns a picture's faces, restored by every model that can.
+def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode = "auto") -> Result:
+    """Returns an image's faces, restored by every model that can.
 
     Args:
-        picture: The picture.
+        image: The image.
         models: What restores.
         limits: How many faces, how long.
-        mode: What the picture is; see `predict.routing`. Drawn examples are known.
+        mode: What the image is; see `predict.routing`. Drawn examples are known.
 
     Raises:
         Rejected: If there is nothing to restore in it.
         PKDNError: If a model cannot take it, or the time is over.
     """
     deadline = Deadline(limits.request_s)
-    if mode == "auto" and known_map(np.asarray(picture.rgb)) is not None:
+    if mode == "auto" and known_map(np.asarray(image.rgb)) is not None:
         mode = "aligned"
     with _DETECTING:
         deadline.check()
-        decision = decide(picture, models.first, mode=mode)
+        decision = decide(image, models.first, mode=mode)
     faces = [face for face in decision.faces if face.lr.size] if decision.mode == "photo" else []
     if decision.mode == "photo":
         if not faces:
-            raise Rejected("outside", "Too little of the face lies within the picture to restore it.")
+            raise Rejected("outside", "Too little of the face lies within the image to restore it.")
         shown = faces[: limits.faces]
         given: list[tuple[Pixels, Pixels | None, Box | None]] = [
-            (face.lr, _sharp(picture, face, models), face.box) for face in shown
+            (face.lr, _sharp(image, face, models), face.box) for face in shown
         ]
     else:
-        given = [(decision.lr[0], _original(picture, decision, models), None)]
+        given = [(decision.lr[0], _original(image, decision, models), None)]
     restored = _restored([lr for lr, _, _ in given], models, deadline)
     result = [
         _taught(RestoredFace(lr, sr, hr, box=box), models, deadline)
         for (lr, hr, box), sr in zip(given, restored, strict=True)
     ]
-    return Result(decision.mode, _words(decision, result, len(faces), picture, models), result, decision.upscale)
+    return Result(decision.mode, _words(decision, result, len(faces), image, models), result, decision.upscale)
 
 
-def _sharp(picture: Picture, face: Face, models: Models) -> Pixels | None:
+def _sharp(image: ImageFile, face: Face, models: Models) -> Pixels | None:
     """Returns a photograph's face at the size of the results, if it is sharper than what the models see."""
     if not face.why_kept:
         return None
-    return cut(picture.rgb, face.box, models.first.hr_px, outside_at_most=1)
+    return cut(image.rgb, face.box, models.first.hr_px, outside_at_most=1)
 
 
-def _original(picture: Picture, decision: Decision, models: Models) -> Pixels | None:
-    """Returns a picture that is a face at the size of the results, if it is sharper than what the models see."""
+def _original(image: ImageFile, decision: Decision, models: Models) -> Pixels | None:
+    """Returns an image that is a face at the size of the results, if it is sharper than what the models see."""
     lr_px, hr_px = models.first.lr_px, models.first.hr_px
-    if decision.mode != "aligned" or round_trip_db(picture.rgb, lr_px) >= LITTLE_LOST_DB:
+    if decision.mode != "aligned" or round_trip_db(image.rgb, lr_px) >= LITTLE_LOST_DB:
         return None
-    return np.asarray(picture.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
+    return np.asarray(image.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
 
 
 def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
@@ -187,11 +187,11 @@ def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredF
     return face._replace(parsing=parsing, taught=as_pixels(taught)[0])
 
 
-def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, picture: Picture, models: Models) -> str:
+def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image: ImageFile, models: Models) -> str:
     """Returns what was done, in words."""
     sees = f"{models.first.lr_px}×{models.first.lr_px} pixels"
     if decision.mode == "lr":
-        words = [f"A face of {picture.rgb.width}×{picture.rgb.height} pixels, restored as it is."]
+        words = [f"A face of {image.rgb.width}×{image.rgb.height} pixels, restored as it is."]
     elif decision.mode == "aligned" and faces[0].hr is None:
         words = [f"An enlarged face: it holds no more detail than {sees}, and was restored from these."]
     elif decision.mode == "aligned":
@@ -202,7 +202,7 @@ def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, pictur
         words.append(
             "The teacher needs a parsing map; drawn faces have one, parser=<BiSeNet weights> draws those of others."
         )
-    return " ".join([*words, *(f"Read as: {note}." for note in picture.notes)])
+    return " ".join([*words, *(f"Read as: {note}." for note in image.notes)])
 
 
 def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> list[str]:
@@ -221,11 +221,11 @@ def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> lis
     return words
 
 
-def whole_picture(picture: Picture, result: Result, chosen: Sequence[int], student: str) -> Picture:
+def whole_image(image: ImageFile, result: Result, chosen: Sequence[int], student: str) -> ImageFile:
     """Returns a photograph with some of its faces restored.
 
     Args:
-        picture: The photograph.
+        image: The photograph.
         result: What was made of it.
         chosen: Numbers of the faces that are put back.
         student: Whose results.
@@ -233,4 +233,4 @@ def whole_picture(picture: Picture, result: Result, chosen: Sequence[int], stude
     faces = [result.faces[number] for number in sorted(set(chosen)) if number < len(result.faces)]
     placed = [Face(face.box, face.lr) for face in faces if face.box is not None]
     decision = Decision("photo", "", [face.lr for face in faces], placed, result.upscale)
-    return assemble(picture, decision, [face.sr[student] for face in faces])
+    return assemble(image, decision, [face.sr[student] for face in faces])

@@ -1,4 +1,4 @@
-"""Pictures to try the demo with: the suite's drawn faces, so that it works at once and without anybody's face."""
+"""Images to try the demo with: the suite's drawn faces, so that it works at once and without anybody's face."""
 
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ _GROUP: Final = ((14, 84, 14, 96), (6, 22, 60, 27), (3, 192, 44, 30), (8, 46, 11
 
 
 class Example(NamedTuple):
-    """A picture to try.
+    """An image to try.
 
     Attributes:
         name: What it is.
@@ -31,39 +31,39 @@ class Example(NamedTuple):
 
 def face(number: int, size_px: int = 128) -> Image.Image:
     """Returns a drawn face, reduced by bicubic interpolation if it is to be smaller than it is drawn."""
-    picture = Image.fromarray(draw_face(number).hr)
-    return picture if size_px == picture.width else picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
+    image = Image.fromarray(draw_face(number).hr)
+    return image if size_px == image.width else image.resize((size_px, size_px), Image.Resampling.BICUBIC)
 
 
 def group() -> Image.Image:
     """Returns a photograph, so to speak, with several drawn faces of different sizes in front of a wall."""
     height, width = 160, 256
     wall = np.linspace((206, 214, 220), (150, 162, 172), height)[:, None].repeat(width, 1)
-    picture = Image.fromarray(wall.round().astype(np.uint8))
+    image = Image.fromarray(wall.round().astype(np.uint8))
     for number, left, top, side in _GROUP:
         margin = max(1, side // 12)
         mask = Image.new("L", (side, side))
         mask.paste(255, (margin, margin, side - margin, side - margin))
-        picture.paste(face(number, side), (left, top), mask.filter(ImageFilter.GaussianBlur(margin / 2)))
-    return picture
+        image.paste(face(number, side), (left, top), mask.filter(ImageFilter.GaussianBlur(margin / 2)))
+    return image
 
 
 def write_examples(folder: Path, lr_px: int) -> list[Example]:
     """Writes the examples into a folder, without loss, and returns them."""
-    pictures = {f"face {place}, 128 px": face(number) for place, number in enumerate(FACES, 1)}
-    pictures[f"face of {lr_px} px"] = face(FACES[1] + 1, lr_px)
-    pictures["group"] = group()
+    images = {f"face {place}, 128 px": face(number) for place, number in enumerate(FACES, 1)}
+    images[f"face of {lr_px} px"] = face(FACES[1] + 1, lr_px)
+    images["group"] = group()
     folder.mkdir(parents=True, exist_ok=True)
     examples = []
-    for name, picture in pictures.items():
+    for name, image in images.items():
         file = folder / f"{name.replace(', ', ' ').replace(' ', '_')}.png"
-        picture.save(file)
+        image.save(file)
         examples.append(Example(name, file))
     return examples
 
 
 def known_map(hr: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Returns the exact parsing map of an example's face, (S, S) label ids; None for any other picture.
+    """Returns the exact parsing map of an example's face, (S, S) label ids; None for any other image.
 
     Args:
         hr: (S, S, 3) uint8.

@@ -11,11 +11,11 @@ class Limits(NamedTuple):
 
     Attributes:
         upload_mb: Largest file.
-        megapixels: Largest picture.
+        megapixels: Largest image.
         faces: Most faces of a photograph; the largest are taken.
         upload_s: Longest time for an upload.
-        request_s: Longest time for a picture.
-        keep_s: How long pictures and results are kept.
+        request_s: Longest time for an image.
+        keep_s: How long images and results are kept.
     """
 
     upload_mb: float = 20
@@ -55,6 +55,6 @@ class Deadline:
         """
         if time.monotonic() > self._ends:
             raise DataError(
-                f"This took more than {self.seconds:g} seconds and was stopped. Try a smaller picture, or one with "
+                f"This took more than {self.seconds:g} seconds and was stopped. Try a smaller image, or one with "
                 "fewer faces."
             )

@@ -17,21 +17,21 @@ def heading(models: Models) -> str:
     lr, hr = models.first.lr_px, models.first.hr_px
     return (
         "<header><h1>Faces from a few pixels</h1>"
-        f"<p>A face of {lr}×{lr} pixels becomes one of {hr}×{hr}. Drop a picture, or try a drawn face.</p>"
+        f"<p>A face of {lr}×{lr} pixels becomes one of {hr}×{hr}. Drop an image, or try a drawn face.</p>"
         '<p class="caution"><strong>Plausible, not proven.</strong> The details are invented to fit: what you see is '
         "no evidence of who somebody is, and must not be used to identify anyone.</p></header>"
     )
 
 
 def footer(models: Models, limits: Limits) -> str:
-    """Returns which models these are, and what becomes of pictures."""
+    """Returns which models these are, and what becomes of images."""
     named = "; ".join(
         f"{escape(student.name)} <code>{student.restorer.sha256[:12]}</code>" for student in models.students
     )
     where = "on a GPU" if models.device.type == "cuda" else "on the CPU"
     minutes = limits.keep_s / 60
     return (
-        f"<footer><p>Pictures are worked on by this program alone, and deleted after "
+        f"<footer><p>Images are worked on by this program alone, and deleted after "
         f"{f'{minutes:g} minutes' if minutes >= 1 else f'{limits.keep_s:g} seconds'}, or when it ends. At most "
         f"{limits.upload_mb:g} MB, {limits.megapixels:g} megapixels, {limits.faces} faces.</p>"
         f"<p>{named}, {where}.</p></footer>"

@@ -8,7 +8,7 @@ import gradio as gr
 from PIL import Image, ImageOps
 
 from pkdn_lightning.demo import markup
-from pkdn_lightning.demo.actions import Result, open_upload, restore_picture, whole_picture
+from pkdn_lightning.demo.actions import Result, open_upload, restore_image, whole_image
 from pkdn_lightning.demo.examples import Example
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Models
@@ -23,10 +23,10 @@ MODES: Final[Mapping[str, Mode]] = {
     "A face fills it": "aligned",
     "A photograph": "photo",
 }
-_BEGIN: Final = "Give a picture: drop one, take one, or try a drawn face."
+_BEGIN: Final = "Give an image: drop one, take one, or try a drawn face."
 _SHOWN: Final = (1600, 1600)  # pixels; a photograph is shown no larger; the file has all its pixels
 
-# A gallery of pictures to choose one of; the captions are alternative texts too.
+# A gallery of images to choose one of; the captions are alternative texts too.
 _CHOOSING: Final[Mapping[str, Any]] = {
     "columns": 6, "allow_preview": False, "object_fit": "cover", "buttons": [], "show_label": False, "format": "png",
     "interactive": False, "elem_classes": "choosing",
@@ -38,7 +38,7 @@ STYLE: Final = Path(__file__).with_name("page.css")
 class _Given(NamedTuple):
     """The components that a visitor fills in."""
 
-    picture: gr.Image
+    image: gr.Image
     mode: gr.Radio
     restore: gr.Button
 
@@ -81,7 +81,7 @@ def build_page(models: Models, limits: Limits, examples: Sequence[Example], fold
     Args:
         models: What restores.
         limits: How much a visitor may ask for.
-        examples: Pictures to try.
+        examples: Images to try.
         folder: Where results go that are too large to live in the page; whoever serves it empties it.
     """
     with gr.Blocks(title="PKDN: faces from a few pixels", analytics_enabled=False, fill_width=False) as page:
@@ -97,8 +97,8 @@ def build_page(models: Models, limits: Limits, examples: Sequence[Example], fold
 
 
 def _given(examples: Sequence[Example]) -> _Given:
-    picture = gr.Image(
-        label="Picture", type="filepath", image_mode=None, height=300, elem_id="picture", buttons=[],
+    image = gr.Image(
+        label="Image", type="filepath", image_mode=None, height=300, elem_id="image", buttons=[],
         sources=["upload", "webcam", "clipboard"],
     )  # fmt: skip
     mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="What is it?", elem_id="mode")
@@ -112,8 +112,8 @@ def _given(examples: Sequence[Example]) -> _Given:
     def give(event: gr.SelectData) -> str:
         return str(examples[event.index].file)
 
-    tried.select(give, None, picture, show_progress="hidden", api_visibility="private")
-    return _Given(picture, mode, restore)
+    tried.select(give, None, image, show_progress="hidden", api_visibility="private")
+    return _Given(image, mode, restore)
 
 
 def _shown(limits: Limits) -> _Shown:
@@ -150,12 +150,12 @@ class _Clicks:
         self.models, self.limits, self.folder = models, limits, folder
 
     def restore(self, file: str | None, mode: str, left: str | None, right: str | None) -> dict[str, Any]:
-        """Restores a picture, and shows its first face."""
+        """Restores an image, and shows its first face."""
         if file is None:
             return self.nothing(_BEGIN, failed=False)
         try:
-            picture = open_upload(Path(file), self.limits)
-            result = restore_picture(picture, self.models, self.limits, MODES.get(mode, "auto"))
+            image = open_upload(Path(file), self.limits)
+            result = restore_image(image, self.models, self.limits, MODES.get(mode, "auto"))
         except PKDNError as error:
             return self.nothing(error.detail if isinstance(error, Rejected) else str(error))
         several, is_photo = len(result.faces) > 1, result.mode == "photo"
@@ -168,9 +168,9 @@ class _Clicks:
             "heading": gr.HTML(visible=several),
             "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=0),
             "whole": gr.Column(visible=is_photo),
-            "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.lacking]),
+            "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.low_res]),
             **self.face(result, 0, left, right),
-            **(self.photo(file, result, [names[number] for number in result.lacking]) if is_photo else {}),
+            **(self.photo(file, result, [names[number] for number in result.low_res]) if is_photo else {}),
         }
 
     def nothing(self, words: str = "", *, failed: bool = True) -> dict[str, Any]:
@@ -198,13 +198,13 @@ class _Clicks:
         """Shows a photograph with some faces put back, and writes it for saving."""
         if not chosen:
             return {"photo": gr.ImageSlider(visible=False), "save": gr.DownloadButton(visible=False)}
-        picture = open_upload(Path(file), self.limits)
+        image = open_upload(Path(file), self.limits)
         numbers = [number for number, name in enumerate(_names(result)) if name in chosen]
-        after = whole_picture(picture, result, numbers, self.models.students[0].name)
+        after = whole_image(image, result, numbers, self.models.students[0].name)
         suffix = ".jpg" if after.alpha is None else ".png"
         target = self.folder / Path(file).parent.name / f"restored_{Path(file).stem}{suffix}"
         after.save(target)
-        before = picture.rgb.resize(after.rgb.size, Image.Resampling.BICUBIC)
+        before = image.rgb.resize(after.rgb.size, Image.Resampling.BICUBIC)
         pair = ImageOps.contain(before, _SHOWN), ImageOps.contain(after.rgb, _SHOWN)
         return {
             "photo": gr.ImageSlider(pair, visible=True),
@@ -239,7 +239,7 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
 
     def face(result: Result | None, number: int, left: str, right: str) -> dict[Any, Any]:
         if result is None:
-            return updates(clicks.nothing("The result was deleted meanwhile. Restore the picture again."))
+            return updates(clicks.nothing("The result was deleted meanwhile. Restore the image again."))
         return updates(clicks.face(result, number, left, right))
 
     def choose(result: Result | None, left: str, right: str, event: gr.SelectData) -> dict[Any, Any]:
@@ -247,7 +247,7 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
 
     def put_back(upload: Mapping[str, Any] | None, result: Result | None, chosen: list[str]) -> dict[Any, Any]:
         if result is None or upload is None:
-            return updates(clicks.nothing("The result was deleted meanwhile. Restore the picture again."))
+            return updates(clicks.nothing("The result was deleted meanwhile. Restore the image again."))
         try:
             return updates(clicks.photo(upload["path"], result, chosen))
         except PKDNError as error:
@@ -256,11 +256,11 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
     everything = list(shown)
     sides = [shown.left, shown.right]
     quiet: dict[str, Any] = {"api_visibility": "private"}
-    # Gradio would decode a picture before `open_upload` has looked at its size; it still checks where the file lies.
+    # Gradio would decode an image before `open_upload` has looked at its size; it still checks where the file lies.
     raw = quiet | {"preprocess": False}
     gr.on(
-        [given.picture.change, given.mode.input, given.restore.click],
-        restore, [given.picture, given.mode, *sides], everything, trigger_mode="always_last", **raw,
+        [given.image.change, given.mode.input, given.restore.click],
+        restore, [given.image, given.mode, *sides], everything, trigger_mode="always_last", **raw,
     )  # fmt: skip
     shown.faces.select(choose, [shown.result, *sides], everything, show_progress="hidden", **quiet)
     gr.on([each.input for each in sides], face, [shown.result, shown.number, *sides], everything,
@@ -268,4 +268,4 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
     shown.divider.input(
         None, shown.divider, shown.slider, js="place => ({__type__: 'update', slider_position: place})", **quiet
     )
-    shown.put_back.input(put_back, [given.picture, shown.result, shown.put_back], everything, **raw)
+    shown.put_back.input(put_back, [given.image, shown.result, shown.put_back], everything, **raw)

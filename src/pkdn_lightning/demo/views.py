@@ -23,7 +23,7 @@ _LARGE_PX: Final = 512  # sides of what is compared are brought to about this
 
 
 class View(NamedTuple):
-    """A picture of a face.
+    """An image of a face.
 
     Attributes:
         name: Which.
@@ -78,14 +78,14 @@ def _measured(name: str, sr: Pixels, about: str, hr: Pixels | None) -> View:
 
 def large(view: View) -> Image.Image:
     """Returns a view enlarged by a whole number, so that it can be looked at."""
-    picture = Image.fromarray(view.pixels)
-    times = max(1, round(_LARGE_PX / max(picture.size)))
+    image = Image.fromarray(view.pixels)
+    times = max(1, round(_LARGE_PX / max(image.size)))
     filtering = Image.Resampling.BICUBIC if view.smooth else Image.Resampling.NEAREST
-    return picture.resize((picture.width * times, picture.height * times), filtering)
+    return image.resize((image.width * times, image.height * times), filtering)
 
 
 def data_uri(pixels: Pixels) -> str:
-    """Returns a picture as PNG in an address, so that showing and saving it leaves no file anywhere."""
+    """Returns an image as PNG in an address, so that showing and saving it leaves no file anywhere."""
     with io.BytesIO() as written:
         Image.fromarray(pixels).save(written, "PNG")
         return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"

@@ -21,7 +21,7 @@ def evaluate(cfg: "DictConfig") -> "Evaluation":
         cfg: A configuration as `compose("evaluate", [..., "run_dir=<folder>"])` returns it.
 
     Returns:
-        The means, and the folder with `results.json`, `per_image.csv`, `table.md` and a picture grid per store.
+        The means, and the folder with `results.json`, `per_image.csv`, `table.md` and an image grid per store.
 
     Raises:
         PKDNError: If a model or store cannot be used; the message names it.

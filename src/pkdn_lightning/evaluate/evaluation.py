@@ -26,7 +26,7 @@ from pkdn_lightning.evaluate.measure import (
     network_method,
     serve,
 )
-from pkdn_lightning.evaluate.perceptual_metrics import make_judges
+from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import write_json
 from pkdn_lightning.hardware import choose_device, keep_freed_memory
 from pkdn_lightning.metrics import PROTOCOLS
@@ -59,14 +59,14 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
     methods = [bicubic_method(cfg.data.scale), *_named_methods(cfg, device)]
     console = Console()
-    judges = make_judges(cfg.extra, cfg.parser, console.print, device)
+    perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
 
     means: dict[str, dict[str, float]] = {method.name: {} for method in methods}
     rows: list[dict[str, Any]] = []
     for name, store in stores.items():
         check_parsing(methods, store)
-        found = list(measure(methods, store, serving, cfg.protocols, device, judges=judges))
+        found = list(measure(methods, store, serving, cfg.protocols, device, perceptual_metrics=perceptual_metrics))
         rows += [{"set": name, **row} for row in found]
         for method in methods:
             own = [row for row in found if row["method"] == method.name]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from pkdn_lightning.data.datamodule import Batch, GatheredBatches, OrderedPlans, Plan, finish_batch
+from pkdn_lightning.data.datamodule import Batch, OrderedBatchSampler, Plan, StoreDataset, prepare_batch
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
@@ -116,7 +116,7 @@ def measure(
     protocols: Sequence[str],
     device: torch.device,
     title: str = "",
-    judges: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
+    perceptual_metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row per method and face: `method`, `face`, and the values of `measures`.
 
@@ -127,9 +127,9 @@ def measure(
         protocols: Names of what is measured.
         device: Where to compute.
         title: What the progress bar says; the store's name and split if empty.
-        judges: Further measures by name; see `judges`.
+        perceptual_metrics: Further measures by name; see `perceptual_metrics`.
     """
-    plans = OrderedPlans(store.indices(serving.split), serving.batch_size)
+    plans = OrderedBatchSampler(store.indices(serving.split), serving.batch_size)
     title = title or f"measuring {store.name}/{serving.split}"
     for plan in track(plans, title, total=len(plans), transient=True):
         raw = gather(store, plan.row, device)
@@ -137,7 +137,7 @@ def measure(
             batch = serve(raw, serving, method)
             sr = method.restore(batch)
             values = measures(sr, batch["hr"], protocols)
-            values |= {name: judge(sr, batch["hr"]) for name, judge in (judges or {}).items()}
+            values |= {name: judge(sr, batch["hr"]) for name, judge in (perceptual_metrics or {}).items()}
             for number, row in enumerate(plan.row):
                 yield {"method": method.name, "face": store.entries[row].name} | {
                     key: float(value[number]) for key, value in values.items()
@@ -156,12 +156,12 @@ def measures(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tens
 def gather(store: FaceStore, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
     """Returns faces of a store on the device, not yet finished for a method."""
     plan = Plan(rows, np.zeros(len(rows), dtype=np.bool_))
-    return {key: value.to(device) for key, value in GatheredBatches(store)[plan].items()}
+    return {key: value.to(device) for key, value in StoreDataset(store)[plan].items()}
 
 
 def serve(raw: Mapping[str, Tensor], serving: Serving, method: Method) -> Batch:
     """Returns gathered faces as a method wants them."""
-    return finish_batch(
+    return prepare_batch(
         raw,
         scale=serving.scale,
         degradation=serving.degradation,

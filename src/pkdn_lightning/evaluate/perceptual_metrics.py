@@ -23,34 +23,34 @@ from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.functional.colour import round_8bit
 
-Judge = Callable[[Tensor, Tensor], Tensor]
+PerceptualMetric = Callable[[Tensor, Tensor], Tensor]
 """Takes SR and HR, (B, 3, H, W) in [0, 1], and returns a value per image, (B,); NaN where it cannot judge."""
 
 
-class Absent(Exception):  # noqa: N818  # a way of saying no
+class MetricUnavailable(Exception):  # noqa: N818  # a way of saying no
     """A judge's library or weights are missing; the message says how to get them."""
 
 
-def make_judges(
+def make_perceptual_metrics(
     names: Sequence[str], parser: Mapping[str, Any], say: Callable[[str], None], device: torch.device
-) -> dict[str, Judge]:
-    """Returns the judges that can be had, by the name of their measure.
+) -> dict[str, PerceptualMetric]:
+    """Returns the metrics that can be computed here, by the name of their measure.
 
     Args:
         names: Which are wanted: `parsing`, `identity`, `lpips`.
-        parser: Configuration of the parser that `parsing` judges with.
+        parser: Configuration of the parser that `parsing` compares with.
         say: Told once of each that cannot be had.
         device: Where they work, if they can.
 
     Raises:
         ConfigError: If a name is unknown.
     """
-    makers: dict[str, tuple[str, Callable[[], Judge]]] = {
+    makers: dict[str, tuple[str, Callable[[], PerceptualMetric]]] = {
         "parsing": ("parsing_miou", lambda: _parsing(parser)),
         "identity": ("identity", Identity),
         "lpips": ("lpips", lambda: _lpips(device)),
     }
-    judges = {}
+    metrics = {}
     for name in names:
         if name not in makers:
             raise ConfigError(
@@ -58,10 +58,10 @@ def make_judges(
             )
         measure, maker = makers[name]
         try:
-            judges[measure] = maker()
-        except Absent as reason:
+            metrics[measure] = maker()
+        except MetricUnavailable as reason:
             say(f"Without {name}: {reason}")
-    return judges
+    return metrics
 
 
 class ParsingAgreement:
@@ -82,8 +82,8 @@ class ParsingAgreement:
         )
 
     def _parse(self, faces: Tensor) -> list[Any]:
-        pictures = list(_pictures(faces))
-        return self.parser.parse([str(number) for number in range(len(pictures))], pictures)
+        images = list(_images(faces))
+        return self.parser.parse([str(number) for number in range(len(images))], images)
 
 
 def mean_iou(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
@@ -100,13 +100,13 @@ class Identity:
     The embedding network's weights come with the package face-recognition-models.
 
     Raises:
-        Absent: If dlib or the weights are not installed.
+        MetricUnavailable: If dlib or the weights are not installed.
     """
 
     def __init__(self) -> None:
         models = find_spec("face_recognition_models")
         if models is None or find_spec("dlib") is None:
-            raise Absent("dlib is not installed: pip install 'pkdn-lightning[landmarks]'.")
+            raise MetricUnavailable("dlib is not installed: pip install 'pkdn-lightning[landmarks]'.")
         import dlib
 
         folder = Path(models.submodule_search_locations[0], "models")  # type: ignore[index]  # a package has locations
@@ -116,7 +116,7 @@ class Identity:
 
     def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Returns the similarity of each pair, (B,); NaN where dlib finds no face in HR."""
-        found = [self._similarity(made, true) for made, true in zip(_pictures(sr), _pictures(hr), strict=True)]
+        found = [self._similarity(made, true) for made, true in zip(_images(sr), _images(hr), strict=True)]
         return torch.tensor(found, dtype=torch.float64)
 
     def _similarity(self, made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
@@ -124,25 +124,27 @@ class Identity:
         if not boxes:
             return float("nan")
         shape = self._landmarks(true, max(boxes, key=lambda box: box.area()))
-        a, b = (np.array(self._embed.compute_face_descriptor(picture, shape)) for picture in (made, true))
+        a, b = (np.array(self._embed.compute_face_descriptor(image, shape)) for image in (made, true))
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def _parsing(parser: Mapping[str, Any]) -> Judge:
+def _parsing(parser: Mapping[str, Any]) -> PerceptualMetric:
     if not parser:
-        raise Absent("it judges with a parser: parser=bisenet parser.weights=<file>.")
+        raise MetricUnavailable("it needs a parser: parser=bisenet parser.weights=<file>.")
     return ParsingAgreement(make(parser, "parser"))
 
 
-def _lpips(device: torch.device) -> Judge:
+def _lpips(device: torch.device) -> PerceptualMetric:
     if find_spec("lpips") is None or find_spec("torchvision") is None:
-        raise Absent("it needs pip install lpips, and torchvision with its AlexNet weights.")
+        raise MetricUnavailable("it needs pip install lpips, and torchvision with its AlexNet weights.")
     try:
         import lpips
 
         net = lpips.LPIPS(net="alex", verbose=False).to(device).eval()
     except Exception as error:  # a download that fails, or a torchvision that does not fit torch: each in its own way
-        raise Absent(f"it could not be set up ({type(error).__name__}: {str(error).splitlines()[0]}).") from error
+        raise MetricUnavailable(
+            f"it could not be set up ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
 
     def judge(sr: Tensor, hr: Tensor) -> Tensor:
         distances: Tensor = net(round_8bit(sr).float() * 2 - 1, hr.float() * 2 - 1)
@@ -151,8 +153,8 @@ def _lpips(device: torch.device) -> Judge:
     return judge
 
 
-def _pictures(faces: Tensor) -> NDArray[np.uint8]:
-    """Returns faces (B, 3, H, W) in [0, 1] as pictures (B, H, W, 3) uint8."""
+def _images(faces: Tensor) -> NDArray[np.uint8]:
+    """Returns faces (B, 3, H, W) in [0, 1] as images (B, H, W, 3) uint8."""
     pixels = (round_8bit(faces).permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(pixels.cpu().numpy())
 

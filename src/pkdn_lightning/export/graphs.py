@@ -40,7 +40,7 @@ class _Restored(nn.Module):
 def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
     """Returns the program of a network in eval mode.
 
-    The batch may have any size, and so may the picture, of those that the network takes. Programs with Fourier
+    The batch may have any size, and so may the image, of those that the network takes. Programs with Fourier
     transforms are for `lr_px` only: ONNX Runtime fails on those whose sides vary.
     """
     net = _without_unshuffles(net)
@@ -66,7 +66,7 @@ def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProg
 
 
 def takes_any_size(program: torch.export.ExportedProgram) -> bool:
-    """Returns whether a program takes pictures of other sizes than it was traced with."""
+    """Returns whether a program takes images of other sizes than it was traced with."""
     return fixed_size(program) is None
 
 

@@ -2,7 +2,7 @@
 
 ONNX Runtime's static quantisation (QDQ): convolutions with their ReLUs, attention's gates and sums of features, a scale
 per output channel for weights, and for activations the ranges that calibration faces show. The first convolution sees
-the picture and the last one makes it; whether these two stay in float32 is decided by what each way loses on other
+the image and the last one makes it; whether these two stay in float32 is decided by what each way loses on other
 faces.
 """
 
@@ -88,10 +88,10 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
 def on_features(model: Any) -> list[str]:
     """Returns the names of an ONNX model's nodes to quantise: convolutions, and what is done with their results.
 
-    These are ReLUs, sigmoids, products with a sigmoid, and sums; not the sum that is the picture, nor what a network
+    These are ReLUs, sigmoids, products with a sigmoid, and sums; not the sum that is the image, nor what a network
     computes of sizes and positions.
     """
-    pictures = {output.name for output in model.graph.output}
+    images = {output.name for output in model.graph.output}
     features: set[str] = set()  # whatever is made of a convolution's result, sizes apart
     gates: set[str] = set()
     chosen = []
@@ -103,7 +103,7 @@ def on_features(model: Any) -> list[str]:
         if node.op_type == "Sigmoid" and of_features:
             gates |= made
         worked_on = {"Relu": of_features, "Sigmoid": of_features, "Add": of_features, "Mul": bool(gates & read)}
-        if node.op_type == "Conv" or (worked_on.get(node.op_type) and not pictures & made):
+        if node.op_type == "Conv" or (worked_on.get(node.op_type) and not images & made):
             chosen.append(node.name)
     return chosen
 

@@ -1,9 +1,9 @@
 """Which square of a photograph becomes the face.
 
     dic        a square around the landmarks, as DIC and with it PKDN, KDFSRNet and SFMNet describe it
-    aligned    a fixed box, for pictures that their publisher aligned
+    aligned    a fixed box, for images that their publisher aligned
     detector   a square around the box of a face detector
-    whole      the picture as it is, its longer side cut to a square
+    whole      the image as it is, its longer side cut to a square
 
 A margin is a share of the square's side that is added on each of its sides.
 """
@@ -23,7 +23,7 @@ from pkdn_lightning.faces.rejection import Rejected
 CropName = Literal["dic", "aligned", "detector", "whole"]
 Faces = Literal["one", "largest"]
 
-_OUTSIDE_AT_MOST: Final = 0.25  # share of the square that may lie outside the picture; its border is repeated there
+_OUTSIDE_AT_MOST: Final = 0.25  # share of the square that may lie outside the image; its border is repeated there
 _POINTS_OUTSIDE_AT_MOST: Final = 0.1
 _SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes it unclear who is meant
 
@@ -34,7 +34,7 @@ _FIVE_TO_68_DOWN: Final = 0.66
 
 
 class Box(NamedTuple):
-    """A square of a picture, in whole pixels; parts of it may lie outside."""
+    """A square of an image, in whole pixels; parts of it may lie outside."""
 
     left: int
     top: int
@@ -47,15 +47,15 @@ class Box(NamedTuple):
         return cls(round(x - whole / 2), round(y - whole / 2), whole)
 
     def scaled(self, factor: float) -> "Box":
-        """Returns the same square in a picture `factor` times as large."""
+        """Returns the same square in an image `factor` times as large."""
         return Box(round(self.left * factor), round(self.top * factor), max(1, round(self.side * factor)))
 
 
 class Crop(Protocol):
     """A rule that finds the square."""
 
-    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
-        """Returns the square of an RGB picture; `points` (n, 2) are its landmarks where they are known.
+    def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
+        """Returns the square of an RGB image; `points` (n, 2) are its landmarks where they are known.
 
         Raises:
             Rejected: If there is none.
@@ -76,13 +76,13 @@ class LandmarkCrop:
     def __init__(self, margin: float = 0.31) -> None:
         self.margin = margin
 
-    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+    def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the square around the landmarks."""
         if points is None or len(points) < 5:
-            raise Rejected("no_landmarks", "crop=dic needs landmarks, and this picture has none")
-        inside = ((points >= 0) & (points < np.array(picture.size))).all(axis=1)
+            raise Rejected("no_landmarks", "crop=dic needs landmarks, and this image has none")
+        inside = ((points >= 0) & (points < np.array(image.size))).all(axis=1)
         if 1 - inside.mean() > _POINTS_OUTSIDE_AT_MOST:
-            raise Rejected("landmarks_outside", f"{(~inside).sum()} of {len(points)} landmarks lie outside the picture")
+            raise Rejected("landmarks_outside", f"{(~inside).sum()} of {len(points)} landmarks lie outside the image")
         if len(points) == 5:
             eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
             height = float(np.linalg.norm(mouth - eyes))
@@ -92,7 +92,7 @@ class LandmarkCrop:
             low, high = points.min(axis=0), points.max(axis=0)
             (x, y), side = (low + high) / 2, float((high - low).max())
         if not side >= 1:  # written so that it holds for a side that is no number, too
-            raise Rejected("bad_landmarks", f"the landmarks span {side:g} px of the picture")
+            raise Rejected("bad_landmarks", f"the landmarks span {side:g} px of the image")
         return Box.around(float(x), float(y), side * (1 + 2 * self.margin))
 
     def __str__(self) -> str:
@@ -100,24 +100,24 @@ class LandmarkCrop:
 
 
 class FixedCrop:
-    """`aligned`: the same box in every picture.
+    """`aligned`: the same box in every image.
 
     Args:
-        box: left, top, side in pixels of the picture as published.
+        box: left, top, side in pixels of the image as published.
         margin: Share of the side added on each side.
-        size: Width and height of the pictures the box is meant for; another size is refused.
+        size: Width and height of the images the box is meant for; another size is refused.
     """
 
     def __init__(self, box: Sequence[int], margin: float = 0.0, *, size: Sequence[int] | None = None) -> None:
         self.left, self.top, self.side = box
         self.margin, self.size = margin, None if size is None else tuple(size)
 
-    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+    def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the box."""
-        if self.size is not None and picture.size != self.size:
+        if self.size is not None and image.size != self.size:
             raise Rejected(
                 "wrong_size",
-                f"it is {picture.width}x{picture.height}; crop=aligned is for the aligned pictures of "
+                f"it is {image.width}x{image.height}; crop=aligned is for the aligned images of "
                 f"{self.size[0]}x{self.size[1]}",
             )
         side = self.side * (1 + 2 * self.margin)
@@ -132,16 +132,16 @@ class DetectorCrop:
 
     Args:
         margin: Share of the longer side of the detector's box added on each side.
-        faces: `one` refuses a picture with a second face of comparable size; `largest` takes the largest.
+        faces: `one` refuses an image with a second face of comparable size; `largest` takes the largest.
     """
 
     def __init__(self, margin: float = 0.25, faces: Faces = "one") -> None:
         check_detector()
         self.margin, self.faces = margin, faces
 
-    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+    def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the square around the face."""
-        found = detect_faces(picture)
+        found = detect_faces(image)
         if not found:
             raise Rejected("no_face", "the detector found no face")
         sides = [max(face.box[2:]) for face in found]
@@ -163,14 +163,14 @@ class DetectorCrop:
 
 
 class WholeCrop:
-    """`whole`: the picture as it is; of one that is not square, the middle."""
+    """`whole`: the image as it is; of one that is not square, the middle."""
 
-    def box(self, picture: Image.Image, points: NDArray[np.float32] | None) -> Box:
+    def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the largest square in the middle."""
-        return Box.around(picture.width / 2, picture.height / 2, min(picture.size))
+        return Box.around(image.width / 2, image.height / 2, min(image.size))
 
     def __str__(self) -> str:
-        return "whole: the picture as it is, the middle square of it"
+        return "whole: the image as it is, the middle square of it"
 
 
 def crop_rule(
@@ -199,40 +199,40 @@ def crop_rule(
     if name == "whole":
         return WholeCrop()
     if fixed is None:
-        raise ConfigError("data.source.crop=aligned needs pictures that their publisher aligned; this source has none.")
+        raise ConfigError("data.source.crop=aligned needs images that their publisher aligned; this source has none.")
     return FixedCrop(fixed, **given, size=fixed_size)
 
 
 def cut(
-    picture: Image.Image,
+    image: Image.Image,
     box: Box,
     size_px: int,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
     *,
     outside_at_most: float = _OUTSIDE_AT_MOST,
 ) -> NDArray[np.uint8]:
-    """Returns the square, resized to `size_px`; where it leaves the picture, the picture's border is repeated.
+    """Returns the square, resized to `size_px`; where it leaves the image, the image's border is repeated.
 
     Args:
-        picture: RGB, or labels when `resample` is NEAREST.
+        image: RGB, or labels when `resample` is NEAREST.
         box: The square.
         size_px: Side of the result.
         resample: Pillow's filter; it is antialiased.
-        outside_at_most: Share of the square that may lie outside the picture.
+        outside_at_most: Share of the square that may lie outside the image.
 
     Raises:
         Rejected: If too much of the square lies outside.
     """
-    width, height = picture.size
+    width, height = image.size
     right, bottom = box.left + box.side, box.top + box.side
     seen = max(0, min(right, width) - max(box.left, 0)) * max(0, min(bottom, height) - max(box.top, 0))
     outside = 1 - seen / box.side**2
     if outside > outside_at_most:
-        raise Rejected("outside", f"{outside:.0%} of the face's square lies outside the picture")
+        raise Rejected("outside", f"{outside:.0%} of the face's square lies outside the image")
     if outside > 0:
         columns = np.arange(box.left, right).clip(0, width - 1)
         rows = np.arange(box.top, bottom).clip(0, height - 1)
-        square = Image.fromarray(np.asarray(picture)[rows[:, None], columns])
+        square = Image.fromarray(np.asarray(image)[rows[:, None], columns])
     else:
-        square = picture.crop((box.left, box.top, right, bottom))
+        square = image.crop((box.left, box.top, right, bottom))
     return np.asarray(square.resize((size_px, size_px), resample), dtype=np.uint8)

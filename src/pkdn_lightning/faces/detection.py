@@ -17,8 +17,8 @@ from PIL import Image
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces.rejection import Rejected
 
-_SIDE_PX = 640  # larger pictures are reduced for the detector
-_LEAST_SHARE = 1 / 16  # of the picture's longer side: smaller faces are not looked for, which is most of the time
+_SIDE_PX = 640  # larger images are reduced for the detector
+_LEAST_SHARE = 1 / 16  # of the image's longer side: smaller faces are not looked for, which is most of the time
 _THOROUGH_PX = 1280  # brought to this side where no face is to be missed
 _ENLARGED_AT_MOST = 4.0
 _LEAST_PX = 20  # of a face; what the detector was trained for
@@ -30,7 +30,7 @@ class Detection(NamedTuple):
 
     Attributes:
         box: left, top, width, height in pixels.
-        points: (5, 2) float32: the picture's left eye, right eye, nose, left and right corner of the mouth.
+        points: (5, 2) float32: the image's left eye, right eye, nose, left and right corner of the mouth.
         confidence: 0..1.
     """
 
@@ -39,25 +39,25 @@ class Detection(NamedTuple):
     confidence: float
 
 
-def detect_faces(picture: Image.Image, *, thorough: bool = False) -> list[Detection]:
-    """Returns the faces of an RGB picture, the largest first (MTCNN, Zhang et al., SPL 2016).
+def detect_faces(image: Image.Image, *, thorough: bool = False) -> list[Detection]:
+    """Returns the faces of an RGB image, the largest first (MTCNN, Zhang et al., SPL 2016).
 
     Args:
-        picture: The picture.
-        thorough: Looks for small faces, too, in small pictures even for those that the detector would have to enlarge;
+        image: The image.
+        thorough: Looks for small faces, too, in small images even for those that the detector would have to enlarge;
             several times slower.
 
     Raises:
         ConfigError: If the detector is not installed.
     """
-    longest = max(picture.size)
+    longest = max(image.size)
     scale = max(longest / _THOROUGH_PX, 1 / _ENLARGED_AT_MOST) if thorough else max(1.0, longest / _SIDE_PX)
     if scale != 1:
-        smaller = (max(1, round(picture.width / scale)), max(1, round(picture.height / scale)))  # one may be very thin
-        picture = picture.resize(smaller, reducing_gap=2.0)
+        smaller = (max(1, round(image.width / scale)), max(1, round(image.height / scale)))  # one may be very thin
+        image = image.resize(smaller, reducing_gap=2.0)
     detector, found = _mtcnn(), []
-    detector.min_face_size = _LEAST_PX if thorough else max(_LEAST_PX, int(max(picture.size) * _LEAST_SHARE))
-    for face in detector.detect_faces(np.asarray(picture)):
+    detector.min_face_size = _LEAST_PX if thorough else max(_LEAST_PX, int(max(image.size) * _LEAST_SHARE))
+    for face in detector.detect_faces(np.asarray(image)):
         if face["confidence"] >= _SURE:
             left, top, width, height = (float(value) * scale for value in face["box"])
             names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
@@ -112,7 +112,7 @@ class Landmarker(Protocol):
 class DlibLandmarks:
     """68 landmarks (iBUG order) found by dlib on the cropped face.
 
-    The predictor's weights come with the package face-recognition-models; they were trained on 300-W, whose pictures
+    The predictor's weights come with the package face-recognition-models; they were trained on 300-W, whose images
     are for non-commercial research.
 
     Raises:
@@ -123,7 +123,7 @@ class DlibLandmarks:
         _dlib()
 
     def find(self, hr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Returns (68, 2) float32 pixels x, y of the largest face of an (S, S, 3) uint8 picture.
+        """Returns (68, 2) float32 pixels x, y of the largest face of an (S, S, 3) uint8 image.
 
         Raises:
             Rejected: If no face is found.

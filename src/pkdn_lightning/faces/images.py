@@ -1,4 +1,4 @@
-"""Picture files of any kind become 8-bit RGB, or a reason why not."""
+"""Image files of any kind become 8-bit RGB, or a reason why not."""
 
 import os
 import struct
@@ -22,29 +22,29 @@ _DAMAGE: Final = (
 )  # fmt: skip
 
 
-def open_picture(file: Path, *, first_frame: bool = False) -> Image.Image:
-    """Returns a picture as its file holds it, decoded.
+def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
+    """Returns an image as its file holds it, decoded.
 
     Args:
-        file: The picture.
-        first_frame: Takes the first picture of a file that holds several, instead of refusing it.
+        file: The image.
+        first_frame: Takes the first image of a file that holds several, instead of refusing it.
 
     Raises:
         Rejected: If it is missing, unreadable, truncated, animated, or larger than any photograph.
     """
     try:
-        with explained(file, "cannot be read"), Image.open(file) as picture:
-            if picture.width * picture.height > _MAX_PIXELS:
-                raise Rejected("too_large", f"{file} claims {picture.width}x{picture.height} pixels")
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and not first_frame and picture.format != "MPO":  # MPO: a camera's JPEG with a preview
-                raise Rejected("animated", f"{file} holds {frames} pictures; keep the one that is meant")
-            picture.load()
-            return picture
+        with explained(file, "cannot be read"), Image.open(file) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise Rejected("too_large", f"{file} claims {image.width}x{image.height} pixels")
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and not first_frame and image.format != "MPO":  # MPO: a camera's JPEG with a preview
+                raise Rejected("animated", f"{file} holds {frames} images; keep the one that is meant")
+            image.load()
+            return image
     except FileNotFoundError as error:
         raise Rejected("missing", f"there is no {file}") from error
     except UnidentifiedImageError as error:
-        what = "is empty" if file.stat().st_size == 0 else "is no picture that can be read"
+        what = "is empty" if file.stat().st_size == 0 else "is no image that can be read"
         raise Rejected("unreadable", f"{file} {what}") from error
     except Image.DecompressionBombError as error:
         raise Rejected("too_large", f"{file}: {error}") from error
@@ -54,47 +54,47 @@ def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
     """Returns a photograph as 8-bit RGB, whatever its file holds: grey, palette, CMYK, 16 bits, alpha (over black).
 
     Args:
-        file: The picture.
+        file: The image.
         upright: Turns it as its EXIF orientation says. Coordinates that a publisher measured on the stored pixels
             need it as it is stored.
 
     Raises:
         Rejected: If it cannot be read.
     """
-    picture = open_picture(file)
+    image = open_image(file)
     if upright:
         with explained(file, "has an EXIF orientation that cannot be read"):
-            picture = ImageOps.exif_transpose(picture)
-    return to_rgb(picture, file)
+            image = ImageOps.exif_transpose(image)
+    return to_rgb(image, file)
 
 
-def to_rgb(picture: Image.Image, file: Path) -> Image.Image:
-    """Returns the picture of a file, of any mode, as 8-bit RGB; alpha lies over black.
+def to_rgb(image: Image.Image, file: Path) -> Image.Image:
+    """Returns the image of a file, of any mode, as 8-bit RGB; alpha lies over black.
 
     Raises:
         Rejected: If it cannot be converted.
     """
     with explained(file, "cannot be converted to RGB"):
-        return _to_rgb(picture)
+        return _to_rgb(image)
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
-        grey = (np.asarray(picture).astype(np.float64) / 257).round().clip(0, 255)
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
+        grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":
-        raise ValueError("a float picture has no agreed range")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+    if image.mode == "F":
+        raise ValueError("a float image has no agreed range")
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 @contextmanager
 def explained(file: Path, what: str) -> Iterator[None]:
-    """Turns whatever a decoder raises into a reason; what `open_picture` knows better passes."""
+    """Turns whatever a decoder raises into a reason; what `open_image` knows better passes."""
     try:
         yield
     except (FileNotFoundError, UnidentifiedImageError):
@@ -104,10 +104,10 @@ def explained(file: Path, what: str) -> Iterator[None]:
         raise Rejected(reason, f"{file} {what}: {error}") from error
 
 
-def walk_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
-    """Yields the pictures below a folder in the order of their paths, whatever the file system's is.
+def walk_images(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
+    """Yields the images below a folder in the order of their paths, whatever the file system's is.
 
-    A picture is what has one of the suffixes.
+    An image is what has one of the suffixes.
 
     Linked folders are entered, each real folder once, so that a link to its own parent ends. What is hidden is not
     looked at: it is a desktop's thumbnails and the like.

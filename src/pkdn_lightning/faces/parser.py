@@ -1,6 +1,6 @@
 """How faces come by their parsing maps: from BiSeNet, or from a folder that already holds them.
 
-Importing this module does not import torch: the worker processes that read pictures import it too.
+Importing this module does not import torch: the worker processes that read images import it too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.images import MODES, open_picture
+from pkdn_lightning.faces.images import MODES, open_image
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256
 
@@ -235,7 +235,7 @@ class MaskFolder:
     """Takes parsing maps that lie in a folder.
 
     A map is looked for as `<path>/<split>/parsing/<name>.png`, `<path>/<split>/<name>.png`, `<path>/<name>.png`, in
-    this order. It holds label ids 0..18 in an 8-bit grey or palette picture, square; where its size is not the face's
+    this order. It holds label ids 0..18 in an 8-bit grey or palette image, square; where its size is not the face's
     it is resized by nearest neighbour.
 
     Args:
@@ -273,23 +273,23 @@ class MaskFolder:
     def _read(self, name: str, size_px: int) -> NDArray[np.uint8]:
         file = self._find(name)
         try:
-            picture = open_picture(file)
+            image = open_image(file)
         except Rejected as rejected:
             raise Rejected("bad_map", rejected.detail) from rejected
-        if picture.mode not in ("L", "P"):
+        if image.mode not in ("L", "P"):
             raise Rejected(
                 "bad_map",
-                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}); a parsing map holds label "
-                "ids in an 8-bit grey or palette picture",
+                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds label "
+                "ids in an 8-bit grey or palette image",
             )
-        if picture.width != picture.height:
-            raise Rejected("bad_map", f"{file} is {picture.width}x{picture.height}; a parsing map has to be square")
-        labels = np.asarray(picture, dtype=np.uint8)
+        if image.width != image.height:
+            raise Rejected("bad_map", f"{file} is {image.width}x{image.height}; a parsing map has to be square")
+        labels = np.asarray(image, dtype=np.uint8)
         if labels.max() >= len(LABELS):
             wrong = [int(label) for label in np.unique(labels) if label >= len(LABELS)]
             raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
-        if picture.width != size_px:
-            labels = np.asarray(picture.resize((size_px, size_px), Image.Resampling.NEAREST), dtype=np.uint8)
+        if image.width != size_px:
+            labels = np.asarray(image.resize((size_px, size_px), Image.Resampling.NEAREST), dtype=np.uint8)
         return labels
 
     def _find(self, name: str) -> Path:
@@ -307,7 +307,7 @@ def repair_sides(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Which of a pair is the left one is a parser's weak point: BiSeNet has some of it wrong on every third face. Where it
     lies says it for certain. The face's axis runs from the mouth's centre through the bridge of the nose; `l_*` is what
-    lies to its right in an upright picture. So a face may be tilted, and one side is enough.
+    lies to its right in an upright image. So a face may be tilted, and one side is enough.
 
     On CelebAMask-HQ's val faces it raises the mean IoU from 0.690 to 0.720, although the ground truth itself has sides
     swapped in every twelfth face.

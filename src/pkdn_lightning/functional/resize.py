@@ -1,13 +1,13 @@
 """Antialiased bicubic resizing, equal to Pillow's or to MATLAB's, as two small matrix products.
 
-Every number of this literature starts from a picture shrunk by one of these two, and libraries that only look alike
+Every number of this literature starts from an image shrunk by one of these two, and libraries that only look alike
 cost up to 1.4 dB (no antialiasing) or 10 grey levels at the border. Both use the kernel of Keys with a = -0.5,
 widened by the scale when shrinking, and differ in three points:
 
 | mode     | beyond the border            | first pass                                | weights for 8 bits  |
 |----------|------------------------------|-------------------------------------------|---------------------|
 | `pil`    | kernel clipped, renormalised | horizontal                                | multiples of 2^-22  |
-| `matlab` | picture mirrored             | the side that shrinks most, else vertical | double              |
+| `matlab` | image mirrored             | the side that shrinks most, else vertical | double              |
 
 Pillow 13 begins vertically where the height shrinks much more than the width. That cannot happen where both sides
 scale alike, as everywhere in this package, and `pil` keeps to the order of all versions before.
@@ -47,7 +47,7 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
         images: Any float type, (..., H, W), in [0, 1].
         size: Height and width of the result, in pixels.
         mode: Whose borders, order of passes and arithmetic to follow.
-        round_8bit: Do as the libraries do with 8-bit pictures: take `images` as grey levels, and round and clip after
+        round_8bit: Do as the libraries do with 8-bit images: take `images` as grey levels, and round and clip after
             each pass. Results are then k/255, and no gradient flows. Otherwise nothing is rounded or clipped:
             bicubic overshoots, so results may leave [0, 1] a little.
 
@@ -72,11 +72,11 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
     return levels.to(images.dtype)
 
 
-def bicubic_8bit(pictures: Tensor, size: tuple[int, int], *, mode: Mode = "pil") -> Tensor:
-    """Returns 8-bit pictures resized as `bicubic` does with `round_8bit`, without the way through [0, 1] and back.
+def bicubic_8bit(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil") -> Tensor:
+    """Returns 8-bit images resized as `bicubic` does with `round_8bit`, without the way through [0, 1] and back.
 
     Args:
-        pictures: uint8, (..., H, W).
+        images: uint8, (..., H, W).
         size: Height and width of the result, in pixels.
         mode: As in `bicubic`.
 
@@ -87,10 +87,10 @@ def bicubic_8bit(pictures: Tensor, size: tuple[int, int], *, mode: Mode = "pil")
         ShapeError: As `bicubic`.
         ConfigError: As `bicubic`.
     """
-    height, width = (int(side) for side in pictures.shape[-2:])
+    height, width = (int(side) for side in images.shape[-2:])
     _check((height, width), size, mode)
     # Contiguous while it is a byte each: the products want it, and later it is four.
-    return (_resized_8bit(pictures.contiguous(), size, mode) / 255).float()
+    return (_resized_8bit(images.contiguous(), size, mode) / 255).float()
 
 
 def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, *, round_8bit: bool = False) -> Tensor:

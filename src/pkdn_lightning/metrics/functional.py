@@ -6,7 +6,7 @@ says little. `PROTOCOLS` holds the ones worth telling apart; a protocol fixes ev
     PSNR = 10 log10(255² / MSE)    SSIM: Gaussian window 11x11, sigma 1.5, valid region, C1 = 2.55², C2 = 7.65²
 
 Both give one value per image; a table shows their mean (`pkdn_lightning.metrics.collection`), which is not the PSNR of
-the pooled error. Pictures are rounded in float32, as whoever writes the file rounds them. From there PSNR is exact
+the pooled error. Images are rounded in float32, as whoever writes the file rounds them. From there PSNR is exact
 where levels are whole, and within 2e-6 dB where they are not; SSIM is computed in float32, within 1e-6 of double on
 faces and 1e-5 on flat white against flat black. No gradient flows through either.
 
@@ -247,7 +247,7 @@ def _similarity_of_planes(sr: Tensor, hr: Tensor) -> Tensor:
     """Returns the SSIM of every window position, (N, H - 10, W - 10), of planes of what `_levels` returns, (N, H, W).
 
     Instead of the five moments of the formula (two means, two variances, a covariance) it blurs the first two of sum
-    and difference, which hold the same: a blur less, and where pictures are nearly equal the difference is exact,
+    and difference, which hold the same: a blur less, and where images are nearly equal the difference is exact,
     which float32 would lose between two large variances.
     """
     fields = sr.new_empty(4, *sr.shape)

@@ -144,7 +144,7 @@ def _measured(results: Mapping[str, Any]) -> Iterator[str]:
 _LIMITS: Final = (
     "## Limits and intended use",
     "",
-    "For research on face super-resolution and for looking at old or small pictures. A restored face is a likely one,",
+    "For research on face super-resolution and for looking at old or small images. A restored face is a likely one,",
     "not the true one: from so few pixels nobody's identity can be recovered. It must not be used to recognise or",
     "accuse anybody, nor as evidence. Faces unlike the training data (pose, age, skin, glasses, blur, noise,",
     "compression) come out worse, and which ones do mirrors who was in that data.",

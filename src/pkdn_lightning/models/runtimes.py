@@ -66,7 +66,7 @@ class Restorer:
         """Returns restored faces.
 
         Raises:
-            ShapeError: If the model cannot take pictures of this size.
+            ShapeError: If the model cannot take images of this size.
         """
         if self.size is not None and tuple(lr.shape[-2:]) != self.size:
             raise ShapeError(

@@ -24,7 +24,7 @@ class Errors(NamedTuple):
     restored: Tensor
 
 
-class Opponent:
+class Adversary:
     """A discriminator and its optimiser, trained by a step of its own before each step of the network.
 
     It is no `nn.Module`, so the network's optimiser, its averaged weights and its gradient synchronisation do not know
@@ -39,7 +39,7 @@ class Opponent:
         self.optimizer: Optimizer | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # averaging callbacks copy the module they average; the opponent is not averaged
+        return self  # averaging callbacks copy the module they average; the adversary is not averaged
 
     def errors(self, hr: Tensor, sr: Tensor) -> Errors:
         """Returns its errors on true and restored faces."""
@@ -49,7 +49,7 @@ class Opponent:
             F.binary_cross_entropy_with_logits(restored, torch.zeros_like(restored)),
         )
 
-    def deceived(self, sr: Tensor) -> Tensor:
+    def generator_loss(self, sr: Tensor) -> Tensor:
         """Returns how badly restored faces pass for true ones, with gradients for the faces only."""
         self.net.requires_grad_(False)
         logits = self.net(sr)
@@ -94,7 +94,7 @@ class AdversarialModule(StudentModule):
         self, *args: Any, discriminator: nn.Module, adversarial_weight: float, gate: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.opponent = Opponent(discriminator)
+        self.adversary = Adversary(discriminator)
         self.adversarial_weight, self.gate = adversarial_weight, gate
         self._saved: Mapping[str, Any] | None = None
 
@@ -107,30 +107,34 @@ class AdversarialModule(StudentModule):
         """Lets the discriminator learn, and returns the objective with the network's part of the game."""
         total, parts = super().loss(batch, output, progress)
         with _without_float16(self.device.type):
-            errors = self.opponent.errors(batch["hr"], output.sr.detach().float())
+            errors = self.adversary.errors(batch["hr"], output.sr.detach().float())
             network_learns, opponent_learns = self._who_learns(errors)
             if opponent_learns:
-                self.opponent.learn(errors, self._rate())
-            deceived = self.opponent.deceived(output.sr.float())
-        total = total + self.adversarial_weight * deceived
-        parts |= {"adversarial": deceived.detach(), "true": errors.true.detach(), "restored": errors.restored.detach()}
+                self.adversary.learn(errors, self._rate())
+            generator_loss = self.adversary.generator_loss(output.sr.float())
+        total = total + self.adversarial_weight * generator_loss
+        parts |= {
+            "adversarial": generator_loss.detach(),
+            "true": errors.true.detach(),
+            "restored": errors.restored.detach(),
+        }
         # Times 0 instead of leaving the step out, so that steps, schedules and processes stay together.
         return total * float(network_learns), parts
 
     def configure_optimizers(self) -> Any:
         """Makes the network's optimiser and scheduler, and the discriminator's optimiser beside them."""
-        self.opponent.net.to(self.device)
-        self.opponent.optimizer = self._make_optimizer(self.opponent.net.parameters())
+        self.adversary.net.to(self.device)
+        self.adversary.optimizer = self._make_optimizer(self.adversary.net.parameters())
         if self._saved is not None:
-            self.opponent.net.load_state_dict(self._saved["net"])
-            self.opponent.optimizer.load_state_dict(self._saved["optimizer"])
+            self.adversary.net.load_state_dict(self._saved["net"])
+            self.adversary.optimizer.load_state_dict(self._saved["optimizer"])
         return super().configure_optimizers()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the discriminator."""
         super().on_save_checkpoint(checkpoint)
-        if self.opponent.optimizer is not None:
-            checkpoint[_CHECKPOINT_KEY] = self.opponent.state()
+        if self.adversary.optimizer is not None:
+            checkpoint[_CHECKPOINT_KEY] = self.adversary.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the discriminator's state until its optimiser is made."""
@@ -140,8 +144,8 @@ class AdversarialModule(StudentModule):
         if not self.gate:
             return True, True
         worst, best = max(errors).item(), min(errors).item()
-        network, opponent = worst <= _TOO_WEAK, best >= _TOO_STRONG
-        return (network, opponent) if network or opponent else (True, True)
+        network, adversary = worst <= _TOO_WEAK, best >= _TOO_STRONG
+        return (network, adversary) if network or adversary else (True, True)
 
     def _rate(self) -> float:
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser

@@ -1,7 +1,7 @@
 """What every training scheme shares: one step, one validation, one test, one optimiser.
 
-A scheme says how its network is called (`restore`) and what guides it (`guide`); the rest is here. Checkpoints hold
-plain values and tensors only, so they load with `weights_only=True`.
+A scheme defines how its network is called (`restore`) and what its teacher makes of a batch (`teacher_output`).
+Checkpoints hold plain values and tensors only, so they load with `weights_only=True`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ class SRModule(lightning.LightningModule):
         """Runs the network on a batch. Every scheme says how."""
         raise NotImplementedError  # abstract: TeacherModule and StudentModule say it
 
-    def guide(self, batch: Batch) -> SROutput | None:
+    def teacher_output(self, batch: Batch) -> SROutput | None:
         """Returns what guides the training besides the truth; nothing, unless a scheme says otherwise."""
         return None
 
@@ -81,8 +81,8 @@ class SRModule(lightning.LightningModule):
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the objective of a restored batch, and each of its terms, unweighted."""
-        guide = self.guide(batch) if self.objective.needs_teacher(progress) else None
-        return self.objective(output, batch["hr"], guide, progress, batch)
+        teacher_output = self.teacher_output(batch) if self.objective.needs_teacher(progress) else None
+        return self.objective(output, batch["hr"], teacher_output, progress, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the objective of a batch; logs it and each of its terms."""

@@ -74,7 +74,7 @@ class StudentModule(SRModule):
         """Runs the network on LR faces."""
         return self.net(batch["lr"])
 
-    def guide(self, batch: Batch) -> SROutput | None:
+    def teacher_output(self, batch: Batch) -> SROutput | None:
         """Returns what the teacher makes of the same faces and their parsing maps."""
         return None if self.teacher is None else self.teacher(batch)
 

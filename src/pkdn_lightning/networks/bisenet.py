@@ -146,7 +146,7 @@ class ContextPath(nn.Module):
         """Returns three features of 128 channels: the backbone's at 1/8, the context at 1/8 and at 1/16."""
         eighth, sixteenth, thirtysecond = self.resnet(x)
         glance = self.conv_avg(thirtysecond.mean((-2, -1), keepdim=True))
-        context = self.arm32(thirtysecond) + glance  # (B, 128, 1, 1) spreads over the whole picture
+        context = self.arm32(thirtysecond) + glance  # (B, 128, 1, 1) spreads over the whole image
         context16 = self.conv_head32(F.interpolate(context, size=sixteenth.shape[-2:], mode="nearest"))
         context = self.arm16(sixteenth) + context16
         context8 = self.conv_head16(F.interpolate(context, size=eighth.shape[-2:], mode="nearest"))

@@ -23,7 +23,7 @@ SpatialAttentionKind = Literal["csar", "cbam", "none"]
 
 
 def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Returns a 3x3 convolution that keeps the picture's size."""
+    """Returns a 3x3 convolution that keeps the image's size."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 

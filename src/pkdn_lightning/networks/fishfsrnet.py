@@ -45,7 +45,7 @@ from pkdn_lightning.networks.output import SROutput, require_image
 
 
 class ParsingNet(nn.Module):
-    """Estimates the parsing map, as a picture of three colours, of the LR face's size.
+    """Estimates the parsing map, as an image of three colours, of the LR face's size.
 
     Args:
         width: Feature channels.
@@ -185,7 +185,7 @@ class FishFSRNet(nn.Module):
             the LR faces, (B, 3, H, W), nominally in [0, 1].
 
         Raises:
-            ShapeError: If `lr` is not a batch of RGB pictures.
+            ShapeError: If `lr` is not a batch of RGB images.
         """
         require_image(lr, scale=self.scale, multiple=1)
         parsing = self.parsing_net(lr)

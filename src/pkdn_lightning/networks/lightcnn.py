@@ -5,7 +5,7 @@ https://arxiv.org/abs/1511.02683 (the 9-layer network, for one grey channel); C.
 https://arxiv.org/abs/2003.13063. Public code: https://github.com/Maclory/Deep-Iterative-Collaboration (MIT).
 
 The layers are those of DIC's public code: RGB instead of grey, one logit instead of identities. It shows both networks
-pictures without their mean colour; the mean is subtracted here, so that pictures are in [0, 1].
+images without their mean colour; the mean is subtracted here, so that images are in [0, 1].
 """
 
 import re
@@ -37,7 +37,7 @@ class MaxFeatureMap(nn.Module):
 
 
 class LightCNNFeatures(nn.Module):
-    """The convolutions of Light CNN-9: what DICGAN's perceptual term compares, at 1/16 of the picture's size.
+    """The convolutions of Light CNN-9: what DICGAN's perceptual term compares, at 1/16 of the image's size.
 
     Untrained, as built here, they say little about faces: load weights (`rename_published`) and freeze them.
 
@@ -65,10 +65,10 @@ class LightCNNFeatures(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the features of pictures.
+        """Returns the features of images.
 
         Args:
-            images: Pictures in [0, 1], (B, 3, H, W).
+            images: Images in [0, 1], (B, 3, H, W).
 
         Returns:
             (B, 128, ceil(H / 16), ceil(W / 16)).
@@ -82,7 +82,7 @@ class LightCNNDiscriminator(nn.Module):
     Initialised as DIC is, by `init_kaiming`.
 
     Args:
-        size_px: Side of the pictures; divides by 16.
+        size_px: Side of the images; divides by 16.
 
     Raises:
         ConfigError: If `size_px` does not.
@@ -102,16 +102,16 @@ class LightCNNDiscriminator(nn.Module):
         init_kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns how real each picture looks.
+        """Returns how real each image looks.
 
         Args:
-            images: Pictures in [0, 1], (B, 3, size_px, size_px).
+            images: Images in [0, 1], (B, 3, size_px, size_px).
 
         Returns:
             Logits, (B, 1).
 
         Raises:
-            ShapeError: If the pictures are of another size.
+            ShapeError: If the images are of another size.
         """
         require_size(images, self.size_px)
         return self.classifier(self.features(images).flatten(1))

@@ -22,7 +22,7 @@ class SROutput(NamedTuple):
 
 
 def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:
-    """Checks that `lr` is a batch of RGB pictures whose enlarged sides divide by `multiple`.
+    """Checks that `lr` is a batch of RGB images whose enlarged sides divide by `multiple`.
 
     Args:
         lr: Candidate input, expected (B, 3, H, W).
@@ -38,7 +38,7 @@ def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:
     if height % multiple or width % multiple:
         raise ShapeError(
             f"LR {lr.shape[-2]}x{lr.shape[-1]} enlarged x{scale} is {height}x{width}, but the sides have to divide "
-            f"by {multiple} (2 per level of the network). Crop or pad the picture, or use a network with fewer levels."
+            f"by {multiple} (2 per level of the network). Crop or pad the image, or use a network with fewer levels."
         )
 
 
@@ -54,6 +54,6 @@ def require_size(images: Tensor, size_px: int) -> None:
     """
     if tuple(images.shape[1:]) != (3, size_px, size_px):
         raise ShapeError(
-            f"Expected pictures of shape (B, 3, {size_px}, {size_px}), got {tuple(images.shape)}. Set the "
+            f"Expected images of shape (B, 3, {size_px}, {size_px}), got {tuple(images.shape)}. Set the "
             "discriminator's size_px to their side."
         )

@@ -1,6 +1,6 @@
 """RCAN (Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018).
 
-Paper: https://arxiv.org/abs/1807.02758. Public code: yulunzhang/RCAN. A network for pictures of any kind, which face
+Paper: https://arxiv.org/abs/1807.02758. Public code: yulunzhang/RCAN. A network for images of any kind, which face
 super-resolution compares itself with. It works at LR size: a head, residual groups of `RCAB`s in one long skip
 ("residual in residual"), pixel shuffles to HR size, a tail. No normalisation layers.
 
@@ -27,7 +27,7 @@ from pkdn_lightning.networks.blocks import RCAG, Up, conv3
 from pkdn_lightning.networks.output import SROutput, require_image
 
 DIV2K_MEAN: Final = (0.4488, 0.4371, 0.4040)
-"""Mean colour of DIV2K's training pictures, in [0, 1]."""
+"""Mean colour of DIV2K's training images, in [0, 1]."""
 
 Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
 """What becomes of a published name: pattern and replacement as in `re.sub`, None where the tensor is dropped."""
@@ -75,7 +75,7 @@ class ResidualInResidual(nn.Module):
             at LR size, `up1`... at twice the size each.
 
         Raises:
-            ShapeError: If `lr` is not a batch of colour pictures.
+            ShapeError: If `lr` is not a batch of colour images.
         """
         require_image(lr, scale=self.scale, multiple=1)
         head = x = self.head((lr - self.mean) * 255)

@@ -4,7 +4,7 @@ Chenyang Wang, Junjun Jiang, Zhiwei Zhong, Xianming Liu, "Spatial-Frequency Mutu
 Super-Resolution", CVPR 2023, https://doi.org/10.1109/CVPR52729.2023.02141; code https://github.com/wcy-cs/SFMNet.
 
 Two U-shaped branches look at the bicubically enlarged LR face. One works on pixels; the other on amplitude and phase of
-the Fourier transform, where a small kernel reaches the whole picture. The frequency branch runs by itself; behind
+the Fourier transform, where a small kernel reaches the whole image. The frequency branch runs by itself; behind
 every block of the spatial branch a fusion block lets both meet. Each branch restores a face; the spatial one counts.
 
 The layers follow the public code; three things differ:
@@ -74,7 +74,7 @@ class FrequencyBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined feature, (B, C, H, W)."""
         projected = self.project_in(x)
-        # Fourier transforms know no bfloat16, and a float16 sum over a picture overflows.
+        # Fourier transforms know no bfloat16, and a float16 sum over an image overflows.
         spectrum = torch.fft.rfft2(projected.to(torch.promote_types(projected.dtype, torch.float32)))
         amplitude, phase = spectrum.abs(), spectrum.angle()
         amplitude, phase = amplitude + self.amplitude(amplitude), phase + self.phase(phase)
@@ -84,7 +84,7 @@ class FrequencyBlock(nn.Module):
 
 
 class ChannelCrossAttention(nn.Module):
-    """Attention between the channels of two features; an attention map has the channels' size, not the picture's.
+    """Attention between the channels of two features; an attention map has the channels' size, not the image's.
 
     Args:
         channels: Width of both features.
@@ -251,7 +251,7 @@ class SFMNet(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """Returns a convolution without bias that keeps the picture's size; `blocks.conv3` and `conv1` have one."""
+    """Returns a convolution without bias that keeps the image's size; `blocks.conv3` and `conv1` have one."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
 
 

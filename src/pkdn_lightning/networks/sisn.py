@@ -145,7 +145,7 @@ class SISN(ResidualInResidual):
             See `ResidualInResidual`.
 
         Raises:
-            ShapeError: If `lr` is not a batch of colour pictures, or a single one while training.
+            ShapeError: If `lr` is not a batch of colour images, or a single one while training.
         """
         if self.training and lr.shape[0] == 1:
             raise ShapeError(

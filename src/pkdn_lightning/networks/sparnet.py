@@ -9,7 +9,7 @@ The defaults are the network that the authors released (10.52 million parameters
 a light one with attention per pixel and channel: `attention="spar3d", res_depth=1` (5.24 million).
 
 What differs from the public code: faces arrive and leave in [0, 1] and are brought to its [-1, 1] inside, and the
-network enlarges the LR face itself (there, the enlarged picture is rounded to 8 bits). Sizes that do not halve evenly
+network enlarges the LR face itself (there, the enlarged image is rounded to 8 bits). Sizes that do not halve evenly
 are an error here; there, the hourglass resizes what comes back.
 
 The published training: L1, Adam 2e-4 with betas (0.9, 0.99), batches of 32, 20 epochs, falling linearly in the last 10.

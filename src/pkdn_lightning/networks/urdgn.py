@@ -18,7 +18,7 @@ from pkdn_lightning.networks.output import SROutput, require_image, require_size
 
 
 class URDGN(nn.Module):
-    """The generator: convolutions with batch norm, each but the last one followed by doubling the picture.
+    """The generator: convolutions with batch norm, each but the last one followed by doubling the image.
 
     Args:
         scale: Enlargement from LR to HR.
@@ -66,12 +66,12 @@ class URDGN(nn.Module):
 
 
 class URDGNDiscriminator(nn.Module):
-    """The discriminator: four convolutions that halve the picture, and two fully connected layers.
+    """The discriminator: four convolutions that halve the image, and two fully connected layers.
 
     The public code puts the last activation before its pooling and the others behind; the results are the same.
 
     Args:
-        size_px: Side of the pictures; divides by 16.
+        size_px: Side of the images; divides by 16.
 
     Raises:
         ConfigError: If `size_px` does not.
@@ -88,16 +88,16 @@ class URDGNDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns how real each picture looks.
+        """Returns how real each image looks.
 
         Args:
-            images: Pictures in [0, 1], (B, 3, size_px, size_px).
+            images: Images in [0, 1], (B, 3, size_px, size_px).
 
         Returns:
             Logits, (B, 1).
 
         Raises:
-            ShapeError: If the pictures are of another size.
+            ShapeError: If the images are of another size.
         """
         require_size(images, self.size_px)
         return self.classifier(torch.flatten(self.features(2 * images - 1), 1))

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from pkdn_lightning.networks.blocks import conv3
 
-_MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet, whose pictures the published weights were trained on
+_MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet, whose images the published weights were trained on
 _STD: Final = (0.229, 0.224, 0.225)
 _STAGES: Final = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
 
 class VGG16Features(nn.Module):
-    """The 13 convolutions of VGG-16 and their activations, at 1/16 of the picture's size.
+    """The 13 convolutions of VGG-16 and their activations, at 1/16 of the image's size.
 
     Untrained, as built here, they say little: load weights (`rename_published`) and freeze them.
 
@@ -46,10 +46,10 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers[:-1])  # relu5_3 comes before the last pooling
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns relu5_3 of pictures.
+        """Returns relu5_3 of images.
 
         Args:
-            images: Pictures in [0, 1], (B, 3, H, W), of 16 pixels a side or more.
+            images: Images in [0, 1], (B, 3, H, W), of 16 pixels a side or more.
 
         Returns:
             (B, 512, H // 16, W // 16).

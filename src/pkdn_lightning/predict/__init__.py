@@ -1,4 +1,4 @@
-"""The verb `predict`: a trained model restores faces in pictures, folders of them, photographs and videos.
+"""The verb `predict`: a trained model restores faces in images, folders of them, photographs and videos.
 
 pkdn predict model=runs/student_celeba/2026-01-31_12-00-00 input=photos/ output=restored/
 pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upscale=2
@@ -27,7 +27,7 @@ def predict(cfg: "DictConfig") -> "Prediction":
     """Restores the faces of what `cfg` names. A file that cannot be restored is reported, and the others go on.
 
     Args:
-        cfg: A configuration as `compose("predict", ["model=<run>", "input=<pictures>", "output=<folder>"])` returns
+        cfg: A configuration as `compose("predict", ["model=<run>", "input=<images>", "output=<folder>"])` returns
             it.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageOps
 
-from pkdn_lightning.faces.images import MODES, explained, open_picture, to_rgb
+from pkdn_lightning.faces.images import MODES, explained, open_image, to_rgb
 from pkdn_lightning.files import whole_file
 
 _GREY: Final = ("L", "LA", "1", "I;16", "I")
@@ -14,8 +14,8 @@ _OWN_COLOURS: Final = ("RGB", "RGBA", "P", "L", "LA")  # others' colour profiles
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as 8-bit RGB, upright, and what its file says besides.
+class ImageFile:
+    """An image as 8-bit RGB, upright, and what its file says besides.
 
     Attributes:
         rgb: The colours.
@@ -34,16 +34,16 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, file: Path) -> "Picture":
+    def open(cls, file: Path) -> "ImageFile":
         """Reads a file.
 
         Raises:
-            Rejected: If it is no picture, damaged, or larger than any photograph.
+            Rejected: If it is no image, damaged, or larger than any photograph.
         """
-        stored = open_picture(file, first_frame=True)
+        stored = open_image(file, first_frame=True)
         notes = []
         if (frames := getattr(stored, "n_frames", 1)) > 1 and stored.format != "MPO":
-            notes.append(f"first of {frames} pictures")
+            notes.append(f"first of {frames} images")
         if stored.mode in ("I;16", "I"):
             notes.append("16 bits reduced to 8")
         with explained(file, "has EXIF data that cannot be read"):
@@ -64,23 +64,23 @@ class Picture:
         icc = stored.info.get("icc_profile") if mode in _OWN_COLOURS else None
         return cls(rgb, alpha, mode in _GREY, exif, icc, tuple(notes))
 
-    def with_pixels(self, rgb: Image.Image) -> "Picture":
-        """Returns the picture with other pixels; alpha is enlarged with them."""
+    def with_pixels(self, rgb: Image.Image) -> "ImageFile":
+        """Returns the image with other pixels; alpha is enlarged with them."""
         alpha = self.alpha
         if alpha is not None and alpha.size != rgb.size:
             alpha = alpha.resize(rgb.size, Image.Resampling.BICUBIC)
         return replace(self, rgb=rgb, alpha=alpha)
 
     def save(self, file: Path) -> None:
-        """Writes it in one step, so that nobody ever meets half a picture.
+        """Writes it in one step, so that nobody ever meets half an image.
 
         Raises:
             OSError: If it cannot be written.
         """
-        picture = self.rgb.convert("L") if self.grey else self.rgb.copy()
+        image = self.rgb.convert("L") if self.grey else self.rgb.copy()
         suffix = file.suffix.lower()
         if self.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp"):
-            picture.putalpha(self.alpha)
+            image.putalpha(self.alpha)
         options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
         if suffix == ".webp":
             options = {"lossless": True}
@@ -89,4 +89,4 @@ class Picture:
         if self.exif:
             options["exif"] = self.exif
         with whole_file(file) as temporary:
-            picture.save(temporary, **options)
+            image.save(temporary, **options)

@@ -1,4 +1,4 @@
-"""What is to be restored: a picture, a folder of pictures, a pattern, a video."""
+"""What is to be restored: an image, a folder of images, a pattern, a video."""
 
 import glob
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.faces.images import SUFFIXES, walk_pictures
+from pkdn_lightning.faces.images import SUFFIXES, walk_images
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 KEPT_FORMATS: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -49,18 +49,18 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> list[Input]:
     if path.is_file():
         return _named([path], path.parent, form)
     if path.is_dir():
-        files = [*walk_pictures(path, (*SUFFIXES, *VIDEO_SUFFIXES))]
+        files = [*walk_images(path, (*SUFFIXES, *VIDEO_SUFFIXES))]
         root = path
     elif glob.has_magic(wanted):
         files = sorted(file for found in glob.glob(str(path), recursive=True) if (file := Path(found)).is_file())  # noqa: PTH207  # absolute patterns, too
         fixed = str(path)[: re.search(r"[*?\[]", str(path)).start()]  # type: ignore[union-attr]  # it has magic
         root = Path(fixed) if fixed.endswith("/") else Path(fixed).parent
     else:
-        raise DataError(f"There is no {wanted}: expected a picture, a folder, a pattern ('photos/*.jpg') or a video.")
+        raise DataError(f"There is no {wanted}: expected an image, a folder, a pattern ('photos/*.jpg') or a video.")
     inside = output.resolve()
     files = [file for file in files if inside not in file.resolve().parents or inside == root.resolve()]
     if not files:
-        raise DataError(f"No pictures and no videos at {wanted}. Known suffixes: {' '.join(SUFFIXES + VIDEO_SUFFIXES)}")
+        raise DataError(f"No images and no videos at {wanted}. Known suffixes: {' '.join(SUFFIXES + VIDEO_SUFFIXES)}")
     return _named(files, root, form)
 
 

@@ -9,18 +9,18 @@ from PIL import Image
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.crop import Box
 from pkdn_lightning.functional.resize import bicubic
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.restore import as_pixels, as_tensor
 from pkdn_lightning.predict.routing import Decision
 
 _SOFT = 0.15  # share of the square's side over which a face fades into the photograph, on each side
 
 
-def assemble(picture: Picture, decision: Decision, results: Sequence[NDArray[np.uint8] | PKDNError]) -> Picture:
-    """Returns a picture with what the network made of it.
+def assemble(image: ImageFile, decision: Decision, results: Sequence[NDArray[np.uint8] | PKDNError]) -> ImageFile:
+    """Returns an image with what the network made of it.
 
     Args:
-        picture: The picture.
+        image: The image.
         decision: What was decided about it.
         results: What became of each of `decision.lr`, (S, S, 3), or why nothing did.
 
@@ -33,10 +33,10 @@ def assemble(picture: Picture, decision: Decision, results: Sequence[NDArray[np.
             raise result
         faces.append(result)
     if decision.mode != "photo":
-        return picture.with_pixels(Image.fromarray(faces[0]))
+        return image.with_pixels(Image.fromarray(faces[0]))
     places = [face.box for face in decision.faces if not face.why_kept]
     matched = [match(face, lr) for face, lr in zip(faces, decision.lr, strict=True)]
-    return picture.with_pixels(paste(picture.rgb, list(zip(places, matched, strict=True)), decision.upscale))
+    return image.with_pixels(paste(image.rgb, list(zip(places, matched, strict=True)), decision.upscale))
 
 
 def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,16 +52,16 @@ def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return as_pixels(sr + bicubic(wanted - bicubic(sr, lr.shape[:2]), face.shape[:2]))[0]
 
 
-def paste(picture: Image.Image, faces: Sequence[tuple[Box, NDArray[np.uint8]]], upscale: int) -> Image.Image:
+def paste(image: Image.Image, faces: Sequence[tuple[Box, NDArray[np.uint8]]], upscale: int) -> Image.Image:
     """Returns a photograph enlarged by bicubic interpolation, with restored faces in their places.
 
     Args:
-        picture: The photograph, RGB.
+        image: The photograph, RGB.
         faces: Squares of the photograph, parts of which may lie outside, and (S, S, 3) what belongs there.
         upscale: How many times larger the result is.
     """
-    size = (picture.width * upscale, picture.height * upscale)
-    canvas = picture.resize(size, Image.Resampling.BICUBIC) if upscale > 1 else picture.copy()
+    size = (image.width * upscale, image.height * upscale)
+    canvas = image.resize(size, Image.Resampling.BICUBIC) if upscale > 1 else image.copy()
     # The largest come first, so that a small face in front of a large one is not painted over.
     for box, face in sorted(faces, key=lambda each: -each[0].side):
         left, top, side = box.left * upscale, box.top * upscale, box.side * upscale

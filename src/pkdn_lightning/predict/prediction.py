@@ -18,7 +18,7 @@ from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.hardware import choose_device
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs
 from pkdn_lightning.predict.manifest import FILE, Manifest, Row
 from pkdn_lightning.predict.paste import assemble
@@ -55,11 +55,11 @@ class Prediction(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A picture that waits for its faces to be restored."""
+    """An image that waits for its faces to be restored."""
 
     input: Input
     row: Row
-    picture: Picture
+    image: ImageFile
     decision: Decision
     begun: float
 
@@ -91,7 +91,7 @@ def run_prediction(cfg: DictConfig) -> Prediction:
 def _check(cfg: DictConfig) -> None:
     for key in ("input", "output"):
         if not cfg[key]:
-            raise ConfigError(f"{key}= is not set. Type: pkdn predict input=<pictures> output=<folder>")
+            raise ConfigError(f"{key}= is not set. Type: pkdn predict input=<images> output=<folder>")
     check_choice("ensemble", cfg.ensemble, ("none", "flip"))
     check_choice("format", cfg.format, ("png", "same"))
     for key in ("batch_size", "upscale"):
@@ -127,7 +127,7 @@ class _Run:
         return [self.manifest.rows[str(each.name)] for each in inputs]
 
     def _chunks(self, inputs: Sequence[Input], done: Any) -> Iterator[list[Task]]:
-        """Yields pictures, decided upon, whose faces fill a batch together; deals at once with all that need none."""
+        """Yields images, decided upon, whose faces fill a batch together; deals at once with all that need none."""
         waiting: list[Task] = []
         for each in inputs:
             task = self._begin(each)
@@ -135,7 +135,7 @@ class _Run:
                 done()
                 continue
             waiting.append(task)
-            pixels = sum(task.picture.rgb.width * task.picture.rgb.height for task in waiting)
+            pixels = sum(task.image.rgb.width * task.image.rgb.height for task in waiting)
             faces = sum(len(task.decision.lr) for task in waiting)
             if faces >= self.cfg.batch_size or pixels >= _PIXELS_AT_ONCE or len(waiting) >= self.cfg.batch_size:
                 yield waiting
@@ -157,14 +157,12 @@ class _Run:
             if each.is_video:
                 self._video(each, row, begun)
                 return None
-            picture = Picture.open(each.file)
-            decision = decide(
-                picture, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale
-            )
+            image = ImageFile.open(each.file)
+            decision = decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale)
         except (PKDNError, OSError) as error:
             self._failed(row, error, begun)
             return None
-        return Task(each, row, picture, decision, begun)
+        return Task(each, row, image, decision, begun)
 
     def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
         target = self.manifest.folder / each.name
@@ -188,7 +186,7 @@ class _Run:
         self._done(row, begun)
 
     def _finish(self, tasks: Sequence[Task], done: Any) -> None:
-        """Restores the faces of some pictures together, and writes each picture."""
+        """Restores the faces of some images together, and writes each image."""
         results = restore_all(self.restorer, [lr for task in tasks for lr in task.decision.lr], self.cfg.batch_size)
         for task in tasks:
             own, results = results[: len(task.decision.lr)], results[len(task.decision.lr) :]
@@ -201,12 +199,12 @@ class _Run:
             done()
 
     def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
-        result = assemble(task.picture, task.decision, results)
+        result = assemble(task.image, task.decision, results)
         result.save(self.manifest.folder / task.input.name)
         row, decision = task.row, task.decision
-        row.mode, row.upscale = decision.mode, result.rgb.width / task.picture.rgb.width
+        row.mode, row.upscale = decision.mode, result.rgb.width / task.image.rgb.width
         size = f"{result.rgb.width}x{result.rgb.height}"
-        row.decision = f"{'; '.join([decision.why, *task.picture.notes])} -> {size}"
+        row.decision = f"{'; '.join([decision.why, *task.image.notes])} -> {size}"
         row.faces = [
             {"box": list(face.box)} | ({"kept": face.why_kept} if face.why_kept else {}) for face in decision.faces
         ]

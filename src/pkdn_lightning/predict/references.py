@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.faces.images import walk_pictures
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.faces.images import walk_images
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.restore import as_tensor
 
 
 class References:
-    """True pictures, found by the names of the results; their suffixes may differ.
+    """True images, found by the names of the results; their suffixes may differ.
 
     Args:
         folder: Where they are.
@@ -23,20 +23,20 @@ class References:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder).expanduser()
-        self.files = {file.relative_to(self.folder).with_suffix(""): file for file in walk_pictures(self.folder)}
+        self.files = {file.relative_to(self.folder).with_suffix(""): file for file in walk_images(self.folder)}
         if not self.files:
-            raise DataError(f"references={folder} holds no pictures.")
+            raise DataError(f"references={folder} holds no images.")
 
     def measure(self, name: Path, result: Image.Image) -> dict[str, float]:
-        """Returns the PSNR and SSIM of a result; nothing if there is no picture of its name.
+        """Returns the PSNR and SSIM of a result; nothing if there is no image of its name.
 
         Raises:
-            DataError: If the true picture has another size.
+            DataError: If the true image has another size.
         """
         file = self.files.get(name.with_suffix(""))
         if file is None:
             return {}
-        truth = Picture.open(file).rgb
+        truth = ImageFile.open(file).rgb
         if truth.size != result.size:
             raise DataError(
                 f"the reference {file} is {truth.width}x{truth.height}, the result {result.width}x{result.height}"

@@ -38,12 +38,12 @@ def restore_all(
     return [results[number] for number in range(len(faces))]
 
 
-def as_tensor(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Returns pictures (h, w, 3) of one size as (B, 3, h, w) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Returns images (h, w, 3) of one size as (B, 3, h, w) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def as_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Returns (B, 3, h, w) as 8-bit pictures (B, h, w, 3)."""
+    """Returns (B, 3, h, w) as 8-bit images (B, h, w, 3)."""
     pixels: NDArray[np.uint8] = (round_8bit(images).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     return pixels

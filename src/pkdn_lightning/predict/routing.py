@@ -1,10 +1,10 @@
-"""What a picture is, and so what is to be done with it.
+"""What an image is, and so what is to be done with it.
 
     lr        a face as small as the network reads them: it goes in as it is
     aligned   a face that fills its square, usually an LR that somebody enlarged: reduced to LR first
     photo     a photograph: faces are found, reduced to LR, restored, and put back
 
-`auto` tells them apart by size and by what is lost when the picture is reduced to the network's input and enlarged
+`auto` tells them apart by size and by what is lost when the image is reduced to the network's input and enlarged
 again. An LR that was enlarged loses nearly nothing, whatever enlarged it; a sharp face loses most of what makes it one.
 """
 
@@ -21,20 +21,20 @@ from pkdn_lightning.faces.detection import Detection, check_detector, detect_fac
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.models.runtimes import Restorer
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.restore import as_pixels, as_tensor
 
 Mode = Literal["auto", "lr", "aligned", "photo"]
-WhichFaces = Literal["lacking", "all"]
+WhichFaces = Literal["low_res", "all"]
 
 LITTLE_LOST_DB: Final = 28.0
-"""What a picture keeps at least on the way down to LR and up again, if it holds no more detail than LR.
+"""What an image keeps at least on the way down to LR and up again, if it holds no more detail than LR.
 
 Of 300 faces of CelebA and US Congress, those enlarged from 16 px (bicubic, bilinear, Lanczos, nearest, JPEG 50) keep
 30.7 dB and more; sharp ones 26.6 dB and less.
 """
 
-_SMALL: Final = 2  # a picture of at most this many times the network's input is LR
+_SMALL: Final = 2  # an image of at most this many times the network's input is LR
 _SMALL_FACE: Final = 1.5  # a face of at most this many times the network's input gains, whatever detail it has
 _ENLARGED: Final = 4  # a square of at most this many times the network's output may be an enlarged LR
 _OUTSIDE_AT_MOST: Final = 0.6  # share of a face's square beyond the photograph's border
@@ -57,12 +57,12 @@ class Face(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is to be done with a picture.
+    """What is to be done with an image.
 
     Attributes:
         mode: `lr`, `aligned` or `photo`.
         why: In words, for the user.
-        lr: What goes through the network, each (h, w, 3) uint8: one picture, or a photograph's faces to be restored.
+        lr: What goes through the network, each (h, w, 3) uint8: one image, or a photograph's faces to be restored.
         faces: A photograph's faces, those left as they are among them.
         upscale: How many times larger the photograph becomes.
     """
@@ -85,20 +85,20 @@ def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
 
 
 def decide(
-    picture: Picture,
+    image: ImageFile,
     restorer: Restorer,
     *,
     mode: Mode = "auto",
-    faces: WhichFaces = "lacking",
+    faces: WhichFaces = "low_res",
     upscale: int | None = None,
 ) -> Decision:
-    """Returns what is to be done with a picture.
+    """Returns what is to be done with an image.
 
     Args:
-        picture: The picture.
+        image: The image.
         restorer: Whose input and output sizes count.
-        mode: What the picture is, or `auto`.
-        faces: `lacking` leaves faces of a photograph alone that have more detail than the network would see; `all`
+        mode: What the image is, or `auto`.
+        faces: `low_res` leaves faces of a photograph alone that have more detail than the network would see; `all`
             restores these, too, which costs what they have.
         upscale: How many times larger a photograph becomes; None fits the network's output to the faces' size.
 
@@ -108,74 +108,74 @@ def decide(
     """
     check_choice("mode", mode, get_args(Mode))
     check_choice("faces", faces, get_args(WhichFaces))
-    width, height = picture.rgb.size
+    width, height = image.rgb.size
     if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * restorer.lr_px):
-        return Decision("lr", f"LR of {width}x{height}", [np.asarray(picture.rgb)])
+        return Decision("lr", f"LR of {width}x{height}", [np.asarray(image.rgb)])
     if mode == "aligned":
-        return _aligned(picture.rgb, restorer)
+        return _aligned(image.rgb, restorer)
     if mode == "auto" and width == height <= _ENLARGED * restorer.hr_px:
-        kept = round_trip_db(picture.rgb, restorer.lr_px)
+        kept = round_trip_db(image.rgb, restorer.lr_px)
         if kept >= LITTLE_LOST_DB:
-            return _aligned(picture.rgb, restorer, f", keeps {kept:.1f} dB when reduced to {restorer.lr_px} px")
-    return _photo(picture.rgb, restorer, faces, upscale)
+            return _aligned(image.rgb, restorer, f", keeps {kept:.1f} dB when reduced to {restorer.lr_px} px")
+    return _photo(image.rgb, restorer, faces, upscale)
 
 
-def round_trip_db(picture: Image.Image, lr_px: int) -> float:
-    """Returns the PSNR (RGB, dB) that a picture keeps when it is reduced to `lr_px` and enlarged again.
+def round_trip_db(image: Image.Image, lr_px: int) -> float:
+    """Returns the PSNR (RGB, dB) that an image keeps when it is reduced to `lr_px` and enlarged again.
 
     The better of bicubic and of blocks: nearest neighbours make blocks, which bicubic would smooth.
     """
-    original = np.asarray(picture, dtype=np.float64)
+    original = np.asarray(image, dtype=np.float64)
     best = 0.0
     for down, up in ((Image.Resampling.BICUBIC,) * 2, (Image.Resampling.BOX, Image.Resampling.NEAREST)):
-        again = picture.resize((lr_px, lr_px), down).resize(picture.size, up)
+        again = image.resize((lr_px, lr_px), down).resize(image.size, up)
         error = np.square(original - np.asarray(again)).mean()
         best = max(best, 10 * np.log10(255**2 / max(float(error), 1e-6)))
     return best
 
 
-def reduce(picture: Image.Image, lr_px: int) -> NDArray[np.uint8]:
-    """Returns the LR that a square picture was enlarged from, or what the training data would have made of it.
+def reduce(image: Image.Image, lr_px: int) -> NDArray[np.uint8]:
+    """Returns the LR that a square image was enlarged from, or what the training data would have made of it.
 
-    Reducing smooths once more what enlarging has smoothed. So what the result lacks, enlarged, of the picture is added
+    Reducing smooths once more what enlarging has smoothed. So what the result lacks, enlarged, of the image is added
     to it, a few times (back-projection, Irani and Peleg 1991): the bicubic enlargement of the result is then the
-    picture, if any LR's is. Where none's is, for a face with more detail, it is the plain reduction.
+    image, if any LR's is. Where none's is, for a face with more detail, it is the plain reduction.
     """
     size = (lr_px, lr_px)
-    if picture.size == size:
-        return np.asarray(picture)
-    blocks = picture.resize(size, Image.Resampling.BOX)
-    if np.array_equal(np.asarray(blocks.resize(picture.size, Image.Resampling.NEAREST)), np.asarray(picture)):
+    if image.size == size:
+        return np.asarray(image)
+    blocks = image.resize(size, Image.Resampling.BOX)
+    if np.array_equal(np.asarray(blocks.resize(image.size, Image.Resampling.NEAREST)), np.asarray(image)):
         return np.asarray(blocks)
-    plain = picture.resize(size, Image.Resampling.BICUBIC)
-    if round_trip_db(picture, lr_px) < LITTLE_LOST_DB:
+    plain = image.resize(size, Image.Resampling.BICUBIC)
+    if round_trip_db(image, lr_px) < LITTLE_LOST_DB:
         return np.asarray(plain)
-    original, found = as_tensor([np.asarray(picture)]), as_tensor([np.asarray(plain)])
+    original, found = as_tensor([np.asarray(image)]), as_tensor([np.asarray(plain)])
     for _ in range(4):
-        found = found + bicubic(original - bicubic(found, picture.size[::-1]), size)
+        found = found + bicubic(original - bicubic(found, image.size[::-1]), size)
     return as_pixels(found)[0]
 
 
-def _aligned(picture: Image.Image, restorer: Restorer, why: str = "") -> Decision:
-    if picture.width != picture.height:
+def _aligned(image: Image.Image, restorer: Restorer, why: str = "") -> Decision:
+    if image.width != image.height:
         raise Rejected(
             "not_square",
-            f"it is {picture.width}x{picture.height}; mode=aligned is for a face that fills a square. Crop it, or use "
+            f"it is {image.width}x{image.height}; mode=aligned is for a face that fills a square. Crop it, or use "
             "mode=photo",
         )
-    return Decision("aligned", f"face of {picture.width} px{why}", [reduce(picture, restorer.lr_px)])
+    return Decision("aligned", f"face of {image.width} px{why}", [reduce(image, restorer.lr_px)])
 
 
-def _photo(picture: Image.Image, restorer: Restorer, which: WhichFaces, upscale: int | None) -> Decision:
-    found = _detected(picture)
+def _photo(image: Image.Image, restorer: Restorer, which: WhichFaces, upscale: int | None) -> Decision:
+    found = _detected(image)
     if not found:
         raise Rejected(
-            "no_face", "no face was found. If the picture is a face: mode=aligned, or mode=lr for one as small as LR"
+            "no_face", "no face was found. If the image is a face: mode=aligned, or mode=lr for one as small as LR"
         )
-    faces = [_face(picture, detection, restorer, which) for detection in found]
+    faces = [_face(image, detection, restorer, which) for detection in found]
     restored = [face for face in faces if not face.why_kept]
     if upscale is None:
-        upscale = _fitting(picture.size, [face.box.side for face in restored], restorer)
+        upscale = _fitting(image.size, [face.box.side for face in restored], restorer)
     sides = ", ".join(str(face.box.side) for face in faces[:5]) + (", ..." if len(faces) > 5 else "")
     kept = len(faces) - len(restored)
     why = f"photograph, {len(faces)} face{'s' if len(faces) > 1 else ''} ({sides} px), {len(restored)} restored"
@@ -184,22 +184,22 @@ def _photo(picture: Image.Image, restorer: Restorer, which: WhichFaces, upscale:
     return Decision("photo", why, [face.lr for face in restored], faces, upscale)
 
 
-def _detected(picture: Image.Image) -> list[Detection]:
-    check_detector("A photograph", "A picture that is a face needs none: mode=aligned, or mode=lr for a small one.")
-    return detect_faces(picture, thorough=True) if min(picture.size) >= _LEAST_PHOTO_PX else []
+def _detected(image: Image.Image) -> list[Detection]:
+    check_detector("A photograph", "An image that is a face needs none: mode=aligned, or mode=lr for a small one.")
+    return detect_faces(image, thorough=True) if min(image.size) >= _LEAST_PHOTO_PX else []
 
 
-def _face(picture: Image.Image, detection: Detection, restorer: Restorer, which: WhichFaces) -> Face:
+def _face(image: Image.Image, detection: Detection, restorer: Restorer, which: WhichFaces) -> Face:
     try:
-        box = LandmarkCrop().box(picture, detection.points)  # as the training faces are framed
+        box = LandmarkCrop().box(image, detection.points)  # as the training faces are framed
     except Rejected:  # some points lie outside
         box = DetectorCrop().around(detection)
     try:
-        square = Image.fromarray(cut(picture, box, box.side, outside_at_most=_OUTSIDE_AT_MOST))
+        square = Image.fromarray(cut(image, box, box.side, outside_at_most=_OUTSIDE_AT_MOST))
     except Rejected as reason:
         return Face(box, np.empty((0, 0, 3), np.uint8), reason.detail)
     lr = reduce(square, restorer.lr_px)
-    if which == "lacking" and box.side > _SMALL_FACE * restorer.lr_px:
+    if which == "low_res" and box.side > _SMALL_FACE * restorer.lr_px:
         kept = round_trip_db(square, restorer.lr_px)
         if kept < LITTLE_LOST_DB:
             return Face(box, lr, f"more detail than the network's {restorer.lr_px} px hold ({kept:.1f} dB)")

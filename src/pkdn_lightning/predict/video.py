@@ -1,6 +1,6 @@
 """A video, frame by frame: faces are found and restored in each, with the rate of the frames kept.
 
-Sound is not carried over: OpenCV reads pictures only. With ffmpeg it is put back by
+Sound is not carried over: OpenCV reads images only. With ffmpeg it is put back by
 
     ffmpeg -i restored.mp4 -i original.mp4 -map 0:v -map '1:a?' -c copy with_sound.mp4
 """
@@ -20,7 +20,7 @@ from rich.progress import track
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.models.runtimes import Restorer
-from pkdn_lightning.predict.image_file import Picture
+from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import restore_all
 from pkdn_lightning.predict.routing import Decision, decide
@@ -89,12 +89,12 @@ def _open(file: Path) -> _Video:
     return _Video(reader, max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT))), rate, (width, height))
 
 
-def _frames(video: _Video) -> Iterator[Picture]:
+def _frames(video: _Video) -> Iterator[ImageFile]:
     while True:
         there, frame = video.reader.read()
         if not there:
             return
-        yield Picture(Image.fromarray(np.ascontiguousarray(frame[..., ::-1])))
+        yield ImageFile(Image.fromarray(np.ascontiguousarray(frame[..., ::-1])))
 
 
 def _first_decision(file: Path, restorer: Restorer, cfg: DictConfig) -> Decision:
@@ -122,7 +122,7 @@ def _result_size(size: tuple[int, int], fixed: Decision, restorer: Restorer) -> 
 
 
 def _restored(
-    batch: list[Picture], fixed: Decision, restorer: Restorer, cfg: DictConfig
+    batch: list[ImageFile], fixed: Decision, restorer: Restorer, cfg: DictConfig
 ) -> Iterator[tuple[Image.Image, int]]:
     """Yields each frame of a batch with its faces restored, and how many these are."""
     decisions = [_decision(frame, fixed, restorer, cfg) for frame in batch]
@@ -132,7 +132,7 @@ def _restored(
         yield assemble(frame, decision, own).rgb, len(own)
 
 
-def _decision(frame: Picture, fixed: Decision, restorer: Restorer, cfg: DictConfig) -> Decision:
+def _decision(frame: ImageFile, fixed: Decision, restorer: Restorer, cfg: DictConfig) -> Decision:
     try:
         return decide(frame, restorer, mode=fixed.mode, faces=cfg.faces, upscale=fixed.upscale)
     except Rejected:  # no face in this frame

@@ -106,7 +106,7 @@ def _report(store: "FaceStore", console: "Console") -> None:
         across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
     if across:
         console.print(
-            f"{len(across):,} pictures are in two splits, the first {across[0]['split']}/{across[0]['name']} and "
+            f"{len(across):,} images are in two splits, the first {across[0]['split']}/{across[0]['name']} and "
             f"{across[0]['other_split']}/{across[0]['other_name']}. See {store.path}/duplicates.csv"
         )
     if store.parsing is None:

@@ -32,7 +32,7 @@ _BY_HAND: Final = re.compile(r"\.(7z(\.\d{3})?|rar)$", re.IGNORECASE)
 _CLUTTER: Final = ("__macosx", ".ds_store", "thumbs.db")
 _MARKER: Final = ".unpacked.json"
 _CHUNK: Final = 1 << 20
-_RATIO = 1000  # deflate cannot do better than 1032; pictures hardly better than 1
+_RATIO = 1000  # deflate cannot do better than 1032; images hardly better than 1
 _HARMLESS = 1_000_000_000  # bytes below which the ratio does not matter
 _FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DAMAGE: Final = (
@@ -129,7 +129,7 @@ class _Listed:
         """Returns all members in the archive's order.
 
         Raises:
-            DataError: If one is not what an archive of pictures may hold.
+            DataError: If one is not what an archive of images may hold.
         """
         return [self._member(*described) for described in self._describe()]
 
@@ -313,7 +313,7 @@ def _room(archive: Path, folder: Path, members: list[_Member]) -> int:
     if total > _HARMLESS and total > _RATIO * packed:
         raise DataError(
             f"{archive} was not unpacked: its {decimal(packed)} would become {decimal(total)}, more than {_RATIO}:1.\n"
-            "That is no archive of pictures. Get it from its publisher."
+            "That is no archive of images. Get it from its publisher."
         )
     free = shutil.disk_usage(folder.parent).free
     if total > free:
@@ -325,7 +325,7 @@ def _room(archive: Path, folder: Path, members: list[_Member]) -> int:
 
 
 def _make(folder: Path, made: set[Path]) -> None:
-    if folder not in made:  # asked for every picture, and a disk may be slow
+    if folder not in made:  # asked for every image, and a disk may be slow
         folder.mkdir(parents=True, exist_ok=True)
         made.add(folder)
 

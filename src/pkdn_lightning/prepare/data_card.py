@@ -2,8 +2,8 @@
 
     card.md            counts, sizes, how the data was made, licence and terms
     sheet_<split>.png  faces beside their coloured maps
-    labels.csv, .png   how much of the pictures each label covers, and in how many faces it occurs
-    duplicates.csv     pairs of faces that show the same picture
+    labels.csv, .png   how much of the images each label covers, and in how many faces it occurs
+    duplicates.csv     pairs of faces that show the same image
 
 Everything is a function of the store's arrays, so it is the same whenever it is made.
 """
@@ -126,7 +126,7 @@ def _card(manifest: Mapping[str, Any], size_px: int, duplicates: list[Duplicate]
         "",
         *(f"- {key.replace('_', ' ')}: {_words(value)}" for key, value in made.items() if key not in _TERMS),
         f"- photographs that became no face: {rejected or 'none'} (`rejects.csv`)",
-        f"- pairs that show the same picture: {len(duplicates):,}, of them {across:,} across splits (`duplicates.csv`)",
+        f"- pairs that show the same image: {len(duplicates):,}, of them {across:,} across splits (`duplicates.csv`)",
         "",
         "## Licence and terms of the source",
         "",

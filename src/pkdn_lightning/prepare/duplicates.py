@@ -16,12 +16,12 @@ from pkdn_lightning.data.store import Entry, blocks
 _SIDE_PX = 32
 _HASH_SIDE = 8
 _BITS_APART = 6  # of 64; copies that were compressed or resized differ in up to about four
-_CORRELATION = 0.98  # of the reduced grey pictures; other faces that share a hash stay below
+_CORRELATION = 0.98  # of the reduced grey images; other faces that share a hash stay below
 _ROWS, _OTHERS = 64, 65_536  # hashes compared at a time, so that memory does not grow with the store
 
 
 class Duplicate(NamedTuple):
-    """Two rows of a store that show the same picture, `first` before `second`."""
+    """Two rows of a store that show the same image, `first` before `second`."""
 
     first: Entry
     second: Entry
@@ -34,7 +34,7 @@ class Duplicate(NamedTuple):
 
 
 def find_duplicates(file: Path, entries: Sequence[Entry]) -> list[Duplicate]:
-    """Returns the pairs that show the same picture, in the order of the store.
+    """Returns the pairs that show the same image, in the order of the store.
 
     Every face of `val` and `test` is compared with every other face; faces of `train` among themselves are compared
     with those of equal hash only, because near ones do no harm there.
@@ -63,11 +63,11 @@ def find_duplicates(file: Path, entries: Sequence[Entry]) -> list[Duplicate]:
 
 
 def perceptual_hash(face: NDArray[np.uint8]) -> int:
-    """Returns 64 bits that change little when a picture is resized or compressed again (pHash, Zauner 2010).
+    """Returns 64 bits that change little when an image is resized or compressed again (pHash, Zauner 2010).
 
-    The signs of the 8x8 lowest frequencies of the reduced grey picture, relative to their median.
+    The signs of the 8x8 lowest frequencies of the reduced grey image, relative to their median.
     """
-    coefficients = (_DCT @ _reduced(face) @ _DCT.T).round(3)  # of a flat picture all but the first are 0, not noise
+    coefficients = (_DCT @ _reduced(face) @ _DCT.T).round(3)  # of a flat image all but the first are 0, not noise
     bits = (coefficients > np.median(coefficients)).ravel()
     return int(np.packbits(bits).view(">u8")[0])
 
@@ -87,7 +87,7 @@ def _reduced(face: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     x, y = (_reduced(face) - _reduced(face).mean() for face in (a, b))
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return 1.0 if scale == 0 else float((x * y).sum()) / scale  # two flat pictures of one hash are the same
+    return 1.0 if scale == 0 else float((x * y).sum()) / scale  # two flat images of one hash are the same
 
 
 def _dct() -> NDArray[np.float64]:

@@ -88,7 +88,7 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> Self:
-        with self._worded():
+        with self._translate_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
@@ -97,7 +97,7 @@ class StoreWriter:
                     f"Another process is writing {self.path}. Wait for it, or give another place: out=..."
                 ) from error
         try:
-            with self._worded():
+            with self._translate_errors():
                 if self.path.exists():
                     if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
                         self._remove_scaffold()  # of a run killed when the store was in its place already
@@ -150,7 +150,7 @@ class StoreWriter:
                 found = "nothing" if value is None else f"shape {value.shape}"
                 raise DataError(f"'{entry.name}': {key} has {found}, expected shape {shape}.")
             given[key] = np.ascontiguousarray(value, dtype=dtype)
-        with self._worded():
+        with self._translate_errors():
             for key in self._rows:
                 self._files[f"{key}.npy"].write(given[key].data)  # type: ignore[union-attr]  # checked above
             self._files["index.csv"].write(csv_line(astuple(entry)))
@@ -159,19 +159,19 @@ class StoreWriter:
 
     def reject(self, entry: Entry, why: Rejected) -> None:
         """Notes a photograph that became no face."""
-        with self._worded():
+        with self._translate_errors():
             self._files["rejects.csv"].write(csv_line((entry.name, entry.split, entry.source, why.reason, why.detail)))
             self._files["tried.bin"].write(bytes([REJECTED]))
         self.rejected[why.reason] += 1
 
     def skip(self) -> None:
         """Notes a photograph that nobody needs, because its split is full."""
-        with self._worded():
+        with self._translate_errors():
             self._files["tried.bin"].write(bytes([SKIPPED]))
 
     def commit(self) -> None:
         """Makes everything added so far survive a kill and a power cut."""
-        with self._worded():
+        with self._translate_errors():
             for file in self._files.values():
                 _sync(file)
             self._write_state()
@@ -191,7 +191,7 @@ class StoreWriter:
             first = self._first_reject() if self.rejected else ""
             raise DataError(f"No photograph became a face ({why or 'none was tried'}), so no store was made.{first}")
         self.seal()
-        with self._worded():
+        with self._translate_errors():
             hashed = [*(f"{key}.npy" for key in self._rows), "index.csv"]
             manifest = {
                 "schema_version": SCHEMA_VERSION,
@@ -213,7 +213,7 @@ class StoreWriter:
         """Commits, closes the files, and writes the number of faces into the headers of the arrays."""
         self.commit()
         self._close_files()
-        with self._worded():
+        with self._translate_errors():
             for key, (shape, dtype) in self._rows.items():
                 with (self.partial / f"{key}.npy").open("r+b") as file:
                     file.write(_header(dtype, (self.accepted.total(), *shape)))
@@ -221,7 +221,7 @@ class StoreWriter:
 
     def move(self) -> None:
         """Moves the folder into place."""
-        with self._worded():
+        with self._translate_errors():
             self.partial.replace(self.path)
 
     def _remove_scaffold(self) -> None:
@@ -291,7 +291,7 @@ class StoreWriter:
         return f"\nThe first: {detail}\nAll of them are in {self.partial / 'rejects.csv'}"
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -69,10 +69,10 @@ def run_report(cfg: DictConfig) -> Report:
 
     measured = _measure_all(collected.rows, measurements)
     reference = choose_reference(collected.rows, measured).label
-    standings = {name: compare(measured, reference, name, seed=cfg.seed) for name in stores}
+    scores = {name: compare(measured, reference, name, seed=cfg.seed) for name in stores}
     subject = Subject(
         collected.rows,
-        standings,
+        scores,
         reference,
         _speeds(collected.rows, measurements),
         serving.scale,
@@ -84,7 +84,7 @@ def run_report(cfg: DictConfig) -> Report:
     first = next(iter(stores))
     figure = draw_figure(
         collected.rows,
-        standings[first],
+        scores[first],
         reference,
         (first, stores[first]),
         measurements,
@@ -254,7 +254,7 @@ def _announce(report: Report, collected: Collected) -> None:
     subject = report.subject
     _console.print(
         f"{len(subject.rows)} rows of {sum(len(row.runs) for row in subject.rows)} runs on "
-        f"{', '.join(subject.standings)}; differences are against {escape(subject.reference)}."
+        f"{', '.join(subject.scores)}; differences are against {escape(subject.reference)}."
     )
     for run in collected.left_out:
         _console.print(f"Not in the tables: {escape(str(run.path))}: {escape(run.reason)}")

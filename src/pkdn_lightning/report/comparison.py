@@ -49,7 +49,7 @@ class Difference(NamedTuple):
     p_holm: float
 
 
-class Standing(NamedTuple):
+class RowScores(NamedTuple):
     """A row on a test set; the differences are None of the reference itself.
 
     Attributes:
@@ -92,7 +92,7 @@ def choose_reference(rows: Sequence[Row], measured: Mapping[str, Measured]) -> R
     return max([row for row in rows if not row.reads_parsing] or rows, key=psnr)
 
 
-def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, seed: int = 0) -> dict[str, Standing]:
+def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, seed: int = 0) -> dict[str, RowScores]:
     """Returns how rows stand on a test set, by label.
 
     Args:
@@ -121,7 +121,7 @@ def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, 
             mean = float(columns[:, labels.index(label)].mean())
             gains[metric][label] = Difference(mean, float(low), float(high), p[place], corrected[place])
     return {
-        label: Standing(
+        label: RowScores(
             faces[label],
             _mean([each.psnr for each in seeds[label]], means[0][place]),
             _mean([each.ssim for each in seeds[label]], means[1][place]),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.report.comparison import Standing, compare
+from pkdn_lightning.report.comparison import RowScores, compare
 from pkdn_lightning.report.lambdas import TERMS
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import BLOCKS
@@ -69,9 +69,9 @@ def families(rows: Sequence[Row], preferred: str) -> list[Family]:
         left -= {best, *(effect.row.label for effect in open_[best])}
 
 
-def family_standings(
+def family_scores(
     family: Family, measured: Mapping[str, Mapping[str, Sequence[Faces]]], test_set: str, *, seed: int
-) -> dict[str, Standing]:
+) -> dict[str, RowScores]:
     """Returns how a family's rows stand against its reference on a test set, by label; see `comparison.compare`."""
     labels = [family.reference.label, *(effect.row.label for effect in family.effects)]
     return compare({label: measured[label] for label in labels}, family.reference.label, test_set, seed=seed)

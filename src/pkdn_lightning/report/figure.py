@@ -14,7 +14,7 @@ from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.evaluate.measure import BICUBIC, bicubic_method, gather, serve
-from pkdn_lightning.report.comparison import Standing
+from pkdn_lightning.report.comparison import RowScores
 from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.rows import Row
@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     """What was drawn.
 
     Attributes:
-        file: The picture.
+        file: The image.
         columns: Titles, from left to right.
         faces: Names of the faces, from top to bottom.
         caption: What is shown, and the rule that chose it.
@@ -78,7 +78,7 @@ def shown_rows(rows: Sequence[Row], reference: str) -> list[Row]:
 @torch.inference_mode()
 def draw_figure(
     rows: Sequence[Row],
-    standings: Mapping[str, Standing],
+    scores: Mapping[str, RowScores],
     reference: str,
     test_set: tuple[str, FaceStore],
     measurements: Measurements,
@@ -90,15 +90,15 @@ def draw_figure(
 
     Args:
         rows: All rows.
-        standings: How they stand on the test set, by label.
+        scores: How they stand on the test set, by label.
         reference: Label of the row whose gain over bicubic chooses the faces.
         test_set: Name and store.
         measurements: Loads the networks.
         faces: How many faces.
-        file: Where the picture goes.
+        file: Where the image goes.
     """
     name, store = test_set
-    gain = standings[reference].faces.psnr - standings[BICUBIC].faces.psnr
+    gain = scores[reference].faces.psnr - scores[BICUBIC].faces.psnr
     chosen = choose_faces(gain, faces)
     serving, device = measurements.serving, measurements.device
     raw = gather(store, store.indices(serving.split)[chosen], device)
@@ -107,7 +107,7 @@ def draw_figure(
         "LR": batch["lr"].repeat_interleave(serving.scale, -1).repeat_interleave(serving.scale, -2),
         BICUBIC: enlarge(batch["lr"], serving.scale),
     }
-    below = {BICUBIC: [f"{standings[BICUBIC].faces.psnr[face]:.2f} dB" for face in chosen]}
+    below = {BICUBIC: [f"{scores[BICUBIC].faces.psnr[face]:.2f} dB" for face in chosen]}
     for row in shown_rows(rows, reference):
         run = row.best
         method = measurements.method(run, row.label)
@@ -115,7 +115,7 @@ def draw_figure(
         psnr = measurements.run(run, row.label)[name].psnr
         below[row.method] = [f"{psnr[face]:.2f} dB" for face in chosen]
     columns["HR"] = batch["hr"]
-    names = [standings[BICUBIC].faces.names[face] for face in chosen]
+    names = [scores[BICUBIC].faces.names[face] for face in chosen]
     render_figure(columns, below, file)
     ranks = ", ".join(f"{percentile:g}" for percentile in percentiles(len(chosen)))
     caption = (

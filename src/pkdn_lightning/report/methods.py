@@ -68,8 +68,8 @@ def method_name(config: Mapping[str, Any], *, distilled: bool, teacher: Mapping[
 def without_blocks(teacher: Mapping[str, Any], before: str) -> str:
     """Returns which of PFB and FFB a teacher lacks, in words behind `before`; nothing if it has both or is unknown."""
     standard = class_name(teacher.get("_target_")) in ("", "PKDNTeacher")  # KDFSRNet's teacher has neither
-    lacking = [block.upper() for block in BLOCKS if not teacher.get(block, standard)]
-    return f"{before}without {' and '.join(lacking)}" if lacking else ""
+    low_res = [block.upper() for block in BLOCKS if not teacher.get(block, standard)]
+    return f"{before}without {' and '.join(low_res)}" if low_res else ""
 
 
 def is_ablation(method: str) -> bool:

@@ -156,11 +156,11 @@ def collect(root: str | Path) -> Collected:
     opened: list[tuple[RunFolder, Mapping[str, Any]]] = []
     for folder in find_runs(root):
         config = _read_config(folder)
-        lacking = [key for key in _RECORDED if key not in folder.read_results()]
+        low_res = [key for key in _RECORDED if key not in folder.read_results()]
         if config is None:
             left_out.append(LeftOut(folder.path, "its config.yaml is missing or cannot be read"))
-        elif lacking:
-            left_out.append(LeftOut(folder.path, f"its results.json says nothing of {', '.join(lacking)}"))
+        elif low_res:
+            left_out.append(LeftOut(folder.path, f"its results.json says nothing of {', '.join(low_res)}"))
         else:
             opened.append((folder, config))
     if not opened:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pkdn_lightning.config.training_keys import counts, flatten, within
+from pkdn_lightning.config.training_keys import affects_training, flatten, within
 from pkdn_lightning.report.methods import class_name
 
 # Besides what changes nothing at all: a row has runs of several seeds, and the teacher and the data are compared by
 # what they are, not by where they lie.
 _ALIKE: Final = ("seed", "experiment", "teacher", "data.name", "data.store", "module.init_from")
 _FIRST: Final = ("model", "teacher", "objective", "module", "data", "optimizer", "scheduler", "trainer", "callbacks")
-_VAGUE: Final = ("weight", "schedule", "over", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
+_VAGUE: Final = ("weight", "schedule", "duration", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
 _SHOWN: Final = 3
 _LONGEST: Final = 18
 
@@ -70,7 +70,7 @@ def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _counts(key: str) -> bool:
-    return counts(key) and not within(key, _ALIKE)
+    return affects_training(key) and not within(key, _ALIKE)
 
 
 def _weight(key: str) -> tuple[int, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, Standing
+from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, RowScores
 from pkdn_lightning.report.measurements import BATCH, Speed
 from pkdn_lightning.report.methods import STUDENT, rank
 from pkdn_lightning.report.published_values import SCALE, TABLE_1, TEST_FACES, Score, dataset_of
@@ -21,7 +21,7 @@ class Subject:
 
     Attributes:
         rows: The rows, without bicubic.
-        standings: `standings[test set][label]`.
+        scores: `scores[test set][label]`.
         reference: Label of the row that the others are compared with.
         speeds: By label.
         scale: Enlargement from LR to HR.
@@ -31,7 +31,7 @@ class Subject:
     """
 
     rows: Sequence[Row]
-    standings: Mapping[str, Mapping[str, Standing]]
+    scores: Mapping[str, Mapping[str, RowScores]]
     reference: str
     speeds: Mapping[str, Speed]
     scale: int
@@ -56,27 +56,27 @@ class Subject:
 
 def quality_table(subject: Subject, test_set: str) -> Table:
     """Returns how the methods stand on a test set."""
-    standings, published = subject.standings[test_set], subject.published(test_set)
+    scores, published = subject.scores[test_set], subject.published(test_set)
     comparable = [FLOOR, *(row for row in subject.rows if not row.reads_parsing)]
     teachers = [row for row in subject.rows if row.reads_parsing]
     best = {
         key: dict(
             zip(
                 (row.label for row in comparable),
-                places([getattr(standings[row.label], key).mean for row in comparable]),
+                places([getattr(scores[row.label], key).mean for row in comparable]),
                 strict=True,
             )
         )
         for key in ("psnr", "ssim")
     }
     lines = [
-        (rank(row.method), _quality(row, standings[row.label], published, {key: best[key][row.label] for key in best}))
+        (rank(row.method), _quality(row, scores[row.label], published, {key: best[key][row.label] for key in best}))
         for row in comparable
     ]
     run = {row.method for row in comparable}
     lines += [(rank(method), _not_run(method, published[method])) for method in published if method not in run]
     lines.sort(key=lambda line: line[0])
-    count = len(next(iter(standings.values())).faces.names)
+    count = len(next(iter(scores.values())).faces.names)
     return Table(
         f"Table 1, {test_set}: x{subject.scale} on {count:,} test faces. Trained on {subject.data}; {subject.budget}. "
         f"{subject.protocol}",
@@ -84,7 +84,7 @@ def quality_table(subject: Subject, test_set: str) -> Table:
          f"Δ PSNR to {subject.reference}", "95 %", "p (Holm)"],
         [
             Section([cells for _, cells in lines]),
-            Section([_quality(row, standings[row.label], {}, {}) for row in teachers], SEES_PARSING),
+            Section([_quality(row, scores[row.label], {}, {}) for row in teachers], SEES_PARSING),
         ],
         _quality_notes(subject, test_set, count),
     )  # fmt: skip
@@ -111,16 +111,16 @@ def cost_table(subject: Subject) -> Table:
 def table1_records(subject: Subject) -> list[dict[str, Any]]:
     """Returns everything in Table 1 as numbers, a record per test set and method."""
     records = []
-    for test_set, standings in subject.standings.items():
+    for test_set, scores in subject.scores.items():
         published = subject.published(test_set)
         for row in (FLOOR, *subject.rows):
-            standing, score = standings[row.label], published.get(row.method)
-            record: dict[str, Any] = {"test_set": test_set, "faces": len(standing.faces.names), "method": row.label}
-            record |= {"sees_parsing_map": row.reads_parsing, "seeds": standing.seeds if row.runs else 0}
+            row_scores, score = scores[row.label], published.get(row.method)
+            record: dict[str, Any] = {"test_set": test_set, "faces": len(row_scores.faces.names), "method": row.label}
+            record |= {"sees_parsing_map": row.reads_parsing, "seeds": row_scores.seeds if row.runs else 0}
             record |= {"published_psnr": score.psnr if score else "", "published_ssim": score.ssim if score else ""}
-            for key, mean in (("psnr", standing.psnr), ("ssim", standing.ssim)):
+            for key, mean in (("psnr", row_scores.psnr), ("ssim", row_scores.ssim)):
                 record |= {key: mean.mean, f"{key}_std": mean.std, f"{key}_low": mean.low, f"{key}_high": mean.high}
-            for key, gain in (("psnr_gain", standing.psnr_gain), ("ssim_gain", standing.ssim_gain)):
+            for key, gain in (("psnr_gain", row_scores.psnr_gain), ("ssim_gain", row_scores.ssim_gain)):
                 if gain is not None:
                     record |= {
                         f"{key}{'' if name == 'mean' else f'_{name}'}": value for name, value in gain._asdict().items()
@@ -140,17 +140,17 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _quality(row: Row, standing: Standing, published: Mapping[str, Score], best: Mapping[str, int]) -> list[Cell]:
-    score, gain = published.get(row.method), standing.psnr_gain
+def _quality(row: Row, row_scores: RowScores, published: Mapping[str, Score], best: Mapping[str, int]) -> list[Cell]:
+    score, gain = published.get(row.method), row_scores.psnr_gain
     return [
         Cell(row.label),
         Cell(f"{score.psnr:.2f}" if score else NONE),
         Cell(f"{score.ssim:.4f}" if score else NONE),
-        Cell(plus_minus(standing.psnr, 2), best.get("psnr", 0)),
-        Cell(f"{standing.psnr.low:.2f} to {standing.psnr.high:.2f}"),
-        Cell(plus_minus(standing.ssim, 4), best.get("ssim", 0)),
-        Cell(f"{standing.ssim.low:.4f} to {standing.ssim.high:.4f}"),
-        Cell(str(standing.seeds) if row.runs else NONE),
+        Cell(plus_minus(row_scores.psnr, 2), best.get("psnr", 0)),
+        Cell(f"{row_scores.psnr.low:.2f} to {row_scores.psnr.high:.2f}"),
+        Cell(plus_minus(row_scores.ssim, 4), best.get("ssim", 0)),
+        Cell(f"{row_scores.ssim.low:.4f} to {row_scores.ssim.high:.4f}"),
+        Cell(str(row_scores.seeds) if row.runs else NONE),
         *gain_cells(gain),
     ]
 

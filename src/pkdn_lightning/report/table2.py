@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.report.comparison import Standing, compare
+from pkdn_lightning.report.comparison import RowScores, compare
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, dataset_of
@@ -54,7 +54,7 @@ def ablation(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, Standing]) -> Table:
+def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, RowScores]) -> Table:
     """Returns Table 2 on a test set.
 
     Args:
@@ -62,9 +62,9 @@ def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, Standing
         test_set: Name of the test set.
         gains: How students stand against the full variant of the same settings, by label; see `against_full`.
     """
-    lines, standings = ablation(subject.rows), subject.standings[test_set]
+    lines, scores = ablation(subject.rows), subject.scores[test_set]
     published = TABLE_2 if subject.scale == SCALE and dataset_of(test_set) == "celeba" else {}
-    best = places([standings[line.student.label].psnr.mean if line.student else None for line in lines])
+    best = places([scores[line.student.label].psnr.mean if line.student else None for line in lines])
     several = len({line.student.label for line in lines if line.student}) > len(
         {line.variant for line in lines if line.student}
     )
@@ -77,14 +77,14 @@ def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, Standing
                 Cell(f"{name}: {line.student.label}" if several and line.student else name),
                 *(Cell("✓" if has else NONE) for has in line.variant),
                 Cell(f"{score.psnr:.2f} / {score.ssim:.4f}" if score else NONE),
-                Cell(_score(standings, line.student), place),
+                Cell(_score(scores, line.student), place),
                 Cell(str(len(line.student.runs)) if line.student else NONE),
                 *(
                     gain_cells(gains[line.student.label].psnr_gain)
                     if line.student and line.student.label in gains
                     else [Cell(NONE)] * 3
                 ),
-                Cell(_score(standings, line.teacher, "not among the runs" if line.student else "not run")),
+                Cell(_score(scores, line.teacher, "not among the runs" if line.student else "not run")),
                 Cell(str(len(line.teacher.runs)) if line.teacher else NONE),
             ]
         )
@@ -106,20 +106,20 @@ def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, Standing
 
 def against_full(
     rows: Sequence[Row], measured: Mapping[str, Mapping[str, Sequence[Faces]]], test_set: str, *, seed: int
-) -> dict[str, Standing]:
+) -> dict[str, RowScores]:
     """Returns how students stand against the one whose teacher has both blocks, within equal settings."""
     lines = [line for line in ablation(rows) if line.student and line.full]
-    found: dict[str, Standing] = {}
+    found: dict[str, RowScores] = {}
     for full in {line.full.label for line in lines if line.full}:
         family = [line.student.label for line in lines if line.student and line.full and line.full.label == full]
         found |= compare({label: measured[label] for label in family}, full, test_set, seed=seed)
     return found
 
 
-def table2_records(subject: Subject, gains: Mapping[str, Mapping[str, Standing]]) -> list[dict[str, Any]]:
+def table2_records(subject: Subject, gains: Mapping[str, Mapping[str, RowScores]]) -> list[dict[str, Any]]:
     """Returns everything in Table 2 as numbers, a record per test set and line."""
     records = []
-    for test_set, standings in subject.standings.items():
+    for test_set, scores in subject.scores.items():
         for line in ablation(subject.rows):
             record: dict[str, Any] = {"test_set": test_set, "pfb": line.variant[0], "ffb": line.variant[1]}
             score = TABLE_2.get(line.variant) if subject.scale == SCALE and dataset_of(test_set) == "celeba" else None
@@ -127,7 +127,7 @@ def table2_records(subject: Subject, gains: Mapping[str, Mapping[str, Standing]]
             for who, row in (("student", line.student), ("teacher", line.teacher)):
                 record |= {who: row.label if row else "not run", f"{who}_seeds": len(row.runs) if row else 0}
                 for key in ("psnr", "ssim"):
-                    mean = getattr(standings[row.label], key) if row else None
+                    mean = getattr(scores[row.label], key) if row else None
                     record |= {f"{who}_{key}": mean.mean if mean else "", f"{who}_{key}_std": mean.std if mean else ""}
             gain = gains[test_set][line.student.label].psnr_gain if line.student and line.full else None
             for name in ("mean", "low", "high", "p", "p_holm"):
@@ -198,7 +198,7 @@ def _full(student: Row, rows: Sequence[Row]) -> Row | None:
     return next((row for row in full if family(row) == family(student)), None)
 
 
-def _score(standings: Mapping[str, Standing], row: Row | None, otherwise: str = "not run") -> str:
+def _score(scores: Mapping[str, RowScores], row: Row | None, otherwise: str = "not run") -> str:
     if row is None:
         return otherwise
-    return f"{plus_minus(standings[row.label].psnr, 2)} / {plus_minus(standings[row.label].ssim, 4)}"
+    return f"{plus_minus(scores[row.label].psnr, 2)} / {plus_minus(scores[row.label].ssim, 4)}"

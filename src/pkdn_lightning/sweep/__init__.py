@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Group
 
-    from pkdn_lightning.sweep.status import Standing
+    from pkdn_lightning.sweep.status import RunProgress
 
 _STYLES = {"running": "cyan", "waiting": "yellow", "interrupted": "magenta", "failed": "bold red", "finished": "green"}
 _NOTE = 90
 
 
-def sweep(cfg: "DictConfig") -> "list[Standing]":
+def sweep(cfg: "DictConfig") -> "list[RunProgress]":
     """Prints where the runs below `cfg.runs` stand; with `cfg.watch`, until Ctrl-C.
 
     Args:
@@ -38,10 +38,10 @@ def sweep(cfg: "DictConfig") -> "list[Standing]":
     from rich.console import Console
     from rich.live import Live
 
-    from pkdn_lightning.sweep.status import standings
+    from pkdn_lightning.sweep.status import find_progress
 
     root = Path(cfg.runs)
-    found = standings(root) if root.is_dir() else []
+    found = find_progress(root) if root.is_dir() else []
     if not found:
         raise ConfigError(f"There is no run in {root}. Name the folder of a sweep: pkdn sweep status runs/<experiment>")
     console = Console()
@@ -51,11 +51,11 @@ def sweep(cfg: "DictConfig") -> "list[Standing]":
     with Live(status_table(root, found), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(cfg.every_s)
-            found = standings(root)
+            found = find_progress(root)
             live.update(status_table(root, found), refresh=True)
 
 
-def status_table(root: Path, found: "Sequence[Standing]") -> "Group":
+def status_table(root: Path, found: "Sequence[RunProgress]") -> "Group":
     """Returns the table: a row per run, and below it how many there are of each state."""
     from rich.console import Group
     from rich.table import Table

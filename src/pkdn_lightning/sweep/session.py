@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from pkdn_lightning.config.resolvers import register_resolvers
 
 SWEEP_ID: Final = "PKDN_SWEEP_ID"
-"""The environment variable by which a job knows the sitting it is a job of."""
+"""The environment variable by which a job knows the session it is a job of."""
 
 GROUPS: Final = ("ablation", "launch", "sweep")
 """Groups that say which jobs there are, and who runs them; a single job knows nothing of them."""
@@ -25,7 +25,7 @@ GROUPS: Final = ("ablation", "launch", "sweep")
 register_resolvers()
 
 
-class Sitting(Callback):
+class SweepSession(Callback):
     """Tells the jobs of a sweep what is the same for all of them.
 
     Attributes:
@@ -35,15 +35,15 @@ class Sitting(Callback):
     latest: tuple[Path, str] | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Adds to what every job is composed of: the folder, the keys that do not vary, and the id of this sitting."""
-        folder, sitting = Path(str(config.hydra.sweep.dir)), uuid.uuid4().hex[:12]
+        """Adds to what every job is composed of: the folder, the keys that do not vary, and the id of this session."""
+        folder, session = Path(str(config.hydra.sweep.dir)), uuid.uuid4().hex[:12]
         varied = fixed_keys(config.hydra.overrides.task, config.hydra.sweeper.get("params") or {})
         names = ",".join(f"'{key}'" for key in varied)
         config.hydra.overrides.hydra.extend(
             [
                 f"hydra.sweep.dir='{folder}'",  # a job may have another experiment, and stays in this sweep
                 f"hydra.job.config.override_dirname.exclude_keys=[{names}]",
-                f"+hydra.job.env_set.{SWEEP_ID}={sitting}",
+                f"+hydra.job.env_set.{SWEEP_ID}={session}",
             ]
         )
         sweeper = config.hydra.sweeper
@@ -52,8 +52,8 @@ class Sitting(Callback):
             begun, ended = requeue(sweeper.storage, sweeper.study_name)
             sweeper.n_trials = max(0, sweeper.n_trials - ended)
             if sweeper.sampler.get("seed") is not None:
-                sweeper.sampler.seed += begun  # or the sampler would draw once more what it drew in the last sitting
-        Sitting.latest = (folder, sitting)
+                sweeper.sampler.seed += begun  # or the sampler would draw once more what it drew in the last session
+        SweepSession.latest = (folder, session)
 
 
 def fixed_keys(overrides: Sequence[str], params: Sequence[str] | Any) -> list[str]:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from pkdn_lightning.runs import RunFolder
-from pkdn_lightning.sweep.session import Sitting
+from pkdn_lightning.sweep.session import SweepSession
 
 State = Literal["finished", "running", "waiting", "interrupted", "failed", "pruned"]
 STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "pruned", "interrupted", "failed")
@@ -21,7 +21,7 @@ _TAIL_BYTES: Final = 1 << 18
 _console = Console(soft_wrap=True, highlight=False)
 
 
-class Standing(NamedTuple):
+class RunProgress(NamedTuple):
     """Where a run stands.
 
     Attributes:
@@ -43,14 +43,14 @@ class Standing(NamedTuple):
     note: str
 
 
-def standings(root: Path) -> list[Standing]:
+def find_progress(root: Path) -> list[RunProgress]:
     """Returns where the runs and jobs below a folder stand, by path."""
     names = ("run.json", "job.json", "results.json")
     folders = {file.parent for name in names for file in root.rglob(name) if file.parent.name != "report"}
     return [standing(RunFolder(folder)) for folder in sorted(folders)]
 
 
-def standing(run: RunFolder) -> Standing:
+def standing(run: RunFolder) -> RunProgress:
     """Returns where a run stands."""
     results, job = run.read_results(), run.read_job()
     status = results.get("status")
@@ -65,7 +65,7 @@ def standing(run: RunFolder) -> Standing:
         share = 1.0 if state == "finished" else share
     wall_s = last.get("train/wall_s")
     left_s = wall_s * (1 - share) / share if state == "running" and wall_s and share else None
-    return Standing(run, state, step, share, psnr, left_s, note)
+    return RunProgress(run, state, step, share, psnr, left_s, note)
 
 
 def _state(run: RunFolder, status: Any, results: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[State, str]:
@@ -143,16 +143,16 @@ def _last_values(metrics: Path) -> dict[str, float]:
     return last
 
 
-def end_sitting() -> int:
+def end_session() -> int:
     """Says how the jobs of the sweep that this process has run ended; nothing if it was no sweep.
 
     Returns:
         The exit status: 1 if a job failed, 0 otherwise.
     """
-    if Sitting.latest is None:
+    if SweepSession.latest is None:
         return 0
-    folder, sitting = Sitting.latest
-    jobs = dict(jobs_of(folder, sitting))
+    folder, session = SweepSession.latest
+    jobs = dict(jobs_of(folder, session))
     failed = {path: job for path, job in jobs.items() if job.get("outcome") == "failed"}
     for path, job in failed.items():
         _console.print(f"\n[bold red]failed[/] {path.name}")
@@ -163,9 +163,9 @@ def end_sitting() -> int:
     return 1 if failed else 0
 
 
-def jobs_of(folder: Path, sitting: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Yields the run folders and records of the jobs of one sitting of a sweep."""
+def jobs_of(folder: Path, session: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yields the run folders and records of the jobs of one session of a sweep."""
     for file in sorted(folder.glob("*/job.json")):
         job = RunFolder(file.parent).read_job()
-        if job.get("sweep") == sitting:
+        if job.get("sweep") == session:
             yield file.parent, job

@@ -40,12 +40,12 @@ def train(cfg: "DictConfig") -> "RunResult":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    from pkdn_lightning.sweep.status import end_sitting
+    from pkdn_lightning.sweep.status import end_session
 
     try:
         run_verb("train", _task)
     finally:
-        status = end_sitting()
+        status = end_session()
     sys.exit(status)
 
 

@@ -41,7 +41,7 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
             )
         if term["weight"] == 0:
             continue  # it may need what is not there
-        weight = Weight(term["weight"], term["schedule"], term["over"], term["unit"], term["start"])
+        weight = Weight(term["weight"], term["schedule"], term["duration"], term["unit"], term["start"])
         pairs[name] = (weight, make(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pkdn_lightning.config.schema import TrainConfig
-from pkdn_lightning.config.training_keys import counts, flatten
+from pkdn_lightning.config.training_keys import affects_training, flatten
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.models.checkpoints import read_checkpoint
@@ -88,7 +88,7 @@ def _saved(run: RunFolder) -> DictConfig:
 def _learned(config: Any) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["data"]["store"] = str(Path(plain["data"]["store"]).resolve())
-    return {key: value for key, value in flatten(plain) if counts(key)}
+    return {key: value for key, value in flatten(plain) if affects_training(key)}
 
 
 def going_on(run: RunFolder, cfg: DictConfig) -> DictConfig:
@@ -137,7 +137,7 @@ def open_run_folder(
     if resumed is None:
         clear_run_folder(run)
     elif not run.finished:
-        run.results.unlink(missing_ok=True)  # what it says of the last sitting is true no more
+        run.results.unlink(missing_ok=True)  # what it says of the last session is true no more
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     if resumed is not None:
         previous = json.loads(run.provenance.read_text(encoding="utf-8"))
@@ -148,9 +148,9 @@ def open_run_folder(
                     "Restore what it began with, or start a new run."
                 )
         trim_metrics(run.metrics, read_checkpoint(resumed)["global_step"])
-        sitting = {key: record[key] for key in ("command", "started", "git")}
+        session = {key: record[key] for key in ("command", "started", "git")}
         begun = {key: previous[key] for key in ("id", "command", "started") if key in previous}
-        record = {**record, **begun, "resumed": [*previous.get("resumed", []), sitting]}
+        record = {**record, **begun, "resumed": [*previous.get("resumed", []), session]}
     saved = deepcopy(cfg)
     saved.resume = None
     if record["teacher"] is not None:  # a newer teacher must not slip in when the run is resumed

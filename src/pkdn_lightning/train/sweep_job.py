@@ -56,7 +56,7 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
         objective, outcome = pruned.score, {"outcome": "pruned"}
         _console.print(f"{run.path}: {pruned}")
     except Exception as error:
-        outcome = {"outcome": "failed", "error": _told(error)}
+        outcome = {"outcome": "failed", "error": _error_message(error)}
         _report_failure(run, error)
     write_json(run.job, job | outcome)
     return objective
@@ -64,8 +64,8 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
 
 def _report_failure(run: RunFolder, error: Exception) -> None:
     if not run.config.is_file():  # it failed before it began; otherwise the run itself has recorded it
-        write_json(run.results, {"status": "failed", "error": _told(error)})
-    sys.stderr.write(f"{run.path}: {_told(error)}\n")
+        write_json(run.results, {"status": "failed", "error": _error_message(error)})
+    sys.stderr.write(f"{run.path}: {_error_message(error)}\n")
     if not isinstance(error, PKDNError):
         traceback.print_exc()
 
@@ -89,6 +89,6 @@ def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
     return run_training(cfg).objective
 
 
-def _told(error: Exception) -> str:
+def _error_message(error: Exception) -> str:
     kind = type(error).__name__.removeprefix("PKDN")
     return f"{kind}: {error}"

@@ -61,10 +61,10 @@ def acquire_teacher(
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
     """Returns what makes two trained networks the same for whoever learns from them."""
-    return {"network": network, "data": data["sha256"], **served(cfg)}
+    return {"network": network, "data": data["sha256"], **input_spec(cfg)}
 
 
-def served(cfg: DictConfig) -> dict[str, Any]:
+def input_spec(cfg: DictConfig) -> dict[str, Any]:
     """Returns how faces are fed to a network: what it was trained with, it has to be used with."""
     damaged = _DAMAGE if cfg.data.parsing_damage != "none" else ()
     return {key: cfg.data[key] for key in (*_SERVED, *damaged)}
@@ -142,7 +142,7 @@ def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     if not getattr(teacher.net, "uses_parsing", False):
         raise CheckpointError(f"{teacher.path} is no teacher: {type(teacher.net).__name__} reads no parsing maps.")
     for key in (*_SERVED, *_DAMAGE):
-        value, found = (each.get(key, "none") for each in (served(cfg), teacher.card))
+        value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
         if found != value:
             raise CheckpointError(
                 f"The teacher {teacher.path} was trained with data.{key}={found}, this student is to be trained with "

@@ -39,7 +39,7 @@ from pkdn_lightning.train.build import (
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint, TrainingInterruptedError, TrainingPrunedError
 from pkdn_lightning.train.resume import open_run_folder
-from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, served
+from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
 
@@ -104,7 +104,7 @@ def _train(
     shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
     told = loggers if trainer.is_global_zero else []  # those of other processes are dummies
     with tracked(told, shown, _inputs(parts)):
-        with _worded_failures(run, record):
+        with _translate_errors(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
         if trainer.is_global_zero:
             made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
@@ -148,7 +148,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # as if the teacher had been there all along
     network = OmegaConf.to_container(cfg.model, resolve=True)
-    card = {"experiment": cfg.experiment, "network": network, "data": data, **served(cfg)}
+    card = {"experiment": cfg.experiment, "network": network, "data": data, **input_spec(cfg)}
     card["size_px"] = datamodule.store.size_px
     module = build_module(cfg, net, teacher.net if teacher else None, card)
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
@@ -234,7 +234,7 @@ def _has_tests(datamodule: FaceSRDataModule) -> bool:
 
 
 @contextlib.contextmanager
-def _worded_failures(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+def _translate_errors(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
     """Turns what can happen to a run on a good day into a message with the way on."""
     way_on = f"Go on with: pkdn train resume={run.path}"
     try:

@@ -1,11 +1,11 @@
-"""A built-in set of drawn faces: picture, exact 19-class parsing map and 68 landmarks, from two integers.
+"""A built-in set of drawn faces: image, exact 19-class parsing map and 68 landmarks, from two integers.
 
 `draw_face(index, seed=...)` tells one story: `traits` are sampled, a `canvas` lays the head frame (`geometry`) over
-the picture, `light` colours and lights the head, `features` are painted from the background to the hat, and a camera
-finishes the picture. Whatever is painted carries its label, so picture and parsing map agree by construction.
+the image, `light` colours and lights the head, `features` are painted from the background to the hat, and a camera
+finishes the image. Whatever is painted carries its label, so image and parsing map agree by construction.
 
 Shapes are written once, for a head seen frontally, most of them as signed distances, negative inside. Pose is one
-warp from there to the picture, and landmarks go through the same warp. Pictures are (3, H, W) floats in 0..1 until
+warp from there to the image, and landmarks go through the same warp. Images are (3, H, W) floats in 0..1 until
 the end.
 
 Labels follow CelebAMask-HQ: a beard is `skin`; lenses and frames are `eye_g` and hide the eyes behind them.
@@ -44,10 +44,10 @@ def draw_face(index: int, *, seed: int = 0, size_px: int = 128) -> SyntheticFace
     Args:
         index: Which face of the set, 0 or more.
         seed: Which set, 0 or more.
-        size_px: Side of the picture; the layout does not depend on it.
+        size_px: Side of the image; the layout does not depend on it.
 
     Returns:
-        Picture, parsing map and landmarks.
+        Image, parsing map and landmarks.
     """
     rng = np.random.default_rng([seed, index])
     traits = sample_traits(rng)

@@ -1,4 +1,4 @@
-"""What is painted on: a picture and its labels, boxes of them to paint in, and one texture for all that is rough."""
+"""What is painted on: an image and its labels, boxes of them to paint in, and one texture for all that is rough."""
 
 from functools import cache
 
@@ -75,27 +75,27 @@ class Patch:
         return cover
 
     def dab(self, cover: Floats, colour: Floats) -> None:
-        """Lays a colour over the picture; the labels stay."""
+        """Lays a colour over the image; the labels stay."""
         self._rgb += cover * (colour - self._rgb)
 
     def mark(self, cover: Floats, label: str) -> None:
-        """Labels the pixels more than half covered; the picture stays."""
+        """Labels the pixels more than half covered; the image stays."""
         self._label[halve(cover) > 0.5] = LABELS.index(label)
 
     def fill(self, cover: Floats, colour: Floats, label: str) -> None:
-        """Lays a colour over the picture; pixels more than half covered take the label."""
+        """Lays a colour over the image; pixels more than half covered take the label."""
         self.dab(cover, colour)
         self.mark(cover, label)
 
     def fill_pair(self, cover: Floats, colour: Floats, label: str) -> None:
-        """Fills both sides; `l_` is the person's left, on the right of the picture."""
+        """Fills both sides; `l_` is the person's left, on the right of the image."""
         self.dab(cover, colour)
         self.mark(cover * (self.side > 0), f"l_{label}")
         self.mark(cover * (self.side < 0), f"r_{label}")
 
 
 class Canvas:
-    """The picture under work at twice its size, `rgb` (3, 2S, 2S), with labels (S, S) and the head frame over it.
+    """The image under work at twice its size, `rgb` (3, 2S, 2S), with labels (S, S) and the head frame over it.
 
     x and y are the head-frame coordinates of the doubled pixels, `small` those of the (S, S) ones; smooth fields are
     worked out on `small` and doubled. `pixel` is the size of a doubled pixel in the head frame, `head` the signed
@@ -110,7 +110,7 @@ class Canvas:
         self.head = double(head_distance(traits, *self.small))
 
     def project(self, points: Floats) -> Floats:
-        """Head-frame points to pixels of the finished picture, (..., 2)."""
+        """Head-frame points to pixels of the finished image, (..., 2)."""
         return ((project(self.t, points) + 0.5) * self.size - 0.5).astype(np.float32)
 
     def patch(self, x0: float, y0: float, x1: float, y1: float) -> Patch:

@@ -1,4 +1,4 @@
-"""The layers of the picture, from the background to the hat."""
+"""The layers of the image, from the background to the hat."""
 
 import math
 from typing import Final
@@ -53,13 +53,13 @@ def _background(c: Scene) -> None:
 
     turn, one, two = rng.uniform(0, 6.28), colour(), colour()
     slope = math.cos(turn) * (u - 0.5) + math.sin(turn) * (v - 0.5)
-    picture = one + np.clip(0.5 + 0.7 * slope, 0, 1) * (two - one)
+    image = one + np.clip(0.5 + 0.7 * slope, 0, 1) * (two - one)
     for _ in range(int(rng.integers(0, 10))):
         (cx, cy, strength), squash = rng.uniform(0, 1, 3).tolist(), float(rng.uniform(0.1, 1.5))
         radius, soft = float(rng.uniform(0.03, 0.3)), float(rng.uniform(0.02, 0.15))
         spot = np.clip((radius - np.hypot(u - cx, (v - cy) * squash)) / soft + 0.5, 0, strength)
-        picture += spot * (colour() - picture)
-    c.rgb[:] = double(picture)
+        image += spot * (colour() - image)
+    c.rgb[:] = double(image)
 
 
 def _body(c: Scene) -> None:

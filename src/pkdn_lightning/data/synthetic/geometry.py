@@ -1,7 +1,7 @@
 """Where things are: the curves of the face, the head as a shape, and the pose that moves the head frame.
 
-The *head frame* is the head seen frontally: x to the right of the picture, y down, eyes on y = 0, cheekbones near
-|x| = 1, chin near y = 1.45. Yaw, pitch, roll and asymmetry are one smooth warp from there to the picture.
+The *head frame* is the head seen frontally: x to the right of the image, y down, eyes on y = 0, cheekbones near
+|x| = 1, chin near y = 1.45. Yaw, pitch, roll and asymmetry are one smooth warp from there to the image.
 """
 
 import math
@@ -52,7 +52,7 @@ def mouth_half(t: Traits) -> float:
 
 
 def lips(t: Traits, s: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Top and bottom of the upper lip, then of the lower one, as heights at s in -1 .. 1 (picture right)."""
+    """Top and bottom of the upper lip, then of the lower one, as heights at s in -1 .. 1 (image right)."""
     line = t.mouth_y + (0.15 * t.smile + 0.01) * (0.3 - s * s) + 0.012 * bell(s, 0.2)
     thin, bow = 1 - 0.16 * t.smile, 1 - 0.24 * bell(s, 0.16) + 0.06 * np.cos(3 * s)
     upper, lower = line - 0.35 * t.gape * _arc(s, 0.7), line + 0.85 * t.gape * _arc(s, 0.6)
@@ -100,7 +100,7 @@ def landmarks(t: Traits) -> Floats:
     drop = np.sin(turn) ** (2 / t.jaw)
     jaw = -np.sign(np.cos(turn)) * t.width * (1 - t.taper * drop**2) * np.abs(np.cos(turn)) ** (2 / t.jaw)
     parts: list[tuple[Floats, Floats]] = [(jaw, _chin(t) * drop)]
-    for side in (-1, 1):  # from the outer end on the picture's left, from the inner one on its right
+    for side in (-1, 1):  # from the outer end on the image's left, from the inner one on its right
         s = side * np.linspace(-0.95, 0.95, 5)
         parts.append((side * (t.eye_x + 0.02 + 0.30 * s), brow(t, s)[0]))
     parts.append((np.zeros(4), np.linspace(0.02, t.nose_y - 0.12, 4)))
@@ -123,7 +123,7 @@ def _moves(t: Traits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def head_frame(t: Traits, size: int) -> tuple[Floats, Floats]:
-    """Returns x and y in the head frame of every pixel of a picture, (size, size) each."""
+    """Returns x and y in the head frame of every pixel of an image, (size, size) each."""
     axis = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     right, down = (axis[None] - t.shift_x) / t.zoom, (axis[:, None] - t.shift_y) / t.zoom
     cos, sin = math.cos(t.roll), math.sin(t.roll)
@@ -136,7 +136,7 @@ def head_frame(t: Traits, size: int) -> tuple[Floats, Floats]:
 
 
 def project(t: Traits, points: Floats) -> Floats:
-    """Returns where head-frame points lie in the picture, (..., 2), from -0.5 to 0.5 across it."""
+    """Returns where head-frame points lie in the image, (..., 2), from -0.5 to 0.5 across it."""
     x, y = points[..., 0], points[..., 1]
     dx, dy = _moves(t, x, y)
     u, v, cos, sin = (x + dx) * t.zoom, (y + dy) * t.zoom, np.cos(t.roll), np.sin(t.roll)

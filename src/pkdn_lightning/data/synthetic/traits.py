@@ -59,7 +59,7 @@ _HERS: Final = ("bob", "bob and fringe", "long", "long", "wavy", "wavy", "tucked
 class Traits:
     """What makes one face differ from another; every field says how it is sampled. Lengths are in head units."""
 
-    # Pose in radians, framing in fractions of the picture.
+    # Pose in radians, framing in fractions of the image.
     yaw: float = _about(0.0, 0.16)
     pitch: float = _about(0.0, 0.08)
     roll: float = _about(0.0, 0.06)

@@ -37,8 +37,8 @@ class CelebASource(PhotographSource):
 
     Args:
         path: As for `PhotographSource`.
-        pictures: `in_the_wild` (img_celeba) or `aligned` (img_align_celeba).
-        crop: None takes `dic` in the wild and `aligned` for aligned pictures.
+        images: `in_the_wild` (img_celeba) or `aligned` (img_align_celeba).
+        crop: None takes `dic` in the wild and `aligned` for aligned images.
         **options: As for `PhotographSource`.
     """
 
@@ -56,7 +56,7 @@ class CelebASource(PhotographSource):
     )
     terms: ClassVar = {
         "licence": "CelebA: non-commercial research purposes only",
-        "terms": "no redistribution of the pictures or of derived data; the rights belong to the photographs' owners",
+        "terms": "no redistribution of the images or of derived data; the rights belong to the photographs' owners",
         "homepage": "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         "cite": "Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015",
     }
@@ -65,19 +65,19 @@ class CelebASource(PhotographSource):
         self,
         path: str | None,
         *,
-        pictures: Literal["in_the_wild", "aligned"] = "in_the_wild",
+        images: Literal["in_the_wild", "aligned"] = "in_the_wild",
         crop: CropName | None = None,
         **options: Any,
     ) -> None:
-        if pictures == "in_the_wild" and crop == "aligned":
-            raise ConfigError("data.source.crop=aligned is for aligned pictures: add data.source.pictures=aligned.")
-        super().__init__(path, crop=crop or ("dic" if pictures == "in_the_wild" else "aligned"), **options)
-        self.pictures = pictures
+        if images == "in_the_wild" and crop == "aligned":
+            raise ConfigError("data.source.crop=aligned is for aligned images: add data.source.images=aligned.")
+        super().__init__(path, crop=crop or ("dic" if images == "in_the_wild" else "aligned"), **options)
+        self.images = images
 
     def photographs(self, delivery: Delivery) -> list[Photograph]:
         """Returns the photographs with the official partition, identities and, for `dic`, the five points."""
-        aligned = self.pictures == "aligned"
-        folder = delivery.need("The pictures", "img_align_celeba" if aligned else "img_celeba")
+        aligned = self.images == "aligned"
+        folder = delivery.need("The images", "img_align_celeba" if aligned else "img_celeba")
         partition = read_partition(delivery.need("The official partition", "list_eval_partition.txt"))
         identities = dict(read_pairs(delivery.need("The identities", "identity_CelebA.txt")))
         points = {}
@@ -130,7 +130,7 @@ def read_pairs(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_partition(file: Path) -> dict[str, str]:
-    """Returns the split of each picture, from `list_eval_partition.txt`.
+    """Returns the split of each image, from `list_eval_partition.txt`.
 
     Raises:
         DataError: If the list is malformed.
@@ -143,7 +143,7 @@ def read_partition(file: Path) -> dict[str, str]:
 
 
 def read_points(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Returns the five points of each picture: left eye, right eye, nose, left and right corner of the mouth.
+    """Returns the five points of each image: left eye, right eye, nose, left and right corner of the mouth.
 
     Raises:
         DataError: If a line has not ten numbers.

@@ -1,8 +1,8 @@
 """CelebAMask-HQ (Lee et al., CVPR 2020): 30,000 faces with ground-truth parsing maps.
 
     <path>/**/CelebA-HQ-img/0.jpg ... 29999.jpg                    1024x1024
-    <path>/**/CelebAMask-HQ-mask-anno/0/00000_hair.png ...         512x512, one picture per part and face
-    <path>/**/CelebA-HQ-to-CelebA-mapping.txt                      which picture of CelebA each one was
+    <path>/**/CelebAMask-HQ-mask-anno/0/00000_hair.png ...         512x512, one image per part and face
+    <path>/**/CelebA-HQ-to-CelebA-mapping.txt                      which image of CelebA each one was
     <path>/**/list_eval_partition.txt, identity_CelebA.txt         of CelebA; optional
 
 A map paints its parts in the order of the labels, so that a later one covers an earlier one, as the publisher's own
@@ -22,7 +22,7 @@ from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.crop import Box, CropName, cut
-from pkdn_lightning.faces.images import open_picture
+from pkdn_lightning.faces.images import open_image
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.raw_files import Delivery
 from pkdn_lightning.prepare.sources.celeba import read_pairs, read_partition, read_words
@@ -52,7 +52,7 @@ class CelebAMaskHQSource(PhotographSource):
     )
     terms: ClassVar = {
         "licence": "CelebAMask-HQ: non-commercial research and educational purposes only",
-        "terms": "no redistribution of the pictures or of derived data",
+        "terms": "no redistribution of the images or of derived data",
         "homepage": "https://github.com/switchablenorms/CelebAMask-HQ",
         "cite": "Lee, Liu, Wu, Luo: MaskGAN: Towards Diverse and Interactive Facial Image Manipulation, CVPR 2020",
     }
@@ -63,7 +63,7 @@ class CelebAMaskHQSource(PhotographSource):
 
     def photographs(self, delivery: Delivery) -> list[Photograph]:
         """Returns the photographs with identities and the official partition, where they are known."""
-        folder = delivery.need("The pictures", "CelebA-HQ-img", "CelebAMask-HQ/CelebA-HQ-img")
+        folder = delivery.need("The images", "CelebA-HQ-img", "CelebAMask-HQ/CelebA-HQ-img")
         self._masks = str(delivery.need("The masks", "CelebAMask-HQ-mask-anno"))
         mapping = delivery.find("CelebA-HQ-to-CelebA-mapping.txt")
         partition = delivery.find("list_eval_partition.txt")
@@ -98,7 +98,7 @@ class CelebAMaskHQSource(PhotographSource):
 
 
 def read_mapping(file: Path) -> dict[str, str]:
-    """Returns the name of the picture of CelebA that each face was, by the face's number.
+    """Returns the name of the image of CelebA that each face was, by the face's number.
 
     Raises:
         DataError: If a line has not three words.
@@ -112,7 +112,7 @@ def read_mapping(file: Path) -> dict[str, str]:
 
 
 def merge_masks(folder: Path, number: int) -> NDArray[np.uint8]:
-    """Returns the label ids of a face, merged from the pictures of its parts.
+    """Returns the label ids of a face, merged from the images of its parts.
 
     Args:
         folder: `CelebAMask-HQ-mask-anno`.
@@ -126,7 +126,7 @@ def merge_masks(folder: Path, number: int) -> NDArray[np.uint8]:
         file = folder / str(number // _FACES_PER_FOLDER) / f"{number:05d}_{part}.png"
         if not file.is_file():
             continue  # most faces wear no hat
-        mask = np.asarray(open_picture(file).convert("L"))
+        mask = np.asarray(open_image(file).convert("L"))
         if labels is None:
             labels = np.zeros(mask.shape, dtype=np.uint8)
         if mask.shape != labels.shape:

@@ -16,7 +16,7 @@ from PIL import Image
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import MODES, SUFFIXES, open_picture, to_rgb
+from pkdn_lightning.faces.images import MODES, SUFFIXES, open_image, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
 
@@ -29,7 +29,7 @@ class FolderSource:
     Args:
         path: The folder.
         size_px: Side every face has to have.
-        convert: Accepts grey, palette, RGBA and 16-bit pictures by converting them to 8-bit RGB (alpha over black).
+        convert: Accepts grey, palette, RGBA and 16-bit images by converting them to 8-bit RGB (alpha over black).
             Off by default, because such files are mostly there by mistake.
         resize: Accepts square faces of another size by resizing them (Pillow's bicubic; maps by nearest neighbour).
     """
@@ -47,7 +47,7 @@ class FolderSource:
         self.size_px, self.convert, self.resize = size_px, convert, resize
         if not self.path.is_dir():
             raise DataError(f"There is no folder {self.path} (data.source.path).")
-        self._pictures = {split: _files(self.path / split / "images") for split in SPLITS}
+        self._images = {split: _files(self.path / split / "images") for split in SPLITS}
         self._maps = {split: _files(self.path / split / "parsing") for split in SPLITS}
         self.with_parsing = any(self._maps.values())
 
@@ -55,13 +55,13 @@ class FolderSource:
         """Returns the faces in the order of splits and names."""
         faces = [
             ReadyFace(Entry(name, split, file.relative_to(self.path).as_posix()), file, self._maps[split].get(name))
-            for split, files in self._pictures.items()
+            for split, files in self._images.items()
             for name, file in files.items()
         ]
         if not faces:
             found = sorted(child.name for child in self.path.iterdir())[:8]
             raise DataError(
-                f"No pictures below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
+                f"No images below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
                 f"found there: {', '.join(found) or 'nothing'}.\n"
                 "Photographs out of which faces have to be cut are prepared by data=photos."
             )
@@ -75,7 +75,7 @@ class FolderSource:
 
     def read(self, candidate: "ReadyFace") -> Face:
         """Returns a face and its map."""
-        hr = self._read_picture(candidate.file)
+        hr = self._read_image(candidate.file)
         return Face(hr, self._read_map(candidate.map) if candidate.map is not None else None)
 
     def provenance(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class FolderSource:
     def _check_pairs(self) -> None:
         lines = []
         for split in SPLITS:
-            faces, maps = self._pictures[split], self._maps[split]
+            faces, maps = self._images[split], self._maps[split]
             lines += [f"{split}/images/{faces[name].name} has no map" for name in faces if name not in maps]
             lines += [f"{split}/parsing/{maps[name].name} has no face" for name in maps if name not in faces]
         if lines:
@@ -102,38 +102,38 @@ class FolderSource:
                 "Add what is missing, or take every map away to make a store for students only."
             )
 
-    def _read_picture(self, file: Path) -> NDArray[np.uint8]:
-        picture = open_picture(file)
-        if picture.mode != "RGB" and not self.convert:
+    def _read_image(self, file: Path) -> NDArray[np.uint8]:
+        image = open_image(file)
+        if image.mode != "RGB" and not self.convert:
             raise Rejected(
                 "wrong_mode",
-                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}), expected 8-bit RGB; "
+                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}), expected 8-bit RGB; "
                 "data.source.convert=true converts",
             )
-        return np.asarray(self._fit(file, to_rgb(picture, file), Image.Resampling.BICUBIC), dtype=np.uint8)
+        return np.asarray(self._fit(file, to_rgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
 
     def _read_map(self, file: Path) -> NDArray[np.uint8]:
-        picture = open_picture(file)
-        if picture.mode not in ("L", "P"):
+        image = open_image(file)
+        if image.mode not in ("L", "P"):
             raise Rejected(
                 "bad_map",
-                f"{file} is of mode {picture.mode} ({MODES.get(picture.mode, 'unusual')}); a parsing map holds "
-                "label ids in an 8-bit grey or palette picture",
+                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds "
+                "label ids in an 8-bit grey or palette image",
             )
-        labels = np.asarray(self._fit(file, picture, Image.Resampling.NEAREST), dtype=np.uint8)
+        labels = np.asarray(self._fit(file, image, Image.Resampling.NEAREST), dtype=np.uint8)
         if labels.max() >= len(LABELS):
             wrong = sorted({int(label) for label in np.unique(labels)} - set(range(len(LABELS))))
             raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
         return labels
 
-    def _fit(self, file: Path, picture: Image.Image, resample: Image.Resampling) -> Image.Image:
-        if picture.size == (self.size_px, self.size_px):
-            return picture
-        width, height = picture.size
+    def _fit(self, file: Path, image: Image.Image, resample: Image.Resampling) -> Image.Image:
+        if image.size == (self.size_px, self.size_px):
+            return image
+        width, height = image.size
         if not self.resize or width != height:
             hint = "; data.source.resize=true resizes" if width == height else "; faces have to be square"
             raise Rejected("wrong_size", f"{file} is {width}x{height}, expected {self.size_px}x{self.size_px}{hint}")
-        return picture.resize((self.size_px, self.size_px), resample)
+        return image.resize((self.size_px, self.size_px), resample)
 
 
 class ReadyFace(NamedTuple):
@@ -150,7 +150,7 @@ def is_folder_of_faces(path: str) -> bool:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Returns the pictures of a folder by stem, sorted by name.
+    """Returns the images of a folder by stem, sorted by name.
 
     Raises:
         DataError: If two files share a stem: they could not be told apart.

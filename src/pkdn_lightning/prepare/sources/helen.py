@@ -57,7 +57,7 @@ class HelenSource(PhotographSource):
         """Returns the photographs with landmarks, for `dic`, and the official lists, where they are there."""
         folders = [delivery.find(f"helen_{part}") for part in range(1, _PARTS + 1)]
         if not any(folders):
-            folders = [delivery.need("The pictures", "helen_1")]
+            folders = [delivery.need("The images", "helen_1")]
         points = (
             read_annotation(delivery.need("The landmarks, which crop=dic needs,", "annotation"))
             if (self.crop == "dic")

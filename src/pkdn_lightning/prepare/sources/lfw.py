@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild (Huang et al. 2007): 13,233 pictures of 5,749 people, 250x250.
+"""Labeled Faces in the Wild (Huang et al. 2007): 13,233 images of 5,749 people, 250x250.
 
 <path>/**/lfw_funneled or lfw-deepfunneled or lfw/Name_Surname/Name_Surname_0001.jpg     folder, archive or URL
 """
@@ -19,7 +19,7 @@ class LFWSource(PhotographSource):
 
     Args:
         path: As for `PhotographSource`.
-        crop: `aligned` takes a fixed box of the funneled pictures.
+        crop: `aligned` takes a fixed box of the funneled images.
         **options: As for `PhotographSource`.
     """
 
@@ -27,7 +27,7 @@ class LFWSource(PhotographSource):
     fixed_size: ClassVar = (250, 250)
     how_to_get: ClassVar = (
         "LFW is offered at http://vis-www.cs.umass.edu/lfw/ (lfw-deepfunneled.tgz, MD5 "
-        "68331da3eb755a505a502b5aacb3c201): give the archive or its folder. The funneled pictures (243,346,528 bytes) "
+        "68331da3eb755a505a502b5aacb3c201): give the archive or its folder. The funneled images (243,346,528 bytes) "
         f"can be fetched directly:\n  data.source.path={_FUNNELED} data.source.sha256={_FUNNELED_SHA256}"
     )
     terms: ClassVar = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.crop import Box, CropName, Faces, crop_rule, cut
-from pkdn_lightning.faces.images import open_photograph, walk_pictures
+from pkdn_lightning.faces.images import open_photograph, walk_images
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.raw_files import Delivery
 from pkdn_lightning.prepare.source import Face
@@ -109,7 +109,7 @@ class PhotographSource:
         if shared := shared_identities(chosen):
             raise DataError(
                 f"{self.splits} puts {len(shared)} identities into more than one split: {', '.join(shared[:5])}.\n"
-                "A model would be tested on people it was trained on. Keep all pictures of a person in one split."
+                "A model would be tested on people it was trained on. Keep all images of a person in one split."
             )
         return chosen
 
@@ -124,15 +124,15 @@ class PhotographSource:
         if self.ready is not None:
             return self.ready.read(candidate)
         photo: Photograph = candidate
-        # Landmarks were measured on the pixels as they are stored, so a turned picture would not fit them.
-        picture = open_photograph(Path(photo.file), upright=photo.points is None)
-        box = self.rule.box(picture, photo.points)
+        # Landmarks were measured on the pixels as they are stored, so a turned image would not fit them.
+        image = open_photograph(Path(photo.file), upright=photo.points is None)
+        box = self.rule.box(image, photo.points)
         if box.side < self.min_side_px:
             raise Rejected(
                 "too_small",
                 f"the face's square has a side of {box.side} px; data.source.min_side_px={self.min_side_px}",
             )
-        return Face(cut(picture, box, self.size_px), self.parsing(photo, box, picture.width))
+        return Face(cut(image, box, self.size_px), self.parsing(photo, box, image.width))
 
     def parsing(self, photo: Photograph, box: Box, width: int) -> NDArray[np.uint8] | None:
         """Returns the parsing map of the square, where the publisher has one; `width` is the photograph's."""
@@ -156,13 +156,13 @@ class PhotographSource:
 
 
 def scan(folder: Path, identity: Callable[[Path], str] = lambda file: "") -> list[Photograph]:
-    """Returns every picture below a folder; its name is its path in there without the suffix.
+    """Returns every image below a folder; its name is its path in there without the suffix.
 
     Args:
         folder: Where to look.
-        identity: Says who is on the picture of a file.
+        identity: Says who is on the image of a file.
     """
-    files = list(walk_pictures(folder))
+    files = list(walk_images(folder))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
     several = {name for name, count in Counter(names).items() if count > 1}  # a.jpg beside a.png
     photographs = []
@@ -187,5 +187,5 @@ class PhotosSource(PhotographSource):
         self.identities = identities
 
     def photographs(self, delivery: Delivery) -> list[Photograph]:
-        """Returns every picture below the folder."""
+        """Returns every image below the folder."""
         return scan(delivery.root, identity=lambda file: file.parent.name if self.identities == "folder" else "")

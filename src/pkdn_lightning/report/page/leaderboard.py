@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, Standing
+from pkdn_lightning.report.comparison import FLOOR, Difference, Mean, RowScores
 from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.table1 import Subject, gain_cells, plus_minus, signed
 from pkdn_lightning.report.tables import NONE, places
@@ -86,34 +86,34 @@ def leaderboard(subject: Subject, test_set: str, colours: Mapping[str, int]) -> 
         test_set: Name of the test set.
         colours: Numbers of the colours by label.
     """
-    standings = subject.standings[test_set]
+    scores = subject.scores[test_set]
     rows = [FLOOR, *subject.rows]
     comparable = [row for row in rows if not row.reads_parsing]
     best = {
         key: dict(
             zip(
                 (row.label for row in comparable),
-                places([getattr(standings[row.label], key).mean for row in comparable]),
+                places([getattr(scores[row.label], key).mean for row in comparable]),
                 strict=True,
             )
         )
         for key in ("psnr", "ssim")
     }
-    ends = {key: _ends([getattr(standings[row.label], key) for row in rows]) for key in ("psnr", "ssim")}
+    ends = {key: _ends([getattr(scores[row.label], key) for row in rows]) for key in ("psnr", "ssim")}
 
     def line(row: Row) -> Line:
-        standing = standings[row.label]
+        score = scores[row.label]
         quality = [
-            _mean(standing.psnr, 2, best["psnr"].get(row.label, 0), ends["psnr"]),
-            _mean(standing.ssim, 4, best["ssim"].get(row.label, 0), ends["ssim"]),
-            *_gain(standing.psnr_gain),
+            _mean(score.psnr, 2, best["psnr"].get(row.label, 0), ends["psnr"]),
+            _mean(score.ssim, 4, best["ssim"].get(row.label, 0), ends["ssim"]),
+            *_gain(score.psnr_gain),
         ]
-        seeds = Field(str(standing.seeds), standing.seeds) if row.runs else Field(NONE, None)
+        seeds = Field(str(score.seeds), score.seeds) if row.runs else Field(NONE, None)
         taught = "parsing maps, which it also sees in use" if row.reads_parsing else row.taught_with
         fields = (*quality, seeds, *_cost(row, subject), *_published(row, subject, test_set))
         return Line(row.label, taught, colours.get(row.label), row.label == subject.reference, fields)
 
-    lines = {row.label: line(row) for row in sorted(rows, key=lambda row: _worst_last(standings[row.label]))}
+    lines = {row.label: line(row) for row in sorted(rows, key=lambda row: _worst_last(scores[row.label]))}
     bounds = {row.label for row in rows if row.reads_parsing}
     return Leaderboard(
         _columns(subject, test_set),
@@ -124,41 +124,41 @@ def leaderboard(subject: Subject, test_set: str, colours: Mapping[str, int]) -> 
 
 def finding(subject: Subject, test_set: str) -> str:
     """Returns what a test set shows, in one line."""
-    standings, reference = subject.standings[test_set], subject.reference
+    scores, reference = subject.scores[test_set], subject.reference
     ranked = sorted(
         (row.label for row in subject.rows if not row.reads_parsing or row.label == reference),
-        key=lambda label: _worst_last(standings[label]),
+        key=lambda label: _worst_last(scores[label]),
     )
     best = ranked[0]
-    said = f"{standings[best].psnr.mean:.2f} dB PSNR"
-    floor = standings[FLOOR.label]
-    if floor.psnr.mean >= standings[best].psnr.mean:
+    said = f"{scores[best].psnr.mean:.2f} dB PSNR"
+    floor = scores[FLOOR.label]
+    if floor.psnr.mean >= scores[best].psnr.mean:
         return f"No method beats bicubic ({floor.psnr.mean:.2f} dB PSNR); the best, {best}, has {said}."
     if best != reference:
-        return f"{best} leads with {said}, {_apart(standings[best], reference)}; {_over_floor(standings, reference)}."
+        return f"{best} leads with {said}, {_apart(scores[best], reference)}; {_over_floor(scores, reference)}."
     if len(ranked) == 1:
-        return f"{_over_floor(standings, reference)}."
-    second = standings[ranked[1]].psnr_gain
+        return f"{_over_floor(scores, reference)}."
+    second = scores[ranked[1]].psnr_gain
     assert second is not None  # the reference alone has none
     sure = "" if second.high < 0 else ", which these faces cannot tell apart"
     return (
         f"{best} leads with {said}, {-second.mean:.2f} dB above {ranked[1]} "
-        f"(95 % {signed(-second.high, 2)} to {signed(-second.low, 2)}){sure}; {_over_floor(standings, reference)}."
+        f"(95 % {signed(-second.high, 2)} to {signed(-second.low, 2)}){sure}; {_over_floor(scores, reference)}."
     )
 
 
-def _worst_last(standing: Standing) -> float:
-    return -standing.psnr.mean if math.isfinite(standing.psnr.mean) else math.inf
+def _worst_last(score: RowScores) -> float:
+    return -score.psnr.mean if math.isfinite(score.psnr.mean) else math.inf
 
 
-def _apart(standing: Standing, reference: str) -> str:
-    gain = standing.psnr_gain
+def _apart(score: RowScores, reference: str) -> str:
+    gain = score.psnr_gain
     assert gain is not None  # the reference alone has none
     return f"{gain.mean:.2f} dB above {reference} (95 % {signed(gain.low, 2)} to {signed(gain.high, 2)})"
 
 
-def _over_floor(standings: Mapping[str, Standing], reference: str) -> str:
-    gain = standings[FLOOR.label].psnr_gain  # bicubic less the reference
+def _over_floor(scores: Mapping[str, RowScores], reference: str) -> str:
+    gain = scores[FLOOR.label].psnr_gain  # bicubic less the reference
     assert gain is not None  # bicubic is never the reference
     way = "above" if gain.mean <= 0 else "below"
     interval = f"95 % {signed(-gain.high, 2)} to {signed(-gain.low, 2)}"

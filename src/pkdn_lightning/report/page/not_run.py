@@ -54,7 +54,7 @@ def _limited(what: str, commands: Sequence[str]) -> Missing:
 
 def _absent(subject: Subject) -> list[str]:
     run = {row.method for row in subject.rows}
-    published = (method for name in subject.standings for method in subject.published(name))
+    published = (method for name in subject.scores for method in subject.published(name))
     return [method for method in dict.fromkeys(published) if method not in run and method != "bicubic"]
 
 

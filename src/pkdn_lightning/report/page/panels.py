@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
-from pkdn_lightning.report.comparison import Standing
+from pkdn_lightning.report.comparison import RowScores
 from pkdn_lightning.report.curves import Curve, terms_of
-from pkdn_lightning.report.effects import families, family_standings
+from pkdn_lightning.report.effects import families, family_scores
 from pkdn_lightning.report.lambdas import LambdaGrid
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import is_ablation
@@ -67,7 +67,7 @@ class Forest(NamedTuple):
     left_out: int
 
 
-def choose_colours(rows: Sequence[Row], reference: str, standings: Mapping[str, Standing]) -> dict[str, int]:
+def choose_colours(rows: Sequence[Row], reference: str, scores: Mapping[str, RowScores]) -> dict[str, int]:
     """Returns which rows have a colour of their own, and its number.
 
     All of them, if there are colours enough; else the reference, the best of every method, and the best of the rest.
@@ -76,7 +76,7 @@ def choose_colours(rows: Sequence[Row], reference: str, standings: Mapping[str, 
     if len(rows) > COLOURS:
 
         def quality(row: Row) -> float:
-            return standings[row.label].psnr.mean
+            return scores[row.label].psnr.mean
 
         best: dict[str, Row] = {}
         for row in sorted(rows, key=quality, reverse=True):
@@ -88,9 +88,9 @@ def choose_colours(rows: Sequence[Row], reference: str, standings: Mapping[str, 
     return {label: place for place, label in enumerate(chosen)}
 
 
-def heat_map(grid: LambdaGrid, standings: Mapping[str, Standing], reference: str) -> HeatMap:
+def heat_map(grid: LambdaGrid, scores: Mapping[str, RowScores], reference: str) -> HeatMap:
     """Returns a λ grid on a test set."""
-    psnr = {weights: standings[row.label].psnr.mean for weights, row in grid.rows.items()}
+    psnr = {weights: scores[row.label].psnr.mean for weights, row in grid.rows.items()}
     numbers = [value for value in psnr.values() if math.isfinite(value)] or [0.0]
     lowest, highest = min(numbers), max(numbers)
 
@@ -98,11 +98,11 @@ def heat_map(grid: LambdaGrid, standings: Mapping[str, Standing], reference: str
         if weights not in psnr:
             return Heat("not run", "", None)
         row = grid.rows[weights]
-        standing = standings[row.label]
+        score = scores[row.label]
         inside = highest > lowest and math.isfinite(psnr[weights])
         share = 100 * (psnr[weights] - lowest) / (highest - lowest) if inside else 50.0
-        detail = f"SSIM {standing.ssim.mean:.4f}, n = {standing.seeds}"
-        return Heat(f"{plus_minus(standing.psnr, 2)} dB", detail, round(share, 1), row.label == reference)
+        detail = f"SSIM {score.ssim.mean:.4f}, n = {score.seeds}"
+        return Heat(f"{plus_minus(score.psnr, 2)} dB", detail, round(share, 1), row.label == reference)
 
     rows = tuple((ts, tuple(cell((ts, fs)) for fs in grid.fs)) for ts in grid.ts)
     return HeatMap(grid.method, tuple(grid.fs), rows)
@@ -112,26 +112,24 @@ def forests(
     subject: Subject, measured: Mapping[str, Mapping[str, Sequence[Faces]]], *, seed: int
 ) -> dict[str, list[Forest]]:
     """Returns the effects on every test set, a forest per family."""
-    found: dict[str, list[Forest]] = {name: [] for name in subject.standings}
+    found: dict[str, list[Forest]] = {name: [] for name in subject.scores}
     for number, family in enumerate(families(subject.rows, subject.reference)):
         for place, (name, shown) in enumerate(found.items()):
-            standings = family_standings(family, measured, name, seed=seed)
-            gains = [(effect, standings[effect.row.label].psnr_gain) for effect in family.effects]
+            scores = family_scores(family, measured, name, seed=seed)
+            gains = [(effect, scores[effect.row.label].psnr_gain) for effect in family.effects]
             told = [(effect, gain) for effect, gain in gains if gain and math.isfinite(gain.mean)][:_EFFECTS]
             if not told:
                 continue
             told.sort(key=lambda each: -each[1].mean)
             plot = forest_plot(f"forest{number}-{place}", [(effect.setting, gain) for effect, gain in told])
-            lines = tuple(
-                (effect.setting, effect.row.label, f"{standings[effect.row.label].seeds}") for effect, _ in told
-            )
+            lines = tuple((effect.setting, effect.row.label, f"{scores[effect.row.label].seeds}") for effect, _ in told)
             shown.append(Forest(family.reference.label, plot, lines, len(gains) - len(told)))
     return found
 
 
 def cost_plots(subject: Subject, test_set: str, colours: Mapping[str, int]) -> list[Markup]:
     """Returns PSNR on a test set over multiply-accumulates, parameters and latency."""
-    standings = subject.standings[test_set]
+    scores = subject.scores[test_set]
     plots = []
     for name, unit in (("MACs", "billions per face"), ("Parameters", "millions"), ("Latency", "ms per face")):
         points = []
@@ -142,12 +140,12 @@ def cost_plots(subject: Subject, test_set: str, colours: Mapping[str, int]) -> l
                 "Parameters": results["params"] / 1e6,
                 "Latency": 1000 / subject.speeds[row.label].one,
             }[name]
-            quality = standings[row.label].psnr.mean
+            quality = scores[row.label].psnr.mean
             if cost > 0 and math.isfinite(quality):
                 points.append(Point(row.label, colours.get(row.label), cost, quality, not row.reads_parsing))
         if points:
-            identity = f"{name.lower()}{list(subject.standings).index(test_set)}"
-            plots.append(cost_plot(identity, name, unit, points, standings["bicubic"].psnr.mean))
+            identity = f"{name.lower()}{list(subject.scores).index(test_set)}"
+            plots.append(cost_plot(identity, name, unit, points, scores["bicubic"].psnr.mean))
     return plots
 
 

@@ -51,23 +51,23 @@ def write_page(
         faces: How many faces of a test set are shown at most.
         seed: Of the resampling.
     """
-    shown = restore_faces(subject.rows, measured, subject.standings, subject.reference, measurements, faces=faces)
-    colours = choose_colours(subject.rows, subject.reference, next(iter(subject.standings.values())))
+    shown = restore_faces(subject.rows, measured, subject.scores, subject.reference, measurements, faces=faces)
+    colours = choose_colours(subject.rows, subject.reference, next(iter(subject.scores.values())))
     grids = lambda_grids(subject.rows)
     effects = forests(subject, measured, seed=seed)
     sets = [
         {
             "name": name,
-            "faces": len(next(iter(standings.values())).faces.names),
+            "faces": len(next(iter(scores.values())).faces.names),
             "finding": finding(subject, name),
             "board": leaderboard(subject, name, colours),
-            "heat": [heat_map(grid, standings, subject.reference) for grid in grids],
+            "heat": [heat_map(grid, scores, subject.reference) for grid in grids],
             "forests": effects[name],
             "table2": table,
             "costs": cost_plots(subject, name, colours),
-            "pictures": shown.get(name, []),
+            "images": shown.get(name, []),
         }
-        for (name, standings), table in zip(subject.standings.items(), table2, strict=True)
+        for (name, scores), table in zip(subject.scores.items(), table2, strict=True)
     ]
     text = render(
         subject=subject,
@@ -79,7 +79,7 @@ def write_page(
         left_out=left_out,
         missing=missing(subject, grids, table2[0].commands),
         command=command,
-        pictures_note=_pictures_note(shown, subject, faces),
+        images_note=_images_note(shown, subject, faces),
         **_curves(subject, measurements, colours),
     )
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,17 +113,17 @@ def _curves(subject: Subject, measurements: Measurements, colours: Mapping[str, 
     }
 
 
-def _pictures_note(shown: Mapping[str, Sequence[Face]], subject: Subject, asked: int) -> str:
+def _images_note(shown: Mapping[str, Sequence[Face]], subject: Subject, asked: int) -> str:
     first = next(iter(shown.values()))
     percentiles = ", ".join(f"{face.percentile:g}" for face in first)
     note = (
         f"Chosen by rule, as in Figure 4: the faces at the percentiles {percentiles} of the PSNR gain of "
-        f"{subject.reference} over bicubic. Of every row the run that validated best. Pictures are lossless."
+        f"{subject.reference} over bicubic. Of every row the run that validated best. Images are lossless."
     )
-    available = min(asked, min(len(each["bicubic"].faces.names) for each in subject.standings.values()))
+    available = min(asked, min(len(each["bicubic"].faces.names) for each in subject.scores.values()))
     if len(first) < available:
         note += f" {len(first)} of {asked} faces, so that the page stays small enough to send."
-    absent = [name for name in subject.standings if not shown.get(name)]
+    absent = [name for name in subject.scores if not shown.get(name)]
     if absent:
         note += f" No faces of {', '.join(absent)} for the same reason."
     return note

@@ -71,7 +71,7 @@ all(".legend button").forEach((button) => {
   });
 });
 
-// Face viewer: the pictures are those of the galleries; error maps are computed from their pixels.
+// Face viewer: the images are those of the galleries; error maps are computed from their pixels.
 const STOPS = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
 const FULL = 64;
 function ramp(share) {
@@ -145,7 +145,7 @@ all(".viewer").forEach((viewer) => {
         const text = `${nameOf(button)}: mean error ${mean.toFixed(1)} grey levels`;
         canvas.setAttribute("aria-label", `Error map of ${text}`);
         find(`.error-${side}-said`).textContent = text;
-      }).catch(() => {});  // another picture was chosen meanwhile
+      }).catch(() => {});  // another image was chosen meanwhile
     });
     find(".compare figcaption").textContent = `Face ${gallery().dataset.name}. ${said.join(". ")}.`;
   }

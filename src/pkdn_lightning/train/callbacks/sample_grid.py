@@ -14,13 +14,13 @@ from pkdn_lightning.train.tracking.trackers import show
 
 
 class SampleGrid(lightning.Callback):
-    """Writes a grid of validation faces to `<run folder>/grids` and to every logger that takes pictures.
+    """Writes a grid of validation faces to `<run folder>/grids` and to every logger that takes images.
 
     Columns: LR, bicubic, the trained network, its teacher where it has one, HR, the parsing map, and the trained
     network's error.
 
     Args:
-        folder: Where the pictures go.
+        folder: Where the images go.
         faces: Number of faces, from the start of the validation split.
     """
 
@@ -35,9 +35,9 @@ class SampleGrid(lightning.Callback):
         datamodule: FaceSRDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by `trainer.fit`
         batch = datamodule.preview("val", self.faces)
         columns = face_columns(batch, self._restored(pl_module, batch), datamodule.scale)
-        picture = save_grid(columns, self.folder / f"step_{trainer.global_step:07d}.png")
+        image = save_grid(columns, self.folder / f"step_{trainer.global_step:07d}.png")
         for logger in trainer.loggers:
-            show(logger, "val/faces", picture, trainer.global_step)
+            show(logger, "val/faces", image, trainer.global_step)
 
     def _restored(self, module: lightning.LightningModule, batch: Batch) -> dict[str, Tensor]:
         tensors: dict[str, Any] = dict(batch)

@@ -17,7 +17,7 @@ class LocalMLFlowLogger(MLFlowLogger):
     MLflow's old folders of text files cannot hold `train/loss` beside `train/loss/sr`, and are given up by MLflow.
 
     Args:
-        folder: Holds `mlflow.db` and the pictures; made if it is not there.
+        folder: Holds `mlflow.db` and the images; made if it is not there.
         experiment_name: Name of the MLflow experiment.
         run_name: Name of the MLflow run.
         run_key: Tells our runs apart; the run that has it already is gone on in.

@@ -94,23 +94,23 @@ def _(logger: WandbLogger, config: Mapping[str, Any], inputs: Sequence[MakeArtif
 
 
 @singledispatch
-def show(logger: Logger, key: str, picture: Image.Image, step: int) -> None:
-    """Gives a picture to a logger that takes any."""
+def show(logger: Logger, key: str, image: Image.Image, step: int) -> None:
+    """Gives an image to a logger that takes any."""
 
 
 @show.register
-def _(logger: WandbLogger, key: str, picture: Image.Image, step: int) -> None:
-    logger.log_image(key, [picture], step=step)
+def _(logger: WandbLogger, key: str, image: Image.Image, step: int) -> None:
+    logger.log_image(key, [image], step=step)
 
 
 @show.register
-def _(logger: TensorBoardLogger, key: str, picture: Image.Image, step: int) -> None:
-    logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
+def _(logger: TensorBoardLogger, key: str, image: Image.Image, step: int) -> None:
+    logger.experiment.add_image(key, np.asarray(image), step, dataformats="HWC")
 
 
 @show.register
-def _(logger: MLFlowLogger, key: str, picture: Image.Image, step: int) -> None:
-    logger.experiment.log_image(logger.run_id, picture, key=key, step=step)
+def _(logger: MLFlowLogger, key: str, image: Image.Image, step: int) -> None:
+    logger.experiment.log_image(logger.run_id, image, key=key, step=step)
 
 
 class Outcome(NamedTuple):
