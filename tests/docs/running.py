@@ -34,7 +34,7 @@ _SMALLER = {
     "experiment=demo": ("model.width=8", *_FEW_FACES),
     "ablation=student": ("model.rcabs_per_level=1,2", "model.ffb=false,true"),
     "ablation=lambdas": ("objective.ts.weight=0,0.1", "objective.fs.weight=0"),
-    "sweep=optuna": ("hydra.sweeper.n_trials=2", "callbacks.pruning=null"),
+    "sweep=optuna": ("hydra.sweeper.n_trials=2",),
     "launch=joblib": ("hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.launcher.n_jobs=2"),
     "resume=": ("trainer.max_steps=4",),
     "parser=bisenet": ("parser.sha256=null", "parser.input_px=64"),

@@ -35,7 +35,6 @@ def found():
     running, waiting = make("b", steps=51), make("c", status="waiting", **{"for": "sweep/b"})
     make("d", status="interrupted", steps=31)
     make("e", status="failed", steps=11, error="TrainingError: the loss was not finite\nmore")
-    make("f", status="pruned", steps=11, **{"metrics": {"val/psnr_y": 20.5}})
     make("g", steps=21)  # killed: no word
     make("h")
     other = make("i")
@@ -47,13 +46,13 @@ def found():
 def test_every_state_is_told_apart(found):
     states = {name: each.state for name, each in found.items()}
     assert states == {
-        "a": "finished", "b": "running", "c": "waiting", "d": "interrupted", "e": "failed", "f": "pruned",
+        "a": "finished", "b": "running", "c": "waiting", "d": "interrupted", "e": "failed",
         "g": "interrupted", "h": "interrupted", "i": "failed",
     }  # fmt: skip
     assert (found["b"].step, found["b"].share, found["b"].psnr) == (50, 0.51, 20.51)
     assert found["b"].left_s == pytest.approx(100 * 0.49 / 0.51)  # 100 s for what is done
-    assert [found[name].left_s for name in "acdefgh"] == [None] * 7
-    assert (found["a"].psnr, found["f"].psnr) == (24.5, 20.5)
+    assert [found[name].left_s for name in "acdegh"] == [None] * 6
+    assert found["a"].psnr == 24.5
     assert found["c"].note == "for the teacher sweep/b, at step 50"
     assert found["h"].note == "before its first checkpoint"
     assert "holds another run" in found["i"].note
@@ -63,7 +62,7 @@ def test_the_table_names_every_job_and_counts_them(found):
     text = io.StringIO()
     Console(file=text, width=120).print(status_table(Path("sweep"), list(found.values())))
     shown = text.getvalue()
-    assert "9 in sweep: 1 running, 1 waiting, 1 finished, 1 pruned, 3 interrupted, 2 failed" in shown
+    assert "8 in sweep: 1 running, 1 waiting, 1 finished, 3 interrupted, 2 failed" in shown
     assert "50  51%" in shown
     assert "TrainingError: the loss was not finite" in shown
     assert "more" not in shown

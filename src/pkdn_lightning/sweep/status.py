@@ -14,8 +14,8 @@ from rich.console import Console
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.sweep.session import SweepSession
 
-State = Literal["finished", "running", "waiting", "interrupted", "failed", "pruned"]
-STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "pruned", "interrupted", "failed")
+State = Literal["finished", "running", "waiting", "interrupted", "failed"]
+STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "interrupted", "failed")
 
 _TAIL_BYTES: Final = 1 << 18
 _console = Console(soft_wrap=True, highlight=False)
@@ -60,9 +60,8 @@ def standing(run: RunFolder) -> RunProgress:
     share = _share(step, last, trainer)
     psnr = last.get("val/psnr_y")
     state, note = _state(run, status, results, job)
-    if state in ("finished", "pruned"):
-        step, psnr = results.get("steps", step), results.get("metrics", {}).get("val/psnr_y", psnr)
-        share = 1.0 if state == "finished" else share
+    if state == "finished":
+        step, psnr, share = results.get("steps", step), results.get("metrics", {}).get("val/psnr_y", psnr), 1.0
     wall_s = last.get("train/wall_s")
     left_s = wall_s * (1 - share) / share if state == "running" and wall_s and share else None
     return RunProgress(run, state, step, share, psnr, left_s, note)
@@ -75,8 +74,6 @@ def _state(run: RunFolder, status: Any, results: Mapping[str, Any], job: Mapping
         if status == "waiting":
             return "waiting", _teacher(RunFolder(Path(results["for"])))
         return "running", ""
-    if status == "pruned":
-        return "pruned", ""
     if status == "failed":
         return "failed", str(results.get("error", ""))
     if job.get("outcome") == "failed":

@@ -23,7 +23,7 @@ from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.blocks import recompute_blocks
 from pkdn_lightning.runs import RunFolder
-from pkdn_lightning.train.callbacks import LastCheckpoint, SampleGrid, SuccessiveHalving
+from pkdn_lightning.train.callbacks import LastCheckpoint, SampleGrid
 from pkdn_lightning.train.checkpoint_io import WholeFileCheckpointIO
 from pkdn_lightning.train.tracking.mlflow import LocalMLFlowLogger
 
@@ -84,8 +84,11 @@ def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, car
 
 def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
     """Returns the callbacks, told where the run folder is."""
-    places = {ModelCheckpoint: ("dirpath", run.checkpoints), LastCheckpoint: ("path", run.last)}
-    places |= {SampleGrid: ("folder", run.grids), SuccessiveHalving: ("folder", run.path)}
+    places = {
+        ModelCheckpoint: ("dirpath", run.checkpoints),
+        LastCheckpoint: ("path", run.last),
+        SampleGrid: ("folder", run.grids),
+    }
     made = []
     for name, spec in callbacks.items():
         if not spec:

@@ -16,7 +16,6 @@ from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder, open_run, trim_metrics
-from pkdn_lightning.train.callbacks.pruning import RUNGS
 
 _FOUND: Final = ("teacher.checkpoint", "trainer.precision")
 """Keys that may be `auto`: a run folder has what that came to."""
@@ -102,8 +101,7 @@ def going_on(run: RunFolder, cfg: DictConfig) -> DictConfig:
 
 def clear_run_folder(run: RunFolder) -> None:
     """Removes what a run left that broke off before there was anything to go on from."""
-    rungs = run.path / RUNGS
-    for file in (rungs, *run.checkpoints.glob("*.ckpt*"), *run.grids.glob("*.png"), run.metrics, run.results):
+    for file in (*run.checkpoints.glob("*.ckpt*"), *run.grids.glob("*.png"), run.metrics, run.results):
         file.unlink(missing_ok=True)
     for folder in (run.checkpoints, run.grids):
         with contextlib.suppress(OSError):

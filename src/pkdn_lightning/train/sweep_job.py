@@ -18,7 +18,7 @@ from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.sweep.session import GROUPS, SWEEP_ID
-from pkdn_lightning.train.callbacks import TrainingInterruptedError, TrainingPrunedError
+from pkdn_lightning.train.callbacks import TrainingInterruptedError
 from pkdn_lightning.train.resume import check_same_run, clear_run_folder, going_on
 from pkdn_lightning.train.training_run import run_training
 
@@ -52,9 +52,6 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
         _console.print(f"{run.path}: another process is at it; left to that one.")
     except TrainingInterruptedError as stop:
         raise KeyboardInterrupt(str(stop)) from None
-    except TrainingPrunedError as pruned:
-        objective, outcome = pruned.score, {"outcome": "pruned"}
-        _console.print(f"{run.path}: {pruned}")
     except Exception as error:
         outcome = {"outcome": "failed", "error": _error_message(error)}
         _report_failure(run, error)
@@ -79,8 +76,8 @@ def job_command(overrides: Sequence[str], run: RunFolder) -> str:
 def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
     results = run.read_results()
     check_same_run(run, cfg)
-    if results.get("status") in ("finished", "pruned"):
-        _console.print(f"{run.path}: {results['status']} before; nothing to do.")
+    if run.finished:
+        _console.print(f"{run.path}: already finished; nothing to do.")
         return results["metrics"].get("val/psnr_y")
     if run.last.is_file():
         cfg = going_on(run, cfg)

@@ -37,7 +37,7 @@ from pkdn_lightning.train.build import (
     build_objective,
     build_trainer,
 )
-from pkdn_lightning.train.callbacks import LastCheckpoint, TrainingInterruptedError, TrainingPrunedError
+from pkdn_lightning.train.callbacks import LastCheckpoint, TrainingInterruptedError
 from pkdn_lightning.train.resume import open_run_folder
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
@@ -268,10 +268,6 @@ def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
         yield
     except TrainingInterruptedError:
         write_json(run.results, {**record, "status": "interrupted"})
-        raise
-    except TrainingPrunedError as pruned:
-        outcome = {"steps": pruned.step, "metrics": {"val/psnr_y": pruned.score}, "error": str(pruned)}
-        write_json(run.results, {**record, "status": "pruned", **outcome})
         raise
     except Exception as error:
         if run.provenance.is_file():  # it had begun, and this is its folder
