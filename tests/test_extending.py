@@ -10,13 +10,13 @@ from torch import nn
 
 from pkdn_lightning import load_model
 from pkdn_lightning.config import compose
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
 from pkdn_lightning.prepare import prepare
 from pkdn_lightning.train import train
 from tests.conftest import TINY
 
 
-class Doubler(nn.Module):
+class Doubler(SRNetwork):
     """A network of one convolution."""
 
     def __init__(self, scale: int, strength: float = 1.0) -> None:
@@ -25,7 +25,7 @@ class Doubler(nn.Module):
         self.scale, self.strength = scale, strength
 
     def forward(self, lr: torch.Tensor) -> SROutput:
-        return SROutput(nn.functional.pixel_shuffle(self.conv(lr) * self.strength, self.scale), {}, {})
+        return SROutput(nn.functional.pixel_shuffle(self.conv(lr) * self.strength, self.scale))
 
 
 class Brightness(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.degradation import degrade, enlarge
+from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.train import train
-from pkdn_lightning.train.build import choose_precision
 
 pytestmark = [
     pytest.mark.gpu,

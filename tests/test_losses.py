@@ -18,8 +18,8 @@ from pkdn_lightning.losses import (
     VGGFeatures,
     Weight,
 )
+from pkdn_lightning.networks.contract import SROutput
 from pkdn_lightning.networks.lightcnn import LightCNNFeatures
-from pkdn_lightning.networks.output import SROutput
 from pkdn_lightning.networks.vgg import VGG16Features
 
 START = Progress(step=0, epoch=0)

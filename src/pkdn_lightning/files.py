@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
-from rich.console import Console
+
+from pkdn_lightning.console import console
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ def exclusive(path: Path, activity: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        Console().print(f"Waiting for another process that {activity} {path.name}.", soft_wrap=True, markup=False)
+        console.print(f"Waiting for another process that {activity} {path.name}.")
         lock.acquire()
     try:
         yield

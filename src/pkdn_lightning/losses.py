@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.networks import lightcnn, vgg
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SROutput
 
 
 class Progress(NamedTuple):

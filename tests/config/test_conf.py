@@ -16,14 +16,9 @@ from pkdn_lightning.config.instances import build_network, check_arguments
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.config.verb import as_typed, explain
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.runs import RunFolder
-from pkdn_lightning.train.build import (
-    build_callbacks,
-    build_datamodule,
-    build_loggers,
-    build_objective,
-    choose_precision,
-)
+from pkdn_lightning.train.build import build_callbacks, build_datamodule, build_loggers, build_objective
 
 USING = "using"  # no group: the verbs that use a trained model
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))

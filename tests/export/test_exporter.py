@@ -17,7 +17,7 @@ from pkdn_lightning.export import exporter as exporting_running
 from pkdn_lightning.export.exporter import FILES, RECORD
 from pkdn_lightning.models.pretrained import CARD_KEY, write_pretrained
 from pkdn_lightning.models.runtimes import load_runtime
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SROutput
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
 from pkdn_lightning.predict import predict
 

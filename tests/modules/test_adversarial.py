@@ -10,10 +10,10 @@ from torch import nn
 from pkdn_lightning.losses import Objective, Progress, Reconstruction, Weight
 from pkdn_lightning.modules import AdversarialModule
 from pkdn_lightning.modules.adversarial import Errors
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 
-class Enlarge(nn.Module):
+class Enlarge(SRNetwork):
     """A network of one convolution."""
 
     def __init__(self):
@@ -21,10 +21,10 @@ class Enlarge(nn.Module):
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, lr):
-        return SROutput(nn.functional.interpolate(self.conv(lr), scale_factor=4), {}, {})
+        return SROutput(nn.functional.interpolate(self.conv(lr), scale_factor=4))
 
 
-class PerceptualMetric(nn.Module):
+class Discriminator(nn.Module):
     """A discriminator of one layer."""
 
     def __init__(self):
@@ -41,7 +41,7 @@ def module(gate=False, weight=0.5) -> AdversarialModule:
         Enlarge(),
         Objective({"sr": (Weight(1.0), Reconstruction("l2"))}),
         partial(torch.optim.Adam, lr=0.01),
-        discriminator=PerceptualMetric(),
+        discriminator=Discriminator(),
         adversarial_weight=weight,
         gate=gate,
     )
@@ -107,7 +107,7 @@ def test_the_network_is_not_in_the_discriminators_gradients(batch):
     assert all(parameter.requires_grad for parameter in made.adversary.net.parameters())
 
 
-def test_the_opponent_is_not_part_of_the_module():
+def test_the_adversary_is_not_part_of_the_module():
     made = module()
     assert not any("adversary" in name for name in made.state_dict())
     assert len(list(made.parameters())) == 2

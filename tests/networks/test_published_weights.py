@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.models.checkpoints import build_network, load_network
+from pkdn_lightning.models.checkpoints import load_network, network_from_card
 from pkdn_lightning.networks.published_weights import recognise
 from tests.networks.test_dic import published_state as dic_state
 from tests.networks.test_kdfsrnet import published_kdfsrnet
@@ -38,7 +38,7 @@ def test_a_file_is_recognised_and_fits_its_network(method, tmp_path):
     found = recognise({"epoch": 3, "state_dict": STATES[method]()})
     assert found.network["_target_"].rpartition(".")[2] == method.split()[0]
     with torch.device("meta"):
-        net = build_network(found.network, tmp_path)
+        net = network_from_card(found.network, tmp_path)
     net.load_state_dict(found.weights, assign=True)  # strict
 
 
@@ -46,7 +46,7 @@ def test_a_published_file_loads_like_a_checkpoint(tmp_path):
     torch.manual_seed(0)
     torch.save(STATES["KDFSRNetStudent"](), tmp_path / "student.pth")
     loaded = load_network(tmp_path / "student.pth")
-    assert loaded.card["experiment"] == "KDFSRNet, published weights"
+    assert loaded.card["experiment"] == "KDFSRNetStudent, published weights"
     assert loaded.card["scale"] == 8
     assert loaded.net(torch.rand(1, 3, 4, 4)).sr.shape == (1, 3, 32, 32)
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.files import file_sha256, write_json
-from pkdn_lightning.models.checkpoints import CARD_KEY, build_network
+from pkdn_lightning.models.checkpoints import CARD_KEY, network_from_card
 from pkdn_lightning.networks.cost import count_parameters
 from pkdn_lightning.report import measurements, report
 from pkdn_lightning.runs import RunFolder
@@ -62,7 +62,7 @@ class RunMaker:
         cfg = OmegaConf.load(run.config)
         torch.manual_seed(cfg.seed if seed is None else seed)
         network = OmegaConf.to_container(cfg.model)
-        net = build_network(network, run.config)
+        net = network_from_card(network, run.config)
         card = {"network": network} | {key: cfg.data[key] for key in ("scale", "degradation", "encoding")}
         state = {f"net.{name}": value for name, value in net.state_dict().items()}
         run.checkpoints.mkdir(exist_ok=True)

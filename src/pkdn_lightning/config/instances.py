@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from pkdn_lightning.errors import ConfigError, PKDNError, did_you_mean
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pkdn_lightning.networks.contract import SRNetwork
 
 
 def make_partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...]) -> Callable[..., Any] | None:
@@ -114,7 +114,14 @@ def check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
 
 
-def build_network(model: Mapping[str, Any]) -> "nn.Module":
+def build_network(model: Mapping[str, Any]) -> "SRNetwork":
     """Returns the untrained network that `model` describes."""
-    net: nn.Module = make(model, "model")
+    from pkdn_lightning.networks.contract import SRNetwork  # torch, which configurations alone do not need
+
+    net = make(model, "model")
+    if not isinstance(net, SRNetwork):
+        raise ConfigError(
+            f"model._target_={model['_target_']} is a {type(net).__name__}, not a network of face super-resolution.\n"
+            f"Derive its class from {SRNetwork.__module__}.{SRNetwork.__name__}, which says what a network has to do."
+        )
     return net

@@ -150,7 +150,15 @@ class TrainConfig:
 
 
 @dataclass
-class EvaluateConfig:
+class MachineConfig:
+    """On what a verb computes; see `hardware.set_up`."""
+
+    accelerator: str = "auto"
+    threads: int | None = None
+
+
+@dataclass
+class EvaluateConfig(MachineConfig):
     """Everything `pkdn evaluate` reads."""
 
     models: dict[str, str] = field(default_factory=dict)
@@ -160,7 +168,6 @@ class EvaluateConfig:
     extra: list[str] = field(default_factory=list)
     parser: dict[str, Any] = field(default_factory=dict)
     faces_in_grid: int = 8
-    accelerator: str = "auto"
     run_dir: str | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
 
@@ -175,7 +182,7 @@ class ReportDataConfig:
 
 
 @dataclass
-class ReportConfig:
+class ReportConfig(MachineConfig):
     """Everything `pkdn report` reads."""
 
     runs: str = MISSING
@@ -183,8 +190,6 @@ class ReportConfig:
     data: ReportDataConfig = field(default_factory=ReportDataConfig)
     faces: int = 5
     seed: int = 0
-    accelerator: str = "auto"
-    threads: int | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
@@ -199,7 +204,7 @@ class SweepConfig:
 
 
 @dataclass
-class InfoConfig:
+class InfoConfig(MachineConfig):
     """Everything `pkdn info` reads."""
 
     models: dict[str, str] = field(default_factory=dict)
@@ -208,8 +213,6 @@ class InfoConfig:
     faces: int = 1
     size_px: int = 128
     rounds: int = 5
-    threads: int | None = None
-    accelerator: str = "auto"
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
@@ -230,7 +233,7 @@ class PrepareConfig:
 
 
 @dataclass
-class PredictConfig:
+class PredictConfig(MachineConfig):
     """Everything `pkdn predict` reads."""
 
     model: str = "default"
@@ -246,8 +249,6 @@ class PredictConfig:
     batch_size: int = 16
     runtime: str = "auto"
     precision: str = "32"
-    accelerator: str = "auto"
-    threads: int | None = None
 
 
 @dataclass
@@ -266,7 +267,7 @@ class ExportConfig:
 
 
 @dataclass
-class DemoConfig:
+class DemoConfig(MachineConfig):
     """Everything `pkdn demo` reads."""
 
     model: str = "default"
@@ -286,8 +287,6 @@ class DemoConfig:
     concurrent: int = 2
     runtime: str = "auto"
     precision: str = "32"
-    accelerator: str = "auto"
-    threads: int | None = None
 
 
 def register_schemas() -> None:

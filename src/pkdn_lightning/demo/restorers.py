@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pkdn_lightning.data.parsing import Encoding, encode
 from pkdn_lightning.demo.examples import known_map
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces.parser import BiSeNetParser, Parser
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.hardware import choose_device
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.models.runtimes import Precision, Restorer, load_runtime
+from pkdn_lightning.networks.contract import SRNetwork
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +47,7 @@ class Teacher:
         device: Where to compute.
     """
 
-    def __init__(self, net: nn.Module, encoding: Encoding, device: torch.device) -> None:
+    def __init__(self, net: SRNetwork, encoding: Encoding, device: torch.device) -> None:
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
         self.encoding: Encoding = encoding
         self.device = device
@@ -108,7 +109,7 @@ def load_models(cfg: "DictConfig") -> Models:
         CheckpointError: If one of them cannot be loaded.
         ConfigError: If they do not fit together.
     """
-    device = choose_device(cfg.accelerator)
+    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     students: list[Student] = []
     for key in ("model", "other"):
         if cfg[key]:
@@ -142,7 +143,7 @@ def _name(restorer: Restorer, others: Sequence[Student]) -> str:
 
 def _teacher(path: str, student: Restorer, device: torch.device) -> Teacher:
     loaded = load_network(path)
-    if not getattr(loaded.net, "uses_parsing", False):
+    if not loaded.net.uses_parsing:
         raise ConfigError(
             f"teacher={path} is a {type(loaded.net).__name__}, which reads no parsing map. To compare it with the "
             f"model: other={path}"

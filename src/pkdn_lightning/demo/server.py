@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from filelock import FileLock
-from rich.console import Console
 
+from pkdn_lightning.console import console
 from pkdn_lightning.demo.examples import write_examples
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Models, load_models
@@ -48,14 +47,11 @@ def serve(cfg: "DictConfig") -> None:
     for key in ("queue", "concurrent"):
         if cfg[key] < 1:
             raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
     models = load_models(cfg)  # before Gradio is told to stay off the network: a model may come from the hub
     with _ended_politely(), serving(models, limits, cfg) as address:
-        console = Console(soft_wrap=True, highlight=False)
         console.print(f"{', '.join(student.name for student in models.students)}: {address}\nCtrl-C ends it.")
         if cfg.host not in _HERE:
-            console.print(f"[yellow]host={cfg.host}: everyone who can reach this computer can use the page.[/]")
+            console.print(f"host={cfg.host}: everyone who can reach this computer can use the page.", style="yellow")
         while True:
             time.sleep(3600)
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
+from pkdn_lightning.console import console
 from pkdn_lightning.data.grids import face_columns, save_grid
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, did_you_mean
@@ -28,7 +28,7 @@ from pkdn_lightning.evaluate.measure import (
 )
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import write_json
-from pkdn_lightning.hardware import choose_device, keep_freed_memory
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.metrics import PROTOCOLS
 from pkdn_lightning.runs import provenance
 
@@ -52,13 +52,11 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
             raise ConfigError(
                 f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
             )
-    keep_freed_memory()
-    device = choose_device(cfg.accelerator)
+    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     serving = Serving(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
     methods = [bicubic_method(cfg.data.scale), *_named_methods(cfg, device)]
-    console = Console()
     perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
 
@@ -76,7 +74,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
 
     _write(folder, cfg, methods, stores, means, rows)
     console.print(*_tables(cfg, methods, means, list(stores)), *map(describe, cfg.protocols), sep="\n")
-    console.print(f"Per-image values, grids and results: [bold]{folder}[/]", soft_wrap=True)
+    console.print(f"Per-image values, grids and results: {folder}")
     return Evaluation(folder, means)
 
 

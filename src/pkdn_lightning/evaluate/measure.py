@@ -78,16 +78,10 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
                 f"{value}. Set data.{key}={loaded.card[key]}."
             )
     net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
-    reads_parsing = bool(getattr(net, "uses_parsing", False))
-
-    def restore(batch: Batch) -> Tensor:
-        sr: Tensor = (net(batch["lr"], batch["parsing"]) if reads_parsing else net(batch["lr"])).sr
-        return sr
-
     return Method(
         name,
-        restore,
-        loaded.card["encoding"] if reads_parsing else None,
+        lambda batch: net(*net.inputs(batch)).sr,
+        loaded.card["encoding"] if net.uses_parsing else None,
         count_parameters(net),
         {"path": str(loaded.path), "sha256": loaded.sha256},
         (loaded.card.get("parsing_damage", "none"), loaded.card.get("parsing_damage_px", 8)),

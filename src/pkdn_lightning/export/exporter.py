@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from pkdn_lightning.export.comparison import Check, check, check_faces, megabytes, restore
 from pkdn_lightning.export.graphs import OPSET, check_onnx, takes_any_size, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.files import write_json
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
 from pkdn_lightning.models.pretrained import WEIGHTS
@@ -43,12 +43,10 @@ class Export(NamedTuple):
 
 def run_export(cfg: DictConfig) -> Export:
     """Writes and checks what `cfg` names; see `export.export`."""
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    console = Console(soft_wrap=True, highlight=False)
+    set_up(threads=cfg.threads, accelerator="cpu")
     loaded = load_network(cfg.model)
     folder = _begin(cfg, loaded)
-    if getattr(loaded.net, "uses_parsing", False):
+    if loaded.net.uses_parsing:
         save_pretrained(cfg.model, folder)
         console.print(
             f"{folder / WEIGHTS} and its model card. It reads a parsing map, so nothing is restored to check."
@@ -59,7 +57,7 @@ def run_export(cfg: DictConfig) -> Export:
     if "int8" in cfg.formats and len(lr) < 2:
         raise DataError(f"int8 needs faces to calibrate on and others to check with; found {len(lr)}. Set faces=64.")
     expected = restore(original, lr)
-    notes = _write(cfg, loaded, folder, lr, console)
+    notes = _write(cfg, loaded, folder, lr)
     checks = {
         name: check(load_runtime(folder / FILES[name]), lr, hr, expected) for name in FILES if name in cfg.formats
     }
@@ -68,7 +66,7 @@ def run_export(cfg: DictConfig) -> Export:
     console.print(_table(folder, checks, source))
     for note in notes.values():
         console.print(note)
-    console.print(f"Files, model card and {RECORD}: [bold]{folder}[/]. pkdn predict takes each: model=<file>")
+    console.print(f"Files, model card and {RECORD}: {folder}. pkdn predict takes each: model=<file>")
     if cfg.push_to:
         page = push_to_hub(folder if "safetensors" in cfg.formats else cfg.model, cfg.push_to, private=cfg.private)
         console.print(f"On the hub: {page}")
@@ -82,7 +80,7 @@ def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
         if name not in FILES:
             raise ConfigError(f"formats={name} is none of {', '.join(FILES)}.{did_you_mean(name, FILES)}")
     graphs = [name for name in cfg.formats if name != "safetensors"]
-    if graphs and getattr(loaded.net, "uses_parsing", False):
+    if graphs and loaded.net.uses_parsing:
         raise ConfigError(
             f"{cfg.model} is a {type(loaded.net).__name__}, which reads a parsing map: only formats=[safetensors] is "
             "written of it. Export a student."
@@ -100,7 +98,7 @@ def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
     return folder
 
 
-def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor, console: Console) -> dict[str, str]:
+def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> dict[str, str]:
     """Writes the files, and returns what a user should know about them, by format."""
     notes: dict[str, str] = {}
     with console.status("safetensors") as status:

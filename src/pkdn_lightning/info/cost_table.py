@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.console import console
 from pkdn_lightning.data.parsing import encoding_channels
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.hardware import bfloat16_instructions, choose_device, keep_freed_memory
+from pkdn_lightning.hardware import bfloat16_instructions, set_up
 from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.cost import BlockCost, measure_blocks
 
 
@@ -33,19 +33,15 @@ class NetworkCost(NamedTuple):
 
 def run_info(cfg: DictConfig) -> list[NetworkCost]:
     """Measures the networks that `cfg` names and prints a table for each; see `info.info`."""
-    keep_freed_memory()
     if min(cfg.faces, cfg.rounds) < 1:
         raise ConfigError(f"faces={cfg.faces} and rounds={cfg.rounds} start at 1.")
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    device = choose_device(cfg.accelerator)
-    console = Console()
-    console.print(_machine(device), soft_wrap=True)
+    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
+    console.print(_machine(device))
     found = []
     for name, net, scale, encoding in _networks(cfg):
         lr_px = cfg.size_px // scale
         inputs = [torch.rand(cfg.faces, 3, lr_px, lr_px, device=device)]
-        if getattr(net, "uses_parsing", False):
+        if net.uses_parsing:
             channels = encoding_channels(encoding)  # type: ignore[arg-type]  # the network's own
             inputs.append(torch.rand(cfg.faces, channels, cfg.size_px, cfg.size_px, device=device))
         cost = NetworkCost(name, type(net).__name__, measure_blocks(net.eval().to(device), *inputs, rounds=cfg.rounds))
@@ -54,7 +50,7 @@ def run_info(cfg: DictConfig) -> list[NetworkCost]:
     return found
 
 
-def _networks(cfg: DictConfig) -> Iterator[tuple[str, nn.Module, int, str]]:
+def _networks(cfg: DictConfig) -> Iterator[tuple[str, SRNetwork, int, str]]:
     """Yields name, network, scale and encoding: of the runs that are named, else of the chosen model."""
     for name, path in cfg.models.items():
         loaded = load_network(path)

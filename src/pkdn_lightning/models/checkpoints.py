@@ -19,6 +19,7 @@ from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.models.pretrained import CARD_KEY as CARD_KEY
 from pkdn_lightning.models.pretrained import find_pretrained, read_pretrained
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.published_weights import recognise
 from pkdn_lightning.runs import open_run
 
@@ -37,13 +38,13 @@ class LoadedNetwork(NamedTuple):
         sha256: The file's hash.
     """
 
-    net: nn.Module
+    net: SRNetwork
     card: Mapping[str, Any]
     path: Path
     sha256: str
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path) -> SRNetwork:
     """Returns a trained network, ready for use.
 
     Args:
@@ -64,7 +65,7 @@ def load_network(path: str | Path) -> LoadedNetwork:
     file = resolve_checkpoint(path)
     checkpoint = read_checkpoint(file)
     card = checkpoint[CARD_KEY]
-    net = build_network(card["network"], file)
+    net = network_from_card(card["network"], file)
     load_weights(net, network_weights(checkpoint), file)
     return LoadedNetwork(net.eval(), card, file, file_sha256(file))
 
@@ -118,7 +119,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     if published is None:
         raise CheckpointError(
             f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry that says which "
-            "network its weights belong to) nor of a method whose published names are known (networks/published.py)."
+            "network its weights belong to) nor published by the authors of one of its networks."
         )
     card = {"experiment": f"{published.method}, published weights", "network": published.network, **_PUBLISHED}
     return {CARD_KEY: card, "state_dict": _prefixed(published.weights)}
@@ -135,7 +136,7 @@ def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def build_network(spec: Mapping[str, Any], origin: Path) -> nn.Module:
+def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
     """Returns the untrained network that a card describes.
 
     Args:
@@ -153,7 +154,7 @@ def build_network(spec: Mapping[str, Any], origin: Path) -> nn.Module:
     module, _, name = target.rpartition(".")
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
     try:
-        net: nn.Module = getattr(importlib.import_module(module), name)(**arguments)
+        net: SRNetwork = getattr(importlib.import_module(module), name)(**arguments)
     except (ImportError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{origin} describes a network that this version cannot build: {target}({arguments}): {error}."

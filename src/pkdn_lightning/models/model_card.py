@@ -70,7 +70,7 @@ def _what(model: LoadedNetwork) -> Iterator[str]:
     yield ""
     yield "- Input: RGB faces in [0, 1], (B, 3, H, W), upright, the face filling the square as in the training crops;"
     yield f"  LR is HR reduced by antialiased bicubic (`{card['degradation']}`), rounded to 8 bits."
-    if getattr(model.net, "uses_parsing", False):
+    if model.net.uses_parsing:
         yield f"- Second input: the parsing map of the face in the encoding `{card['encoding']}`, at the output's size."
     yield f"- Output: RGB, {scale} times as high and wide, nominally in [0, 1], not clamped."
     yield f"- SHA-256 of the weights it was made from: `{model.sha256}`"
@@ -78,7 +78,7 @@ def _what(model: LoadedNetwork) -> Iterator[str]:
 
 
 def _use(model: LoadedNetwork) -> Iterator[str]:
-    reads_parsing = bool(getattr(model.net, "uses_parsing", False))
+    reads_parsing = model.net.uses_parsing
     yield from ("## Use", "")
     if not reads_parsing:
         yield from (

@@ -136,7 +136,7 @@ def flip_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
 
 def _torch_runtime(model: str | Path, precision: Precision, device: torch.device) -> Restorer:
     loaded = load_network(model)
-    if getattr(loaded.net, "uses_parsing", False):
+    if loaded.net.uses_parsing:
         raise ConfigError(
             f"{model} is a {type(loaded.net).__name__}, which reads the parsing map of the true face: it cannot "
             "restore a face that nobody knows. Use a student."

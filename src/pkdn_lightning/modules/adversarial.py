@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.modules.student import StudentModule
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SROutput
 
 _CHECKPOINT_KEY = "discriminator"
 _TOO_STRONG, _TOO_WEAK = 0.3, 0.7  # URDGN's bounds of the discriminator's error

@@ -1,7 +1,7 @@
 """What every training scheme shares: one step, one validation, one test, one optimiser.
 
-A scheme defines how its network is called (`restore`) and what its teacher makes of a batch (`teacher_output`).
-Checkpoints hold plain values and tensors only, so they load with `weights_only=True`.
+Schemes differ in what their teacher makes of a batch (`teacher_output`) and in their losses (`loss`). Checkpoints
+hold plain values and tensors only, so they load with `weights_only=True`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +18,7 @@ from pkdn_lightning.errors import TrainingError
 from pkdn_lightning.losses import Objective, Progress
 from pkdn_lightning.metrics.collection import face_sr_metrics
 from pkdn_lightning.models.checkpoints import CARD_KEY
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -28,7 +28,7 @@ class SRModule(lightning.LightningModule):
     """Trains one super-resolution network.
 
     Args:
-        net: The network; called by `restore`.
+        net: The network.
         objective: The losses.
         make_optimizer: Makes the optimiser from the parameters of `net` and `objective`.
         make_scheduler: Makes a learning-rate scheduler from the optimiser and `total_steps`; None keeps the rate.
@@ -39,7 +39,7 @@ class SRModule(lightning.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: SRNetwork,
         objective: Objective,
         make_optimizer: MakeOptimizer,
         make_scheduler: MakeScheduler | None = None,
@@ -58,22 +58,23 @@ class SRModule(lightning.LightningModule):
         self._all_finite: Tensor | None = None
 
     def restore(self, batch: Batch) -> SROutput:
-        """Runs the network on a batch. Every scheme says how."""
-        raise NotImplementedError  # abstract: TeacherModule and StudentModule say it
+        """Runs the network on a batch."""
+        output: SROutput = self.net(*self.net.inputs(batch))
+        return output
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
-        """Returns what guides the training besides the truth; nothing, unless a scheme says otherwise."""
+        """Returns what a teacher makes of the same faces; None, unless a scheme has one."""
         return None
 
     @property
     def role(self) -> str:
-        """What is trained, in a word: trackers sort runs by it. Every scheme says it."""
-        raise NotImplementedError  # abstract, as `restore` is
+        """What is trained, in a word: trackers sort runs by it."""
+        raise NotImplementedError  # abstract: every scheme has its own
 
     @property
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps."""
-        return bool(getattr(self.net, "uses_parsing", False))
+        return self.net.uses_parsing
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the restored faces of a batch, (B, 3, H, W), not clamped."""

@@ -3,12 +3,11 @@
 from typing import Any, Self
 
 import torch
-from torch import nn
 
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.modules.base import SRModule
-from pkdn_lightning.networks.output import SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 
 class FrozenTeacher:
@@ -21,7 +20,7 @@ class FrozenTeacher:
         net: The teacher network, with its trained weights.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: SRNetwork) -> None:
         self.net = net.eval().requires_grad_(False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -34,7 +33,8 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> SROutput:
         """Returns the teacher's restoration and features, without gradients."""
-        return self.net(batch["lr"], batch["parsing"])
+        output: SROutput = self.net(*self.net.inputs(batch))  # type: ignore[arg-type]  # a TypedDict of tensors
+        return output
 
 
 class StudentModule(SRModule):
@@ -51,7 +51,7 @@ class StudentModule(SRModule):
 
     def __init__(self, *args: Any, teacher: FrozenTeacher | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if getattr(self.net, "uses_parsing", False):
+        if self.net.uses_parsing:
             raise ConfigError(
                 f"module=student trains networks that see the LR face alone; {type(self.net).__name__} reads parsing "
                 "maps. Use module=teacher, or model=pkdn_student."
@@ -69,10 +69,6 @@ class StudentModule(SRModule):
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps: the teacher reads them."""
         return self.teacher is not None
-
-    def restore(self, batch: Batch) -> SROutput:
-        """Runs the network on LR faces."""
-        return self.net(batch["lr"])
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
         """Returns what the teacher makes of the same faces and their parsing maps."""

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.modules.base import SRModule
-from pkdn_lightning.networks.output import SROutput
 
 
 class TeacherModule(SRModule):
@@ -31,7 +29,3 @@ class TeacherModule(SRModule):
     def role(self) -> str:
         """`teacher`."""
         return "teacher"
-
-    def restore(self, batch: Batch) -> SROutput:
-        """Runs the network on LR faces and parsing maps."""
-        return self.net(batch["lr"], batch["parsing"])

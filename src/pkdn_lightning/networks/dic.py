@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1, conv3
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 
 RGB_MEAN: Final = (0.509, 0.424, 0.378)
 """Mean colour of the faces, in [0, 1], that DIC and DICGAN's discriminator and feature network work without."""
@@ -48,7 +48,7 @@ COMPONENTS: Final = {
 _LEVELS: Final = 4  # of the hourglass
 
 
-class DIC(nn.Module):
+class DIC(SRNetwork):
     """Restores faces in several steps; each estimates heatmaps of landmarks, and they guide the next.
 
     Args:
@@ -72,8 +72,6 @@ class DIC(nn.Module):
         >>> output.sr.shape, list(output.extras)
         (torch.Size([1, 3, 64, 64]), ['heatmaps1', 'sr1', 'heatmaps2'])
     """
-
-    uses_parsing = False
 
     def __init__(
         self,
@@ -141,6 +139,12 @@ class DIC(nn.Module):
             heatmaps, memory = self.hourglass(face, memory)
             features[f"step{step}"], extras[f"heatmaps{step}"] = hidden, heatmaps
         return SROutput(face + self.mean, features, extras)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights)
 
 
 class DenseProjections(nn.Module):

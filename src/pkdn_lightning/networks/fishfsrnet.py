@@ -41,7 +41,7 @@ from pkdn_lightning.networks.blocks import (
     conv1,
     conv3,
 )
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 
 
 class ParsingNet(nn.Module):
@@ -127,7 +127,7 @@ class MSRB(nn.Module):
         return x + self.attention(self.fuse(torch.cat(refined, dim=1)))
 
 
-class FishFSRNet(nn.Module):
+class FishFSRNet(SRNetwork):
     """The network.
 
     Args:
@@ -143,8 +143,6 @@ class FishFSRNet(nn.Module):
         >>> output.sr.shape, output.extras["parsing"].shape
         (torch.Size([1, 3, 128, 128]), torch.Size([1, 3, 16, 16]))
     """
-
-    uses_parsing = False
 
     def __init__(self, *, scale: int = 8, width: int = 64, pafbs: int = 2) -> None:
         super().__init__()
@@ -208,6 +206,12 @@ class FishFSRNet(nn.Module):
             if stage == bottom:
                 x = features["bottleneck"] = self.bottleneck(x)
         return SROutput(self.tail(x), features, {"parsing": parsing})
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights)
 
 
 def _resizing(channels: int, doublings: int) -> nn.Module:

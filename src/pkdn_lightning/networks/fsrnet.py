@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
 
 _LEVELS = 3  # of each hourglass
 
 
-class FSRNet(nn.Module):
+class FSRNet(SRNetwork):
     """Restores a coarse face, estimates priors from it, and restores the fine face with them.
 
     Args:
@@ -50,8 +50,6 @@ class FSRNet(nn.Module):
         >>> {name: tuple(prior.shape) for name, prior in output.extras.items()}
         {'coarse': (1, 3, 128, 128), 'parsing': (1, 19, 64, 64), 'heatmaps': (1, 68, 64, 64)}
     """
-
-    uses_parsing = False
 
     def __init__(
         self,

@@ -16,8 +16,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from pkdn_lightning.networks.contract import PublishedWeights
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
-from pkdn_lightning.networks.rcan import rename, rename_rcab
+from pkdn_lightning.networks.published_weights import rename
+from pkdn_lightning.networks.rcan import rename_rcab
 
 
 class KDFSRNetTeacher(PKDNTeacher):
@@ -59,6 +61,14 @@ class KDFSRNetTeacher(PKDNTeacher):
             ffb=False,
         )
 
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        if weights is None or weights["head.weight"].shape[1] == 3:  # the teacher's head reads the parsing map, too
+            return None
+        return PublishedWeights(weights)
+
 
 class KDFSRNetStudent(PKDNStudent):
     """The student: restores faces from the LR face alone. Its nine features have the shapes of the teacher's.
@@ -81,6 +91,14 @@ class KDFSRNetStudent(PKDNStudent):
 
     def __init__(self, *, scale: int = 8, width: int = 64, levels: int = 4, rcabs_per_level: int = 6) -> None:
         super().__init__(scale=scale, width=width, levels=levels, rcabs_per_level=rcabs_per_level, ffb=False)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        if weights is None or weights["head.weight"].shape[1] != 3:  # the teacher's head reads the parsing map, too
+            return None
+        return PublishedWeights(weights)
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

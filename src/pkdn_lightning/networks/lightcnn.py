@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import conv1, conv3
+from pkdn_lightning.networks.contract import require_size
 from pkdn_lightning.networks.dic import RGB_MEAN, init_kaiming
-from pkdn_lightning.networks.output import require_size
 
 
 class MaxFeatureMap(nn.Module):

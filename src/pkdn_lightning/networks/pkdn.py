@@ -26,10 +26,10 @@ from pkdn_lightning.networks.blocks import (
     Up,
     conv3,
 )
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
 
 
-class AutoEncoder(nn.Module):
+class AutoEncoder(SRNetwork):
     """The skeleton that teacher and student share.
 
     Args:
@@ -48,8 +48,6 @@ class AutoEncoder(nn.Module):
     Raises:
         ConfigError: If `scale`, `width` or `levels` is below 1.
     """
-
-    uses_parsing = False
 
     def __init__(
         self,

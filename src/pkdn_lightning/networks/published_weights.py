@@ -1,30 +1,34 @@
 """Weights that the compared methods' authors published, recognised by the names of their tensors.
 
-Each method's file maps its public names to those of this package (`rename_published`, whose docstring is the map). So a
-file of KDFSRNet, SPARNet, DIC, SISN, RCAN, SFMNet or FishFSRNet can be measured under this package's protocol.
+Each network maps its authors' names to those of this package (`SRNetwork.from_published`), so that a file of KDFSRNet,
+SPARNet, DIC, SISN, RCAN, SFMNet or FishFSRNet can be measured under this package's protocol.
 """
 
+import importlib
+import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
-from pkdn_lightning.networks import dic, fishfsrnet, kdfsrnet, rcan, sfmnet, sisn, sparnet
+from pkdn_lightning import networks
+from pkdn_lightning.networks.contract import SRNetwork
 
-Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor] | None]
+Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
+"""What becomes of a published name: pattern and replacement as in `re.sub`, None where the tensor is dropped."""
 
 # A checkpoint's weights are often one level down.
 _NESTED: Final = ("state_dict", "params", "model", "net", "netG", "G", "generator")
 
 
-class Published(NamedTuple):
-    """Weights of a known method.
+class Recognised(NamedTuple):
+    """A network whose published weights were recognised.
 
     Attributes:
-        method: Its name.
-        network: Class and arguments of its network, as in a configuration.
-        weights: State dict of that network.
+        method: Its class.
+        network: `_target_` and arguments, as in a configuration.
+        weights: Its state dict.
     """
 
     method: str
@@ -32,63 +36,27 @@ class Published(NamedTuple):
     weights: dict[str, Tensor]
 
 
-def recognise(content: object) -> Published | None:
-    """Returns the weights in what `torch.load` read from a foreign file, or None if no method's names fit.
+def recognise(content: object) -> Recognised | None:
+    """Returns the weights in what `torch.load` read from a foreign file, or None if no network's names fit.
 
     Args:
         content: A state dict, or a mapping that holds one.
     """
     for state in _state_dicts(content):
-        for method, (network, rename) in _METHODS.items():
-            weights = rename(state)
-            if weights is not None:
-                return Published(method, _spec(network, weights), weights)
+        for network in _networks():
+            found = network.from_published(state)
+            if found is not None:
+                spec = {"_target_": f"{network.__module__}.{network.__name__}", **found.arguments}
+                return Recognised(network.__name__, spec, found.weights)
     return None
 
 
-_METHODS: Final[dict[str, tuple[str, Rename]]] = {
-    "KDFSRNet": ("kdfsrnet.KDFSRNetStudent", kdfsrnet.rename_published),
-    "SPARNet": ("sparnet.SPARNet", sparnet.rename_published),
-    "DIC": ("dic.DIC", dic.rename_published),
-    "SISN": ("sisn.SISN", sisn.rename_published),
-    "RCAN": ("rcan.RCAN", rcan.rename_published),
-    "SFMNet": ("sfmnet.SFMNet", sfmnet.rename_published),
-    "FishFSRNet": ("fishfsrnet.FishFSRNet", fishfsrnet.rename_published),
-}
-
-
-def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """Returns how many different numbers stand in place of `#` at the beginning of the names."""
-    rule = re.compile(re.escape(pattern).replace(r"\#", r"(\d+)"))
-    return len({match.group(1) for name in weights if (match := rule.match(name))})
-
-
-# What a file says about the size of its network: several were published in more than one.
-_OPTIONS: Final[dict[str, Callable[[Mapping[str, Tensor]], dict[str, Any]]]] = {
-    "sparnet.SPARNet": lambda weights: {
-        "res_depth": _count(weights, "body.#."),
-        "attention": "spar" if weights["up.2.attention.gate.conv.weight"].shape[0] == 1 else "spar3d",
-    },
-    "rcan.RCAN": lambda weights: {
-        "scale": 2 ** _count(weights, "up.#."),
-        "groups": _count(weights, "groups.#."),
-        "blocks": _count(weights, "groups.0.blocks.#."),
-    },
-    "sisn.SISN": lambda weights: {
-        "scale": 2 ** _count(weights, "up.#."),
-        "groups": _count(weights, "groups.#."),
-        "blocks": _count(weights, "groups.0.blocks.#."),
-    },
-    "sfmnet.SFMNet": lambda weights: {"shared_attention": True},
-}
-
-
-def _spec(network: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    if network == "kdfsrnet.KDFSRNetStudent" and weights["head.weight"].shape[1] != 3:  # the parsing map joins there
-        network = "kdfsrnet.KDFSRNetTeacher"
-    spec: dict[str, Any] = {"_target_": f"pkdn_lightning.networks.{network}"}
-    options = _OPTIONS.get(network)
-    return spec if options is None else spec | options(weights)
+def _networks() -> Iterator[type[SRNetwork]]:
+    """Yields the networks of this package."""
+    for file in pkgutil.iter_modules(networks.__path__, f"{networks.__name__}."):
+        for member in vars(importlib.import_module(file.name)).values():
+            if isinstance(member, type) and issubclass(member, SRNetwork) and member.__module__ == file.name:
+                yield member
 
 
 def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:
@@ -98,3 +66,36 @@ def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:
         return [content]
     nested = [content[key] for key in _NESTED if key in content]
     return [state for each in nested for state in _state_dicts(each)]
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
+    """Returns tensors under new names, or None if the names are not what the rules expect.
+
+    Args:
+        state: Published names and tensors; `module.` and `model.` before a name do not count.
+        rules: The first whose pattern matches the whole name counts. Every name has to match one, and every rule
+            that does not drop has to match some name.
+    """
+    renamed: dict[str, Tensor] = {}
+    unmet = {pattern for pattern, replacement in rules.items() if replacement is not None}
+    for published, tensor in state.items():
+        name = re.sub(r"^((module|model)\.)+", "", published)
+        match = next((match for pattern in rules if (match := re.fullmatch(pattern, name))), None)
+        if match is None:
+            return None
+        replacement = rules[match.re.pattern]
+        if replacement is not None:
+            unmet.discard(match.re.pattern)
+            renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = tensor
+    return None if unmet else renamed
+
+
+def count_modules(weights: Mapping[str, Tensor], pattern: str) -> int:
+    """Returns how many different numbers stand in place of `#` at the beginning of the names.
+
+    Example:
+        >>> count_modules(dict.fromkeys(["up.0.weight", "up.0.bias", "up.1.weight"]), "up.#.")
+        2
+    """
+    rule = re.compile(re.escape(pattern).replace(r"\#", r"(\d+)"))
+    return len({match.group(1) for name in weights if (match := rule.match(name))})

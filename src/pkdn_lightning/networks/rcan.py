@@ -15,7 +15,6 @@ What differs from the public code:
 The skeleton serves SISN, too, which puts other groups and another head into it.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -24,16 +23,14 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import RCAG, Up, conv3
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.networks.published_weights import Rules, count_modules, rename
 
 DIV2K_MEAN: Final = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K's training images, in [0, 1]."""
 
-Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
-"""What becomes of a published name: pattern and replacement as in `re.sub`, None where the tensor is dropped."""
 
-
-class ResidualInResidual(nn.Module):
+class ResidualInResidual(SRNetwork):
     """The skeleton: residual groups at LR size in one long skip, then pixel shuffles.
 
     Args:
@@ -47,7 +44,6 @@ class ResidualInResidual(nn.Module):
         ConfigError: If `scale` is no power of 2 or `groups` is below 1.
     """
 
-    uses_parsing = False
     mean: Tensor
 
     def __init__(self, head: nn.Module, group: Callable[[], nn.Module], *, scale: int, width: int, groups: int) -> None:
@@ -127,6 +123,12 @@ class RCAN(ResidualInResidual):
     def __init__(self, *, scale: int = 8, width: int = 64, groups: int = 10, blocks: int = 20) -> None:
         super().__init__(conv3(3, width), lambda: ResidualGroup(width, blocks), scale=scale, width=width, groups=groups)
 
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights, skeleton_arguments(weights))
+
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """Returns the public code's state dict under this package's names, or None if it is of another network.
@@ -181,32 +183,19 @@ _RCAB: Final = {
 }
 
 
+def skeleton_arguments(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Returns the size of a published network that `ResidualInResidual` builds; several sizes were published."""
+    return {
+        "scale": 2 ** count_modules(weights, "up.#."),
+        "groups": count_modules(weights, "groups.#."),
+        "blocks": count_modules(weights, "groups.0.blocks.#."),
+    }
+
+
 def rename_rcab(name: str) -> str:
     """Returns the name of an RCAB's tensor, given the name that RCAN and KDFSRNet published it under."""
     layer, _, kind = name.rpartition(".")
     return f"{_RCAB.get(layer, layer)}.{kind}"
-
-
-def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
-    """Returns tensors under new names, or None if the names are not what the rules expect.
-
-    Args:
-        state: Published names and tensors; `module.` and `model.` before a name do not count.
-        rules: The first whose pattern matches the whole name counts. Every name has to match one, and every rule
-            that does not drop has to match some name.
-    """
-    renamed: dict[str, Tensor] = {}
-    unmet = {pattern for pattern, replacement in rules.items() if replacement is not None}
-    for published, tensor in state.items():
-        name = re.sub(r"^((module|model)\.)+", "", published)
-        match = next((match for pattern in rules if (match := re.fullmatch(pattern, name))), None)
-        if match is None:
-            return None
-        replacement = rules[match.re.pattern]
-        if replacement is not None:
-            unmet.discard(match.re.pattern)
-            renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = tensor
-    return None if unmet else renamed
 
 
 def fold_mean_shifts(state: dict[str, Tensor], *, head: str) -> dict[str, Tensor]:

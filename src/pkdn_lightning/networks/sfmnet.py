@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import ResidualBlock, conv1, conv3
-from pkdn_lightning.networks.output import SROutput, require_image
+from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 
 LEVELS: Final = ("down1", "down2", "down3", "bottleneck", "up1", "up2", "up3")
 
@@ -189,7 +189,7 @@ class Branch(nn.Module):
         return self.tail(x), visited
 
 
-class SFMNet(nn.Module):
+class SFMNet(SRNetwork):
     """The network.
 
     Args:
@@ -207,8 +207,6 @@ class SFMNet(nn.Module):
         >>> output.sr.shape, list(output.extras)
         (torch.Size([1, 3, 128, 128]), ['frequency'])
     """
-
-    uses_parsing = False
 
     def __init__(
         self, *, scale: int = 8, width: int = 64, blocks: int = 2, heads: int = 8, shared_attention: bool = False
@@ -248,6 +246,12 @@ class SFMNet(nn.Module):
         features = dict(zip(LEVELS, spatial_features[1::2], strict=True))
         features |= {f"frequency_{level}": x for level, x in zip(LEVELS, frequency_features[1::2], strict=True)}
         return SROutput(enlarged + spatial, features, {"frequency": enlarged + frequency})
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights, {"shared_attention": True})
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:

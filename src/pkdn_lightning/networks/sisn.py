@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ShapeError
 from pkdn_lightning.networks.blocks import conv1, conv3
-from pkdn_lightning.networks.output import SROutput
-from pkdn_lightning.networks.rcan import SKELETON_RULES, ResidualInResidual, fold_mean_shifts, rename
+from pkdn_lightning.networks.contract import PublishedWeights, SROutput
+from pkdn_lightning.networks.published_weights import rename
+from pkdn_lightning.networks.rcan import SKELETON_RULES, ResidualInResidual, fold_mean_shifts, skeleton_arguments
 
 
 class SplitAttention(nn.Module):
@@ -153,6 +154,12 @@ class SISN(ResidualInResidual):
                 "value per channel. Use data.batch_size=2 or more."
             )
         return super().forward(lr)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights, skeleton_arguments(weights))
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

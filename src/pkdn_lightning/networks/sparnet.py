@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import Hourglass
-from pkdn_lightning.networks.output import SROutput, require_image
-from pkdn_lightning.networks.rcan import rename
+from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.networks.published_weights import count_modules, rename
 
 AttentionKind = Literal["spar", "spar3d"]
 Resampling = Literal["down", "up"]
@@ -137,7 +137,7 @@ class FaceAttentionUnit(nn.Module):
         return self.shortcut(x) + self.attention(inner)
 
 
-class SPARNet(nn.Module):
+class SPARNet(SRNetwork):
     """SPARNet: three units that halve the resolution, `res_depth` that keep it, three that double it.
 
     Initialised as published: convolutions normal (0, 0.02) without bias, batch norm's weights normal (1, 0.02).
@@ -158,8 +158,6 @@ class SPARNet(nn.Module):
         >>> list(net(torch.rand(1, 3, 16, 16)).features)
         ['down1', 'down2', 'down3', 'body', 'up1', 'up2', 'up3']
     """
-
-    uses_parsing = False
 
     def __init__(
         self,
@@ -225,6 +223,16 @@ class SPARNet(nn.Module):
         for number, unit in enumerate(self.up, start=1):
             x = features[f"up{number}"] = unit(x)
         return SROutput((self.tail(x) + 1) / 2, features, {})
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        if weights is None:
+            return None
+        gates = weights["up.2.attention.gate.conv.weight"].shape[0]
+        attention = "spar" if gates == 1 else "spar3d"
+        return PublishedWeights(weights, {"res_depth": count_modules(weights, "body.#."), "attention": attention})
 
 
 def _initialise(module: nn.Module) -> None:

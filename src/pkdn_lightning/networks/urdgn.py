@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.networks.output import SROutput, require_image, require_size
+from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image, require_size
 
 
-class URDGN(nn.Module):
+class URDGN(SRNetwork):
     """The generator: convolutions with batch norm, each but the last one followed by doubling the image.
 
     Args:
@@ -33,8 +33,6 @@ class URDGN(nn.Module):
         >>> output.sr.shape, list(output.features)
         (torch.Size([1, 3, 128, 128]), ['stage1', 'stage2', 'stage3', 'stage4'])
     """
-
-    uses_parsing = False
 
     def __init__(self, *, scale: int = 8, widths: Sequence[int] = (16, 64, 128, 256)) -> None:
         super().__init__()

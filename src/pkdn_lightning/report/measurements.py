@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pkdn_lightning.data.parsing import encoding_channels
 from pkdn_lightning.data.store import FaceStore
@@ -30,7 +29,8 @@ from pkdn_lightning.evaluate.measure import (
 )
 from pkdn_lightning.files import read_json, write_json, write_text
 from pkdn_lightning.metrics import HEADLINE
-from pkdn_lightning.models.checkpoints import build_network
+from pkdn_lightning.models.checkpoints import network_from_card
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.report.rows import Row, Run
 
 BATCH: Final = 8
@@ -153,7 +153,7 @@ class Measurements:
         file = self.folder / "speeds.json"
         known = read_json(file)
         if digest not in known:
-            net = build_network(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
+            net = network_from_card(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
             channels = encoding_channels(run.config["data"]["encoding"])
             speed = [measure_speed(net.eval(), side_px, channels, self.serving.scale, count) for count in (1, BATCH)]
             known[digest] = {**key, "images_per_s": speed}
@@ -221,7 +221,7 @@ def write_faces(file: Path, stamp: Mapping[str, Any], faces: Faces) -> None:
 
 
 @torch.inference_mode()
-def measure_speed(net: nn.Module, lr_px: int, parsing_channels: int, scale: int, batch: int) -> float:
+def measure_speed(net: SRNetwork, lr_px: int, parsing_channels: int, scale: int, batch: int) -> float:
     """Returns images per second: of a batch, over the median of a few timed forwards after a warm-up.
 
     Args:
@@ -233,7 +233,7 @@ def measure_speed(net: nn.Module, lr_px: int, parsing_channels: int, scale: int,
     """
     device = next(net.parameters()).device
     inputs = [torch.rand(batch, 3, lr_px, lr_px, device=device)]
-    if getattr(net, "uses_parsing", False):
+    if net.uses_parsing:
         inputs.append(torch.rand(batch, parsing_channels, lr_px * scale, lr_px * scale, device=device))
     times: list[float] = []
     for _ in range(_WARM_UPS):
@@ -249,7 +249,7 @@ def where(device: torch.device) -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads()}
 
 
-def _time(net: nn.Module, inputs: Sequence[torch.Tensor]) -> float:
+def _time(net: SRNetwork, inputs: Sequence[torch.Tensor]) -> float:
     on_gpu = inputs[0].is_cuda
     if on_gpu:
         torch.cuda.synchronize()

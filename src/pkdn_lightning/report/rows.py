@@ -116,7 +116,7 @@ class Row:
     @property
     def reads_parsing(self) -> bool:
         """Whether it sees the parsing map of the true face, which no comparable method does."""
-        return bool(self.runs) and bool(getattr(_network(self.runs[0].config["model"]), "uses_parsing", False))
+        return bool(self.runs) and _reads_parsing(self.runs[0])
 
     @property
     def taught_with(self) -> str:
@@ -229,13 +229,14 @@ def _network(spec: Mapping[str, Any]) -> Any:
         return None
 
 
+def _reads_parsing(run: Run) -> bool:
+    network = _network(run.config["model"])
+    return network is not None and network.uses_parsing
+
+
 def _with_teachers(opened: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Run]:
     runs = [Run(folder, config, folder.read_results(), None) for folder, config in opened]
-    hashes = {
-        run.sha256: run
-        for run in runs
-        if getattr(_network(run.config["model"]), "uses_parsing", False) and run.folder.best.is_file()
-    }
+    hashes = {run.sha256: run for run in runs if _reads_parsing(run) and run.folder.best.is_file()}
     return [Run(run.folder, run.config, run.results, _teacher(run, hashes)) for run in runs]
 
 

@@ -35,16 +35,15 @@ def sweep(cfg: "DictConfig") -> "list[RunProgress]":
     Raises:
         ConfigError: If there is no such folder, or no run in it.
     """
-    from rich.console import Console
     from rich.live import Live
 
+    from pkdn_lightning.console import console
     from pkdn_lightning.sweep.status import find_progress
 
     root = Path(cfg.runs)
     found = find_progress(root) if root.is_dir() else []
     if not found:
         raise ConfigError(f"There is no run in {root}. Name the folder of a sweep: pkdn sweep status runs/<experiment>")
-    console = Console()
     if not cfg.watch:
         console.print(status_table(root, found))
         return found

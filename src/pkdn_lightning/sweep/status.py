@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
-from rich.console import Console
 
+from pkdn_lightning.console import console
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.sweep.session import SweepSession
 
@@ -18,7 +18,6 @@ State = Literal["finished", "running", "waiting", "interrupted", "failed"]
 STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "interrupted", "failed")
 
 _TAIL_BYTES: Final = 1 << 18
-_console = Console(soft_wrap=True, highlight=False)
 
 
 class RunProgress(NamedTuple):
@@ -152,11 +151,11 @@ def end_session() -> int:
     jobs = dict(jobs_of(folder, session))
     failed = {path: job for path, job in jobs.items() if job.get("outcome") == "failed"}
     for path, job in failed.items():
-        _console.print(f"\n[bold red]failed[/] {path.name}")
-        _console.print(f"{job['error']}\nRepeat it: {job['command']}", markup=False)
+        console.print(f"\nfailed {path.name}", style="bold red")
+        console.print(f"{job['error']}\nRepeat it: {job['command']}")
     outcomes = [job.get("outcome", "not finished") for job in jobs.values()]
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))) or "no job"
-    _console.print(f"\nSweep in {folder}: {counts}. The same command again runs what is not finished.", markup=False)
+    console.print(f"\nSweep in {folder}: {counts}. The same command again runs what is not finished.")
     return 1 if failed else 0
 
 

@@ -3,8 +3,7 @@
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.hardware import bfloat16_instructions
-from pkdn_lightning.train.build import choose_precision
+from pkdn_lightning.hardware import bfloat16_instructions, choose_precision
 
 _COMPILING_PAYS_STEPS = 5000
 """Compiling teacher and student takes minutes, and a step gains hundredths of a second."""

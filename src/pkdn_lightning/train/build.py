@@ -18,10 +18,12 @@ from pkdn_lightning.config.instances import check_arguments, check_choice, make,
 from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.losses import Objective, Weight
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.blocks import recompute_blocks
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train.callbacks import LastCheckpoint, SampleGrid
 from pkdn_lightning.train.checkpoint_io import WholeFileCheckpointIO
@@ -56,7 +58,7 @@ def build_datamodule(
     return FaceSRDataModule(**arguments, seed=seed, require_parsing=require_parsing, needed_by=needed_by)
 
 
-def build_module(cfg: DictConfig, net: nn.Module, teacher: nn.Module | None, card: Mapping[str, Any]) -> SRModule:
+def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, card: Mapping[str, Any]) -> SRModule:
     """Returns the training scheme of `cfg` around a network, and around the trained teacher it learns from."""
     if cfg.module.init_from:
         _start_from(net, cfg.module.init_from)
@@ -167,18 +169,6 @@ def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
         sort_by_key="cuda_time_total" if torch.cuda.is_available() else "cpu_time_total",
         row_limit=30,
     )
-
-
-def choose_precision(precision: str, accelerator: str) -> str:
-    """Returns the precision that `auto` stands for: bf16-mixed where the accelerator has it, float32 elsewhere.
-
-    Mixed precision on a CPU pays only with instructions that few have, so only a tuned run takes it there by itself
-    (see `autotune`).
-    """
-    if precision != "auto":
-        return precision
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def _start_from(net: nn.Module, source: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import Timeout
 from omegaconf import DictConfig
-from rich.console import Console
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.runs import RunFolder
@@ -21,8 +21,6 @@ from pkdn_lightning.sweep.session import GROUPS, SWEEP_ID
 from pkdn_lightning.train.callbacks import TrainingInterruptedError
 from pkdn_lightning.train.resume import check_same_run, clear_run_folder, going_on
 from pkdn_lightning.train.training_run import run_training
-
-_console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
@@ -49,7 +47,7 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
         outcome = {"outcome": "finished"}
     except Timeout:
         outcome = {"outcome": "elsewhere"}
-        _console.print(f"{run.path}: another process is at it; left to that one.")
+        console.print(f"{run.path}: another process is at it; left to that one.")
     except TrainingInterruptedError as stop:
         raise KeyboardInterrupt(str(stop)) from None
     except Exception as error:
@@ -77,7 +75,7 @@ def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
     results = run.read_results()
     check_same_run(run, cfg)
     if run.finished:
-        _console.print(f"{run.path}: already finished; nothing to do.")
+        console.print(f"{run.path}: already finished; nothing to do.")
         return results["metrics"].get("val/psnr_y")
     if run.last.is_file():
         cfg = going_on(run, cfg)

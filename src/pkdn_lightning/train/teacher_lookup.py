@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.config.schema import TermConfig
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import exclusive, write_json
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
@@ -55,7 +55,7 @@ def acquire_teacher(
     found = find_teacher(cfg.paths.runs, identity) or _train_once(cfg, identity, train_teacher)
     results = found.read_results()
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y", float("nan"))
-    Console().print(f"Teacher: {found.path} ({results['steps']:,} steps, val/psnr_y {psnr:.2f} dB)", soft_wrap=True)
+    console.print(f"Teacher: {found.path} ({results['steps']:,} steps, val/psnr_y {psnr:.2f} dB)")
     return load_network(found.path)
 
 
@@ -101,7 +101,7 @@ def _train_once(
         found = find_teacher(cfg.paths.runs, identity)  # another job may have trained it while this one waited
         if found is not None:
             return found
-        Console().print(f"No finished teacher fits; training one in [bold]{home.path}[/] first.", soft_wrap=True)
+        console.print(f"No finished teacher fits; training one in {home.path} first.")
         return train_teacher(_teacher_config(cfg, home))
 
 
@@ -139,7 +139,7 @@ def _half_trained(cfg: DictConfig, home: RunFolder) -> DictConfig:
 
 
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
-    if not getattr(teacher.net, "uses_parsing", False):
+    if not teacher.net.uses_parsing:
         raise CheckpointError(f"{teacher.path} is no teacher: {type(teacher.net).__name__} reads no parsing maps.")
     for key in (*_SERVED, *_DAMAGE):
         value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))

@@ -14,14 +14,14 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.console import console
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import ConfigError, DataError, TrainingError
 from pkdn_lightning.files import write_json
-from pkdn_lightning.hardware import keep_freed_memory
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
@@ -42,8 +42,6 @@ from pkdn_lightning.train.resume import open_run_folder
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
-
-_console = Console(soft_wrap=True)  # paths stay whole
 
 
 class RunResult(NamedTuple):
@@ -70,13 +68,10 @@ def run_training(cfg: DictConfig) -> RunResult:
     run = RunFolder(Path(cfg.run_dir))
     resumed = run.last if cfg.resume else None
     _quieten()
-    torch.set_float32_matmul_precision("high")  # TF32 where the hardware has it; metrics compute in double
-    keep_freed_memory()
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    set_up(threads=cfg.threads, accelerator=str(cfg.trainer.accelerator), tf32=True)
     tuned = tune(cfg)
     if tuned:
-        _console.print(tuned)
+        console.print(tuned)
     ensure_store(cfg)
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
@@ -111,12 +106,12 @@ def _train(
             for logger in told:
                 conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        _console.print("fast_dev_run: everything works; nothing was kept.")
+        console.print("fast_dev_run: everything works; nothing was kept.")
         return RunResult(run, metrics, None)
     outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
     if trainer.is_global_zero:
         write_json(run.results, {**record, "status": "finished", **outcome})
-    _console.print(f"Finished after {trainer.global_step:,} steps: [bold]{_words(metrics)}[/]. Results: {run.results}")
+    console.print(f"Finished after {trainer.global_step:,} steps: {_words(metrics)}. Results: {run.results}")
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
@@ -138,7 +133,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
-    uses_parsing = bool(getattr(net, "uses_parsing", False))
+    uses_parsing = net.uses_parsing
     reader = "the teacher" if needs_teacher else type(net).__name__
     datamodule = build_datamodule(
         cfg.data, seed=cfg.seed, require_parsing=uses_parsing or needs_teacher, needed_by=reader
@@ -228,7 +223,7 @@ def _has_tests(datamodule: FaceSRDataModule) -> bool:
         for store in datamodule.test_stores.values():
             store.indices("test")
     except DataError as error:
-        _console.print(f"No test: {error}")
+        console.print(f"No test: {error}")
         return False
     return True
 
@@ -309,11 +304,11 @@ def _announce(
 ) -> None:
     verb = "Resuming" if resumed else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")
-    _console.print(
+    console.print(
         f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
         f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
     )
-    _console.print(f"Run folder: [bold]{run.path}[/]")
+    console.print(f"Run folder: {run.path}")
 
 
 def _words(metrics: Mapping[str, float]) -> str:

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
-from rich.console import Console
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError
 
 MakeArtifact = Callable[[], Any]
@@ -168,5 +168,5 @@ def _(logger: WandbLogger, status: str) -> None:
     if run is None:
         return  # it could not even be opened
     if run.offline:
-        Console(soft_wrap=True).print(f"W&B, offline: wandb sync {Path(run.dir).parent}")
+        console.print(f"W&B, offline: wandb sync {Path(run.dir).parent}")
     run.finish(exit_code=0 if status == "success" else 1)

@@ -1,8 +1,9 @@
-"""What every network returns, and the checks every network makes on what it is given."""
+"""The contract between networks and everything else: what a network is, what it returns, what it checks."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pkdn_lightning.errors import ShapeError
 
@@ -17,8 +18,50 @@ class SROutput(NamedTuple):
     """
 
     sr: Tensor
-    features: dict[str, Tensor]
-    extras: dict[str, Tensor]
+    features: dict[str, Tensor] = {}  # noqa: RUF012  # shared and never changed, here and below
+    extras: dict[str, Tensor] = {}  # noqa: RUF012
+
+
+class PublishedWeights(NamedTuple):
+    """Weights that a method's authors published, in the names of this package.
+
+    Attributes:
+        weights: State dict of the network.
+        arguments: What the network is built with, where the authors published more than one size.
+    """
+
+    weights: dict[str, Tensor]
+    arguments: dict[str, Any] = {}  # noqa: RUF012  # shared and never changed
+
+
+class SRNetwork(nn.Module):
+    """A network that restores faces. Every network of the suite, and every one that it is to train, derives from it.
+
+    `forward(lr)`, or `forward(lr, parsing)` where `uses_parsing` is set, takes LR faces (B, 3, H, W) in [0, 1], and
+    encoded parsing maps (B, P, H * scale, W * scale); it returns an `SROutput`.
+
+    Attributes:
+        scale: Enlargement from LR to HR.
+        uses_parsing: Whether the network reads the parsing map of the HR face: then it can be a teacher.
+    """
+
+    uses_parsing: ClassVar[bool] = False
+    scale: int
+
+    def inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Returns what `forward` takes of a batch: `lr`, and `parsing` where the network reads it."""
+        return (batch["lr"], batch["parsing"]) if self.uses_parsing else (batch["lr"],)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the weights in a state dict that the method's authors published, or None if it is of another network.
+
+        Networks whose authors published weights override this; a file is offered to every network of the package.
+
+        Args:
+            state: The state dict as published.
+        """
+        return None
 
 
 def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:
