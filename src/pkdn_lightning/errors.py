@@ -33,6 +33,11 @@ class TrainingError(PKDNError):
     """A training run that cannot go on: the loss is not finite, the disk is full, the memory does not suffice."""
 
 
+def describe(error: Exception) -> str:
+    """Returns an error as one text: its kind and its message."""
+    return f"{type(error).__name__.removeprefix('PKDN')}: {error}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns a question with the nearest of the known names, to be put behind a message; empty if none is near.
 

@@ -16,17 +16,28 @@ import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.files import read_json, whole_file
+from pkdn_lightning.files import read_json, whole_file, write_json
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # for the teacher that another process trains
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"  # asked to stop, or killed
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,33 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / ".lock", timeout=5, is_singleton=True)  # one process may take it twice
 
+    def is_held(self) -> bool:
+        """Returns whether a process trains in the folder now."""
+        lock = self.path / ".lock"
+        if not lock.is_file():
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def write_results(self, status: RunStatus, content: Mapping[str, Any] | None = None) -> None:
+        """Writes `results.json`: what became of the run, and the content."""
+        write_json(self.results, {**(content or {}), "status": status})
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run stands: what its last process wrote down, unless another one trains in the folder now."""
+        recorded = self.read_results().get("status")
+        if recorded == RunStatus.FINISHED:
+            return RunStatus.FINISHED
+        if self.is_held():
+            return RunStatus.WAITING if recorded == RunStatus.WAITING else RunStatus.RUNNING
+        if RunStatus.FAILED in (recorded, self.read_job().get("outcome")):
+            return RunStatus.FAILED
+        return RunStatus.INTERRUPTED  # a process that was killed leaves no word
+
     def read_results(self) -> dict[str, Any]:
         """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
         return read_json(self.results)
@@ -108,7 +146,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return self.read_results().get("status") == "finished"
+        return self.read_results().get("status") == RunStatus.FINISHED
 
 
 def open_run(path: str | Path) -> RunFolder:

@@ -44,7 +44,7 @@ def found():
 
 
 def test_every_state_is_told_apart(found):
-    states = {name: each.state for name, each in found.items()}
+    states = {name: each.status for name, each in found.items()}
     assert states == {
         "a": "finished", "b": "running", "c": "waiting", "d": "interrupted", "e": "failed",
         "g": "interrupted", "h": "interrupted", "i": "failed",
@@ -74,7 +74,7 @@ def test_a_status_is_read_at_any_moment(found):
     run.metrics.write_text("epoch,step\n0,1\n0,")
     run.config.write_text("trainer: [")
     (standing,) = (each for each in find_progress(Path("sweep")) if each.run.path == run.path)
-    assert (standing.state, standing.step, standing.share) == ("running", 1, None)
+    assert (standing.status, standing.step, standing.share) == ("running", 1, None)
 
 
 def test_the_verb(found, capsys):

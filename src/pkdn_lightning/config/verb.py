@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pkdn_lightning.config.compose import conf_dir, verb_dir
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
-from pkdn_lightning.errors import PKDNError, did_you_mean
+from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 
 
 def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...] = ()) -> None:
@@ -63,19 +63,19 @@ def _errors_told() -> Iterator[None]:
     try:
         yield
     except PKDNError as error:
-        _fail(type(error).__name__.removeprefix("PKDN"), str(error))
+        _fail(describe(error))
     except OSError as error:
         if error.filename is None:
             raise
-        _fail("FileError", f"{error.filename}: {error.strerror}.")
+        _fail(f"FileError: {error.filename}: {error.strerror}.")
     except (HydraException, OmegaConfBaseException) as error:
-        _fail("ConfigError", explain(error))
+        _fail(f"ConfigError: {explain(error)}")
     except ValueError as error:
         if "No trials are completed" not in str(error):
             raise
-        _fail("SweepError", "not one trial of the study has come to its end.")
+        _fail("SweepError: not one trial of the study has come to its end.")
     except KeyboardInterrupt:
-        _fail("Stopped", "by the keyboard.")
+        _fail("Stopped by the keyboard.")
 
 
 @contextlib.contextmanager
@@ -153,6 +153,6 @@ def _unknown(key: str, known: list[str]) -> str:
     return f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}"
 
 
-def _fail(kind: str, message: str) -> NoReturn:
-    sys.stderr.write(f"{kind}: {message}\n")
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
     sys.exit(1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.runs import RunStatus
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
     from pkdn_lightning.sweep.status import RunProgress
 
-_STYLES = {"running": "cyan", "waiting": "yellow", "interrupted": "magenta", "failed": "bold red", "finished": "green"}
+_STYLES = {
+    RunStatus.RUNNING: "cyan",
+    RunStatus.WAITING: "yellow",
+    RunStatus.FINISHED: "green",
+    RunStatus.INTERRUPTED: "magenta",
+    RunStatus.FAILED: "bold red",
+}
 _NOTE = 90
 
 
@@ -60,28 +67,26 @@ def status_table(root: Path, found: "Sequence[RunProgress]") -> "Group":
     from rich.table import Table
     from rich.text import Text
 
-    from pkdn_lightning.sweep.status import STATES
-
     table = Table()
     table.add_column("job", overflow="fold")
-    table.add_column("state", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
     table.add_column("val PSNR", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for each in found:
         step = "" if each.step is None else f"{each.step:,}"
-        done = "" if each.share is None or each.state == "finished" else f" {each.share:4.0%}"
+        done = "" if each.share is None or each.status == RunStatus.FINISHED else f" {each.share:4.0%}"
         table.add_row(
             Text(str(each.run.path.relative_to(root)).replace("+", " ")),
-            Text(each.state, style=_STYLES.get(each.state, "")),
+            Text(each.status, style=_STYLES[each.status]),
             step + done,
             "" if each.psnr is None else f"{each.psnr:.2f}",
             "" if each.left_s is None else _time(each.left_s),
             Text(each.note.partition("\n")[0][:_NOTE]),
         )
-    counts = {state: sum(each.state == state for each in found) for state in STATES}
-    totals = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    counts = {status: sum(each.status == status for each in found) for status in RunStatus}
+    totals = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     left = [each.left_s for each in found if each.left_s is not None]
     end = f"; the last one running ends in {_time(max(left))}" if left else ""
     return Group(table, Text(f"{len(found)} in {root}: {totals}{end}"))

@@ -1,31 +1,27 @@
-"""Where runs and jobs stand, read from their folders alone: no torch, and whoever trains them is not disturbed."""
+"""How far runs and jobs have come, read from their folders alone: without torch, and without disturbing them."""
 
 import csv
 import io
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from pkdn_lightning.console import console
-from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.sweep.session import SweepSession
-
-State = Literal["finished", "running", "waiting", "interrupted", "failed"]
-STATES: Final[tuple[State, ...]] = ("running", "waiting", "finished", "interrupted", "failed")
 
 _TAIL_BYTES: Final = 1 << 18
 
 
 class RunProgress(NamedTuple):
-    """Where a run stands.
+    """How far a run has come.
 
     Attributes:
         run: Its folder.
-        state: `waiting` is for a teacher; `interrupted` may have been asked to stop, or killed.
+        status: Where it stands.
         step: Steps taken; None before the first that was logged.
         share: How much of the training is done, 0 to 1; None where its length is not known.
         psnr: Last PSNR on the validation split, in dB.
@@ -34,7 +30,7 @@ class RunProgress(NamedTuple):
     """
 
     run: RunFolder
-    state: State
+    status: RunStatus
     step: int | None
     share: float | None
     psnr: float | None
@@ -43,58 +39,39 @@ class RunProgress(NamedTuple):
 
 
 def find_progress(root: Path) -> list[RunProgress]:
-    """Returns where the runs and jobs below a folder stand, by path."""
+    """Returns how far the runs and jobs below a folder have come, by path."""
     names = ("run.json", "job.json", "results.json")
     folders = {file.parent for name in names for file in root.rglob(name) if file.parent.name != "report"}
-    return [standing(RunFolder(folder)) for folder in sorted(folders)]
+    return [progress(RunFolder(folder)) for folder in sorted(folders)]
 
 
-def standing(run: RunFolder) -> RunProgress:
-    """Returns where a run stands."""
-    results, job = run.read_results(), run.read_job()
-    status = results.get("status")
-    last = _last_values(run.metrics)
+def progress(run: RunFolder) -> RunProgress:
+    """Returns how far a run has come."""
+    status, results, last = run.status, run.read_results(), _last_values(run.metrics)
     step = int(last["step"]) if "step" in last else None
     trainer = _trainer(run.config, run.config.stat().st_mtime_ns) if run.config.is_file() else {}
     share = _share(step, last, trainer)
     psnr = last.get("val/psnr_y")
-    state, note = _state(run, status, results, job)
-    if state == "finished":
+    if status == RunStatus.FINISHED:
         step, psnr, share = results.get("steps", step), results.get("metrics", {}).get("val/psnr_y", psnr), 1.0
     wall_s = last.get("train/wall_s")
-    left_s = wall_s * (1 - share) / share if state == "running" and wall_s and share else None
-    return RunProgress(run, state, step, share, psnr, left_s, note)
+    left_s = wall_s * (1 - share) / share if status == RunStatus.RUNNING and wall_s and share else None
+    return RunProgress(run, status, step, share, psnr, left_s, _note(run, status, results))
 
 
-def _state(run: RunFolder, status: Any, results: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[State, str]:
-    if status == "finished":
-        return "finished", ""
-    if _held(run):
-        if status == "waiting":
-            return "waiting", _teacher(RunFolder(Path(results["for"])))
-        return "running", ""
-    if status == "failed":
-        return "failed", str(results.get("error", ""))
-    if job.get("outcome") == "failed":
-        return "failed", str(job.get("error", ""))
-    return "interrupted", "" if run.last.is_file() else "before its first checkpoint"
+def _note(run: RunFolder, status: RunStatus, results: Mapping[str, Any]) -> str:
+    if status == RunStatus.WAITING:
+        return _teacher(RunFolder(Path(results["for"])))
+    if status == RunStatus.FAILED:
+        return str(results.get("error") or run.read_job().get("error", ""))
+    if status == RunStatus.INTERRUPTED and not run.last.is_file():
+        return "before its first checkpoint"
+    return ""
 
 
 def _teacher(teacher: RunFolder) -> str:
     step = _last_values(teacher.metrics).get("step")
     return f"for the teacher {teacher.path}" + (f", at step {step:,.0f}" if step is not None else "")
-
-
-def _held(run: RunFolder) -> bool:
-    """Returns whether a process trains in a folder: it would hold the lock."""
-    lock = run.path / ".lock"
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def _share(step: int | None, last: Mapping[str, float], trainer: Mapping[str, Any]) -> float | None:
@@ -149,7 +126,7 @@ def end_session() -> int:
         return 0
     folder, session = SweepSession.latest
     jobs = dict(jobs_of(folder, session))
-    failed = {path: job for path, job in jobs.items() if job.get("outcome") == "failed"}
+    failed = {path: job for path, job in jobs.items() if job.get("outcome") == RunStatus.FAILED}
     for path, job in failed.items():
         console.print(f"\nfailed {path.name}", style="bold red")
         console.print(f"{job['error']}\nRepeat it: {job['command']}")

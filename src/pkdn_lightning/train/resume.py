@@ -15,7 +15,7 @@ from pkdn_lightning.config.training_keys import affects_training, flatten
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import write_json
 from pkdn_lightning.models.checkpoints import read_checkpoint
-from pkdn_lightning.runs import RunFolder, open_run, trim_metrics
+from pkdn_lightning.runs import RunFolder, RunStatus, open_run, trim_metrics
 
 _FOUND: Final = ("teacher.checkpoint", "trainer.precision")
 """Keys that may be `auto`: a run folder has what that came to."""
@@ -126,7 +126,7 @@ def open_run_folder(
         ConfigError: If a new run would overwrite an old one.
         CheckpointError: If a resumed run would go on with other data or another teacher than it began with.
     """
-    failed = run.read_results().get("status") == "failed"
+    failed = run.read_results().get("status") == RunStatus.FAILED
     if resumed is None and (run.last.is_file() or (run.best.is_file() and not failed)):
         raise ConfigError(
             f"{run.path} holds a run already, which is left as it is. Go on with it: pkdn train resume={run.path}\n"

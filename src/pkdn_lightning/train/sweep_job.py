@@ -14,9 +14,9 @@ from filelock import Timeout
 from omegaconf import DictConfig
 
 from pkdn_lightning.console import console
-from pkdn_lightning.errors import PKDNError
+from pkdn_lightning.errors import PKDNError, describe
 from pkdn_lightning.files import write_json
-from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.sweep.session import GROUPS, SWEEP_ID
 from pkdn_lightning.train.callbacks import TrainingInterruptedError
 from pkdn_lightning.train.resume import check_same_run, clear_run_folder, going_on
@@ -40,18 +40,19 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     run = RunFolder(Path(cfg.run_dir))
     job = {"sweep": os.environ.get(SWEEP_ID), "overrides": list(overrides), "command": job_command(overrides, run)}
     write_json(run.job, job)
-    objective, outcome = None, {}
+    objective: float | None = None
+    outcome: dict[str, str] = {}
     try:
         with run.held():
             objective = _go_on(run, cfg)
-        outcome = {"outcome": "finished"}
+        outcome = {"outcome": RunStatus.FINISHED}
     except Timeout:
         outcome = {"outcome": "elsewhere"}
         console.print(f"{run.path}: another process is at it; left to that one.")
     except TrainingInterruptedError as stop:
         raise KeyboardInterrupt(str(stop)) from None
     except Exception as error:
-        outcome = {"outcome": "failed", "error": _error_message(error)}
+        outcome = {"outcome": RunStatus.FAILED, "error": describe(error)}
         _report_failure(run, error)
     write_json(run.job, job | outcome)
     return objective
@@ -59,8 +60,8 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
 
 def _report_failure(run: RunFolder, error: Exception) -> None:
     if not run.config.is_file():  # it failed before it began; otherwise the run itself has recorded it
-        write_json(run.results, {"status": "failed", "error": _error_message(error)})
-    sys.stderr.write(f"{run.path}: {_error_message(error)}\n")
+        run.write_results(RunStatus.FAILED, {"error": describe(error)})
+    sys.stderr.write(f"{run.path}: {describe(error)}\n")
     if not isinstance(error, PKDNError):
         traceback.print_exc()
 
@@ -82,8 +83,3 @@ def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
     else:
         clear_run_folder(run)
     return run_training(cfg).objective
-
-
-def _error_message(error: Exception) -> str:
-    kind = type(error).__name__.removeprefix("PKDN")
-    return f"{kind}: {error}"

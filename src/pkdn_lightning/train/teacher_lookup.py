@@ -15,9 +15,9 @@ from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError
-from pkdn_lightning.files import exclusive, write_json
+from pkdn_lightning.files import exclusive
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
-from pkdn_lightning.runs import RunFolder, find_runs
+from pkdn_lightning.runs import RunFolder, RunStatus, find_runs
 from pkdn_lightning.train.resume import clear_run_folder, saved_config
 
 _SERVED = ("scale", "degradation", "encoding")
@@ -96,7 +96,7 @@ def _train_once(
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")
     run = RunFolder(Path(cfg.run_dir))
     if run.job.is_file():
-        write_json(run.results, {"status": "waiting", "for": str(home.path)})
+        run.write_results(RunStatus.WAITING, {"for": str(home.path)})
     with exclusive(home.path, "trains the teacher"):  # the system frees the lock of a process that was killed
         found = find_teacher(cfg.paths.runs, identity)  # another job may have trained it while this one waited
         if found is not None:

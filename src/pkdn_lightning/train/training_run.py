@@ -20,14 +20,14 @@ from pkdn_lightning.console import console
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import ConfigError, DataError, TrainingError
-from pkdn_lightning.files import write_json
+from pkdn_lightning.errors import describe as describe_error
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import build_job, prepare_store
 from pkdn_lightning.prepare.sources.synthetic import SyntheticSource
-from pkdn_lightning.runs import RunFolder, provenance
+from pkdn_lightning.runs import RunFolder, RunStatus, provenance
 from pkdn_lightning.train.autotune import tune
 from pkdn_lightning.train.build import (
     build_callbacks,
@@ -110,7 +110,7 @@ def _train(
         return RunResult(run, metrics, None)
     outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
     if trainer.is_global_zero:
-        write_json(run.results, {**record, "status": "finished", **outcome})
+        run.write_results(RunStatus.FINISHED, {**record, **outcome})
     console.print(f"Finished after {trainer.global_step:,} steps: {_words(metrics)}. Results: {run.results}")
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
@@ -262,12 +262,11 @@ def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except TrainingInterruptedError:
-        write_json(run.results, {**record, "status": "interrupted"})
+        run.write_results(RunStatus.INTERRUPTED, record)
         raise
     except Exception as error:
         if run.provenance.is_file():  # it had begun, and this is its folder
-            error_type = type(error).__name__.removeprefix("PKDN")
-            write_json(run.results, {**record, "status": "failed", "error": f"{error_type}: {error}"})
+            run.write_results(RunStatus.FAILED, {**record, "error": describe_error(error)})
         raise
 
 
