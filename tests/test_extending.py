@@ -10,6 +10,7 @@ from torch import nn
 
 from pkdn_lightning import load_model
 from pkdn_lightning.config import compose
+from pkdn_lightning.losses import LossTerm
 from pkdn_lightning.networks.contract import SRNetwork, SROutput
 from pkdn_lightning.prepare import prepare
 from pkdn_lightning.train import train
@@ -28,10 +29,8 @@ class Doubler(SRNetwork):
         return SROutput(nn.functional.pixel_shuffle(self.conv(lr) * self.strength, self.scale))
 
 
-class Brightness(nn.Module):
+class Brightness(LossTerm):
     """A loss term that compares mean brightness."""
-
-    needs_teacher = False
 
     def forward(self, output, hr, teacher_output):
         return (output.sr.mean() - hr.mean()).abs()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
-from pkdn_lightning.losses import (
+from pkdn_lightning.losses import LossTerm, (
     FaceFeatures,
     FeatureDistillation,
     Intermediate,
@@ -31,7 +31,7 @@ def output(**features) -> SROutput:
     )
 
 
-class Counted(nn.Module):
+class Counted(LossTerm):
     """Counts how often it is computed."""
 
     def __init__(self, needs_teacher: bool) -> None:

@@ -11,7 +11,7 @@ import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,14 +87,34 @@ Distance = Literal["l1", "l2"]
 _DISTANCES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 
-class Reconstruction(nn.Module):
+class LossTerm(nn.Module):
+    """A term of an objective; every term derives from it.
+
+    `forward(output, hr, teacher_output, **priors)` takes what the trained network made, the truth (B, 3, H, W) in
+    [0, 1], what the teacher made (None where no term needs one), and the priors that it lists; it returns a scalar.
+
+    Attributes:
+        needs_teacher: Whether the term reads the teacher's output.
+        priors: Keys of the batch that the term is given by name: `parsing`, `heatmaps`.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+    priors: tuple[str, ...] = ()
+
+    def check(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Checks before the first step that the features of student and teacher fit; a term may have nothing to check.
+
+        Raises:
+            ShapeError: If they do not.
+        """
+
+
+class Reconstruction(LossTerm):
     """Mean difference of the restored face and the truth: L_T (Eq. 1) and L_SR (Eq. 3).
 
     Args:
         distance: `l1` is absolute; `l2` squared (URDGN, FSRNet).
     """
-
-    needs_teacher = False
 
     def __init__(self, distance: Distance = "l1") -> None:
         super().__init__()
@@ -105,7 +125,7 @@ class Reconstruction(nn.Module):
         return self.distance(output.sr, hr)
 
 
-class Intermediate(nn.Module):
+class Intermediate(LossTerm):
     """Difference of the faces that a network made on its way and the truth, summed over them.
 
     DIC's earlier steps, FSRNet's coarse face, SFMNet's face of the frequency branch.
@@ -114,8 +134,6 @@ class Intermediate(nn.Module):
         name: Beginning of their names among the network's extras, as in `sr` for `sr1`, `sr2`, `sr3`.
         distance: `l1` or `l2`.
     """
-
-    needs_teacher = False
 
     def __init__(self, name: str, distance: Distance = "l1") -> None:
         super().__init__()
@@ -126,14 +144,12 @@ class Intermediate(nn.Module):
         return torch.stack([self.distance(face, hr) for face in _extras(output, self.name)]).sum()
 
 
-class Spectrum(nn.Module):
+class Spectrum(LossTerm):
     """Differences of amplitude and of phase of a face's Fourier transform and the truth's, added (SFMNet).
 
     Args:
         name: The face among the network's extras.
     """
-
-    needs_teacher = False
 
     def __init__(self, name: str = "frequency") -> None:
         super().__init__()
@@ -145,7 +161,7 @@ class Spectrum(nn.Module):
         return F.l1_loss(made.abs(), true.abs()) + F.l1_loss(made.angle(), true.angle())
 
 
-class PriorEstimate(nn.Module):
+class PriorEstimate(LossTerm):
     """Difference of the priors that a network estimated and those of the true face, summed over its estimates.
 
     DIC's and FSRNet's heatmaps, FSRNet's and FishFSRNet's parsing maps. The true prior is brought to the estimate's
@@ -156,8 +172,6 @@ class PriorEstimate(nn.Module):
             network's extras.
         distance: `l1` or `l2`.
     """
-
-    needs_teacher = False
 
     def __init__(self, prior: Literal["heatmaps", "parsing"], distance: Distance = "l2") -> None:
         super().__init__()
@@ -179,15 +193,13 @@ class PriorEstimate(nn.Module):
         return torch.stack(losses).sum()
 
 
-class FrozenFeatures(nn.Module):
+class FrozenFeatures(LossTerm):
     """Difference of what a trained network that never changes sees in the restored face and in the truth.
 
     Args:
         net: Makes features of images in [0, 1]; frozen here.
         distance: `l1` or `l2`.
     """
-
-    needs_teacher = False
 
     def __init__(self, net: nn.Module, distance: Distance) -> None:
         super().__init__()
@@ -273,7 +285,7 @@ def _extras(output: SROutput, name: str) -> list[Tensor]:
     return found
 
 
-class TeacherImage(nn.Module):
+class TeacherImage(LossTerm):
     """Mean absolute difference of the student's face and the teacher's: L_TS (Eq. 4)."""
 
     needs_teacher = True
@@ -284,7 +296,7 @@ class TeacherImage(nn.Module):
         return F.l1_loss(output.sr, teacher_output.sr)
 
 
-class FeatureDistillation(nn.Module):
+class FeatureDistillation(LossTerm):
     """Mean over levels of the mean absolute difference of student and teacher features: L_FS (Eq. 5).
 
     Args:
@@ -356,15 +368,13 @@ class Objective(nn.Module):
     """The weighted sum of named terms: L_T for a teacher, L_S (Eq. 2) for a student.
 
     Args:
-        terms: Each term's weight and module, by name. A module is called with `(output, hr, teacher_output)`, says by
-            `needs_teacher` whether it reads the last of them, and returns a scalar. A module that lists keys of the
-            batch in `priors` gets them by name.
+        terms: Each term and its weight, by name.
 
     Raises:
         ConfigError: If a weight is impossible, or no term counts during the whole training.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[Weight, nn.Module]]) -> None:
+    def __init__(self, terms: Mapping[str, tuple[Weight, LossTerm]]) -> None:
         super().__init__()
         for name, (weight, _) in terms.items():
             weight.check(name)
@@ -385,7 +395,7 @@ class Objective(nn.Module):
     def needs_teacher(self, progress: Progress | None = None) -> bool:
         """Returns whether a term reads the teacher's output at `progress`, or ever if it is None."""
         names = self.weights if progress is None else self.active(progress)
-        return any(getattr(self.terms[name], "needs_teacher", False) for name in names)
+        return any(self._term(name).needs_teacher for name in names)
 
     def check(self, output: SROutput, teacher_output: SROutput) -> None:
         """Lets every term check once that student and teacher fit together.
@@ -398,10 +408,8 @@ class Objective(nn.Module):
                 f"The student restores {tuple(output.sr.shape)}, the teacher {tuple(teacher_output.sr.shape)}. Both "
                 "need the same scale."
             )
-        for term in self.terms.values():
-            check: Callable[..., None] | None = getattr(term, "check", None)
-            if check is not None:
-                check(output.features, teacher_output.features)
+        for name in self.terms:
+            self._term(name).check(output.features, teacher_output.features)
 
     def forward(
         self,
@@ -430,8 +438,12 @@ class Objective(nn.Module):
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
+    def _term(self, name: str) -> LossTerm:
+        term: Any = self.terms[name]  # a ModuleDict knows modules only
+        return term
+
     def _priors(self, name: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
-        wanted: tuple[str, ...] = getattr(self.terms[name], "priors", ())
+        wanted = self._term(name).priors
         missing = [prior for prior in wanted if prior not in given]
         if missing:
             raise DataError(

@@ -12,6 +12,7 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.data.datamodule import OrderedBatchSampler
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate.measure import measure
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.report import builder as building
 from pkdn_lightning.report import measurements, report
 from pkdn_lightning.report.figure import choose_faces, percentiles, shown_rows
@@ -153,7 +154,7 @@ class TestCache:
         assert len(counted) == 1
 
     def test_speed_is_a_batch_over_the_median(self):
-        class Waiting(torch.nn.Module):
+        class Waiting(SRNetwork):
             def __init__(self):
                 super().__init__()
                 self.weight = torch.nn.Parameter(torch.zeros(1))

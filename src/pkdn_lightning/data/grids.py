@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.data.degradation import enlarge
+from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.functional.colour import round_8bit
 
 _TITLE_PX = 18
@@ -64,7 +64,7 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
     Args:
         columns: Images (B, 3, H, W) in [0, 1] by title, all of the same shape; values outside are clamped.
     """
-    pixels = to_pixels(columns)
+    pixels = _stacked(columns)
     faces, height, count, width, _ = pixels.shape
     canvas = Image.new("RGB", (count * width, _TITLE_PX + faces * height), "white")
     canvas.paste(
@@ -93,7 +93,7 @@ def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[st
         below: What stands below each image of a column, by title; nothing where a column is not named.
         file: Where it goes.
     """
-    pixels = to_pixels(columns)
+    pixels = _stacked(columns)
     faces, height, count, width, _ = pixels.shape
     zoom = max(1, -(-_COLUMN_PX // width))
     width, height = width * zoom, height * zoom
@@ -131,8 +131,6 @@ def _broken(title: str, font: Any, width: int) -> list[str]:
     return lines
 
 
-def to_pixels(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+def _stacked(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     """Returns images as 8-bit values, (faces, H, columns, W, 3)."""
-    stacked = torch.stack([round_8bit(images.detach().float().cpu()) for images in columns.values()])
-    pixels: NDArray[np.uint8] = (stacked.permute(1, 3, 0, 4, 2) * 255).round().to(torch.uint8).numpy()
-    return pixels
+    return np.stack([to_pixels(images) for images in columns.values()], axis=2)

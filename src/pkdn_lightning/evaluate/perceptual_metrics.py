@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pkdn_lightning.config.instances import make
 from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.functional.colour import round_8bit
@@ -82,7 +83,7 @@ class ParsingAgreement:
         )
 
     def _parse(self, faces: Tensor) -> list[Any]:
-        images = list(_images(faces))
+        images = list(to_pixels(faces))
         return self.parser.parse([str(number) for number in range(len(images))], images)
 
 
@@ -116,7 +117,7 @@ class Identity:
 
     def __call__(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Returns the similarity of each pair, (B,); NaN where dlib finds no face in HR."""
-        found = [self._similarity(made, true) for made, true in zip(_images(sr), _images(hr), strict=True)]
+        found = [self._similarity(made, true) for made, true in zip(to_pixels(sr), to_pixels(hr), strict=True)]
         return torch.tensor(found, dtype=torch.float64)
 
     def _similarity(self, made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
@@ -151,12 +152,6 @@ def _lpips(device: torch.device) -> PerceptualMetric:
         return distances.flatten().double().cpu()
 
     return judge
-
-
-def _images(faces: Tensor) -> NDArray[np.uint8]:
-    """Returns faces (B, 3, H, W) in [0, 1] as images (B, H, W, 3) uint8."""
-    pixels = (round_8bit(faces).permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(pixels.cpu().numpy())
 
 
 LOWER_IS_BETTER: Final = ("lpips",)

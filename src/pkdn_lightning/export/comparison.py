@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.data.pixels import to_tensor
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError
@@ -57,7 +58,7 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
                 f"{store} holds faces of {opened.size_px} px, which scale {original.scale} does not divide."
             )
         hr, source = np.array(opened.hr[rows]), f"{len(rows)} faces of {opened.name}/{split}"
-    faces = torch.from_numpy(hr).permute(0, 3, 1, 2).float() / 255
+    faces = to_tensor(hr)
     return degrade(faces, original.scale, original.card["degradation"]), faces, source
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from pkdn_lightning.data.grids import to_pixels
+from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.evaluate.measure import BICUBIC, Method, bicubic_method, gather, serve
 from pkdn_lightning.report.comparison import FLOOR, RowScores
 from pkdn_lightning.report.figure import choose_faces, percentiles
@@ -134,7 +134,7 @@ def _ends(raw: Mapping[str, torch.Tensor], measurements: Measurements, name: str
 def to_uris(images: torch.Tensor) -> list[str]:
     """Returns images (B, 3, H, W) in [0, 1] as data URIs of PNG files: what was measured, to the last bit."""
     uris = []
-    for pixels in to_pixels({"": images})[:, :, 0]:
+    for pixels in to_pixels(images):
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
         uris.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")

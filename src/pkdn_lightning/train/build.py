@@ -19,7 +19,7 @@ from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
-from pkdn_lightning.losses import Objective, Weight
+from pkdn_lightning.losses import LossTerm, Objective, Weight
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.blocks import recompute_blocks
@@ -44,8 +44,18 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
         if term["weight"] == 0:
             continue  # it may need what is not there
         weight = Weight(term["weight"], term["schedule"], term["duration"], term["unit"], term["start"])
-        pairs[name] = (weight, make(term["term"], f"objective.{name}.term"))
+        pairs[name] = (weight, _loss_term(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
+
+
+def _loss_term(spec: Mapping[str, Any], where: str) -> LossTerm:
+    term = make(spec, where)
+    if not isinstance(term, LossTerm):
+        raise ConfigError(
+            f"{where}._target_={spec['_target_']} is a {type(term).__name__}, not a loss term.\n"
+            f"Derive its class from {LossTerm.__module__}.{LossTerm.__name__}, which says what a term has to do."
+        )
+    return term
 
 
 def build_datamodule(
