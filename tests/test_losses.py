@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
-from pkdn_lightning.losses import LossTerm, (
+from pkdn_lightning.losses import (
     FaceFeatures,
     FeatureDistillation,
     Intermediate,
+    LossTerm,
     Objective,
     PriorEstimate,
     Progress,
