@@ -112,6 +112,13 @@ def test_chosen_levels_and_normalisation():
     )
 
 
+def test_features_are_normalised_by_the_teachers_deviation():
+    features = torch.randn(2, 4, 8, 8)
+    student, teacher = (SROutput(torch.rand(2, 3, 8, 8), {"up1": features * factor}) for factor in (3.0, 2.0))
+    expected = features.abs().mean() / (2 * features.std())  # |3f - 2f| over the deviation of 2f
+    torch.testing.assert_close(FeatureDistillation(normalised=True)(student, student.sr, teacher), expected)
+
+
 def test_features_in_mixed_precision_are_compared_exactly_and_without_copies_in_float32():
     student, teacher = (torch.randn(2, 4, 8, 8).bfloat16().requires_grad_() for _ in range(2))
     kept = []
@@ -184,6 +191,11 @@ class TestTermsOfOtherMethods:
         heatmaps[:, :, :2] = 1  # the mean of the upper half of the small map
         loss = PriorEstimate("heatmaps")(self.output(), torch.ones(1, 3, 8, 8), None, heatmaps=heatmaps)
         assert loss.item() == pytest.approx(0.5 + 0.5)
+
+    def test_a_true_prior_is_averaged_to_the_estimates_size(self):
+        fine = torch.tensor([[0.0, 1.0], [0.0, 0.0]]).repeat(4, 4).expand(1, 5, 8, 8)  # a quarter of each square is 1
+        estimate = SROutput(torch.ones(1, 3, 8, 8), {}, {"heatmaps": torch.full((1, 5, 4, 4), 0.25)})
+        assert PriorEstimate("heatmaps")(estimate, estimate.sr, None, heatmaps=fine).item() == 0
 
     def test_a_spectrum_equals_itself_only(self):
         face = torch.rand(1, 3, 8, 8)

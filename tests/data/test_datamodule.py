@@ -50,6 +50,15 @@ class TestShuffledPlans:
         assert len(parts[0]) == len(parts[1]) == 8
         assert not set(parts[0]) & set(parts[1])
 
+    def test_processes_toss_coins_of_their_own(self):
+        first, second = (
+            [plan.mirrored.tolist() for plan in ShuffledBatchSampler(
+                np.arange(64), 8, flip_probability=0.5, rank=rank, world_size=2
+            )]
+            for rank in (0, 1)
+        )  # fmt: skip
+        assert first != second
+
     def test_a_small_store_makes_a_small_batch(self):
         assert [len(plan.row) for plan in ShuffledBatchSampler(ROWS[:3], 8)] == [3]
 

@@ -117,7 +117,8 @@ def test_the_adversary_is_not_part_of_the_module():
 @pytest.mark.parametrize(
     ("true", "restored", "network", "adversary"),
     [
-        (0.5, 0.5, True, True),
+        (0.35, 0.35, True, True),
+        (0.65, 0.65, True, True),
         (0.2, 0.5, True, False),  # the discriminator is too good
         (0.8, 0.5, False, True),  # and here too bad
         (0.8, 0.2, True, True),  # both would rest, so both learn

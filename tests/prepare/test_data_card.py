@@ -178,6 +178,13 @@ def test_flat_images_are_alike_and_nothing_else(tmp_path, levels):
     assert perceptual_hash(flat[0][2]) in (0, 1 << 63)
 
 
+@pytest.mark.parametrize(("correlation", "found"), [(0.975, 0), (0.985, 1)])
+def test_faces_of_one_hash_are_duplicates_if_their_pixels_agree(tmp_path, monkeypatch, correlation, found):
+    monkeypatch.setattr("pkdn_lightning.prepare.duplicates._correlation", lambda a, b: correlation)
+    face = np.zeros((32, 32, 3), np.uint8)
+    assert len(duplicates(tmp_path, [("train", "a", face), ("test", "b", face)])) == found
+
+
 def test_duplicates_and_card_are_written(tmp_path):
     names = ["a, b", "Zoë", "c"]
     faces = [("train", names[0], drawn(1)), ("train", "other", drawn(2)), ("val", names[1], drawn(1)),

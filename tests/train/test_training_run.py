@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,15 @@ import torch
 from omegaconf import OmegaConf
 
 from pkdn_lightning import load_model
+from pkdn_lightning.config import compose
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, PKDNError, ShapeError, TrainingError
+from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.modules import SRModule
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
-from pkdn_lightning.train.resume import saved_config
+from pkdn_lightning.train.resume import going_on, saved_config
+from pkdn_lightning.train.teacher_lookup import run_identity
 
 PLAIN = "objective=reconstruction"
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
@@ -72,6 +78,7 @@ def test_the_teacher_stays_as_it_was_and_out_of_the_checkpoint(tiny_config, teac
     checkpoint = torch.load(result.run.last, weights_only=True)
     for part in ("state_dict", "current_model_state"):
         assert {name.split(".")[0] for name in checkpoint[part]} == {"net"}
+    assert not same(checkpoint["state_dict"], checkpoint["current_model_state"])  # the average is not the last step
     assert len(checkpoint["optimizer_states"][0]["state"]) == len(list(load_model(result.run.path).parameters()))
 
 
@@ -90,6 +97,7 @@ def test_plain_students_need_no_teacher(tiny_config, bare_store, tmp_path):
         pytest.param((PLAIN,), id="plain"),
         pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
         pytest.param((PLAIN, "recipe=fast", "data.batch_size=4"), id="scheduled"),
+        pytest.param((PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2"), id="accumulated"),
     ],
 )
 def test_stopped_and_resumed_equals_uninterrupted(tiny_config, monkeypatch, overrides):
@@ -121,16 +129,93 @@ def logged(run: RunFolder, name: str) -> list[tuple[int, str]]:
 
 def stop_at(monkeypatch, step: int) -> None:
     """Sends this process SIGINT while the given step is trained."""
-    from pkdn_lightning.modules import SRModule
-
-    original = SRModule.training_step
+    original, asked = SRModule.training_step, []
 
     def training_step(self, batch, batch_idx):
-        if self.global_step == step - 1:
+        if self.global_step == step - 1 and not asked:  # a second signal would stop it at once
+            asked.append(batch_idx)
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(SRModule, "training_step", training_step)
+
+
+def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(tiny_config, tmp_path):
+    config = tiny_config(PLAIN, "data.flip_probability=0.5", run="killed")
+    whole = train(tiny_config(PLAIN, "data.flip_probability=0.5", run="whole")).run
+    OmegaConf.save(config, tmp_path / "killed.yaml", resolve=True)
+    done = subprocess.run([sys.executable, "-c", KILLED], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed = RunFolder(tmp_path / "killed")
+    assert torch.load(killed.last, weights_only=True)["global_step"] == 2
+    assert max(step for step, _ in logged(killed, "train/loss/sr")) > 2  # rows that the resumed run writes again
+    train(saved_config(str(killed.path), []))
+    for part in ("last", "best"):
+        assert same(weights(getattr(whole, part)), weights(getattr(killed, part))), part
+    assert killed.read_results()["metrics"] == whole.read_results()["metrics"]
+    for name in ("train/loss/sr", "val/psnr_y"):
+        assert logged(killed, name) == logged(whole, name)
+
+
+KILLED = """
+import os, signal
+from omegaconf import OmegaConf
+from pkdn_lightning.modules import SRModule
+from pkdn_lightning.train import train
+from pkdn_lightning.train.callbacks import LastCheckpoint
+import torch
+torch.set_num_threads(1)
+step, write = SRModule.training_step, LastCheckpoint._write
+def training_step(self, batch, batch_idx):
+    if self.global_step == 5:
+        for logger in self.trainer.loggers:
+            logger.save()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, batch_idx)
+SRModule.training_step = training_step
+LastCheckpoint._write = lambda self, trainer: write(self, trainer) if trainer.global_step == 2 else None
+config = OmegaConf.load("killed.yaml")
+config.callbacks.last.every_n_minutes = 0
+train(config)
+"""
+"""Trains, writes last.ckpt at step 2, and is killed in step 6."""
+
+
+def test_a_resumed_run_keeps_its_teacher_and_what_auto_stood_for(tiny_config, teacher_run, tmp_path, monkeypatch):
+    cfg = tiny_config(*LONG_TERMS, "trainer.precision=auto")
+    stop_at(monkeypatch, step=2)
+    with pytest.raises(PKDNError, match="Stopped"):
+        train(tiny_config(*LONG_TERMS, "trainer.precision=auto", f"teacher.checkpoint={teacher_run.path}"))
+    monkeypatch.undo()
+    run = RunFolder(Path(cfg.run_dir))
+    pinned = going_on(run, cfg)
+    assert (pinned.teacher.checkpoint, pinned.trainer.precision) == (str(teacher_run.best), "32-true")
+    other = train(tiny_config("seed=1", experiment="teacher_celeba", run="other")).run
+    with pytest.raises(CheckpointError, match="began with teacher"):
+        train(saved_config(str(run.path), [f"teacher.checkpoint={other.path}"]))
+
+
+def test_a_teacher_that_saw_other_data_is_another(tiny_config):
+    cfg = tiny_config()
+    a, b = (run_identity(cfg, {}, {"name": "drawn", "sha256": digest}) for digest in ("a", "b"))
+    assert a != b
+
+
+def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, monkeypatch):
+    step = SRModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        return step(self, batch, batch_idx) * (1 if self.global_step < 3 else -1)  # it unlearns in the second half
+
+    monkeypatch.setattr(SRModule, "training_step", training_step)
+    result = train(tiny_config(PLAIN, "optimizer.lr=0.02"))
+    assert result.metrics["best/step"] == 3
+    places = [f"models.best={result.run.best}", f"models.last={result.run.last}", f"data.store={store.path}"]
+    (tmp_path / "table").mkdir()
+    table = [*places, f"run_dir={tmp_path / 'table'}", "data.scale=4", "data.name=drawn", "accelerator=cpu"]
+    means = evaluate(compose("evaluate", table)).means
+    assert result.metrics["test/drawn/psnr_y"] == pytest.approx(means["best"]["test/drawn/psnr_y"], abs=1e-4)
+    assert means["best"]["test/drawn/psnr_y"] > means["last"]["test/drawn/psnr_y"] + 0.01
 
 
 def test_a_finished_run_goes_on_when_told_to(tiny_config):

@@ -1,0 +1,28 @@
+"""Learning rates over a training, against the published recipes."""
+
+import pytest
+import torch
+
+from pkdn_lightning.modules.schedules import ConstantThenLinear, GentleStartThenDecay
+
+
+def rates(make, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimizer, total_steps=steps)
+    found = []
+    for _ in range(steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_constant_then_linear_to_zero():
+    assert rates(ConstantThenLinear, 8) == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_a_gentle_start_and_a_factor_after_each_epoch():
+    found = rates(lambda optimizer, total_steps: GentleStartThenDecay(optimizer, total_steps, epochs=2, gamma=0.5), 80)
+    assert [found[step] for step in (0, 9, 10, 29, 30, 39, 40, 79, 80)] == pytest.approx(
+        [1 / 50, 1 / 50, 1 / 5, 1 / 5, 1, 1, 0.5, 0.5, 0.25]
+    )
