@@ -1,15 +1,15 @@
-"""What a user is told. Of several processes of one training only the first speaks."""
+"""The console: only the first process of a training prints to it."""
 
 import os
 from typing import Any, Final
 
 from rich.console import Console
 
-_RANKS: Final = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # as launchers set them, in the order in which Lightning asks
+_RANKS: Final = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")  # launchers set some of them
 
 
 class _FirstProcessConsole(Console):
-    """A console that prints text as it is: no markup, because paths may hold brackets, and no wrapping of lines."""
+    """Prints text unchanged: no markup, because paths may hold brackets, and no wrapped lines."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints from the first process; see `rich.console.Console.print`."""
@@ -21,7 +21,7 @@ class _FirstProcessConsole(Console):
 
 def is_first_process() -> bool:
     """Returns whether this is the only process of a training, or its first."""
-    return int(next((os.environ[name] for name in _RANKS if name in os.environ), "0")) == 0
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 console: Final = _FirstProcessConsole(markup=False, highlight=False)

@@ -73,7 +73,7 @@ def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, 
     (home / "model.width-6" / "results.json").unlink()  # as a kill leaves it: checkpoints, and no word
     again, shown = sweep(PLAIN, "model.width=8,6")
     assert again == 0
-    assert "model.width-8: already finished; nothing to do." in shown
+    assert "model.width-8: already finished; skipped." in shown
     assert "Resuming PKDNStudent" in shown
     assert "Training PKDNStudent" not in shown
     assert (home / "model.width-8" / "results.json").stat().st_mtime_ns == finished["model.width-8"]

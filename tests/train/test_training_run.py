@@ -20,7 +20,7 @@ from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
-from pkdn_lightning.train.resume import going_on, saved_config
+from pkdn_lightning.train.resume import resuming_config, saved_config
 from pkdn_lightning.train.teacher_lookup import run_identity
 
 PLAIN = "objective=reconstruction"
@@ -188,10 +188,10 @@ def test_a_resumed_run_keeps_its_teacher_and_what_auto_stood_for(tiny_config, te
         train(tiny_config(*LONG_TERMS, "trainer.precision=auto", f"teacher.checkpoint={teacher_run.path}"))
     monkeypatch.undo()
     run = RunFolder(Path(cfg.run_dir))
-    pinned = going_on(run, cfg)
+    pinned = resuming_config(run, cfg)
     assert (pinned.teacher.checkpoint, pinned.trainer.precision) == (str(teacher_run.best), "32-true")
     other = train(tiny_config("seed=1", experiment="teacher_celeba", run="other")).run
-    with pytest.raises(CheckpointError, match="began with teacher"):
+    with pytest.raises(CheckpointError, match="started with teacher"):
         train(saved_config(str(run.path), [f"teacher.checkpoint={other.path}"]))
 
 
@@ -328,7 +328,7 @@ class TestErrors:
         with pytest.raises(PKDNError, match="Stopped"):
             train(cfg)
         monkeypatch.undo()
-        with pytest.raises(CheckpointError, match="began with data"):
+        with pytest.raises(CheckpointError, match="started with data"):
             train(saved_config(cfg.run_dir, [f"data.store={bare_store.path}"]))
 
     def test_resuming_a_group_or_an_unknown_key(self, tiny_config, monkeypatch):

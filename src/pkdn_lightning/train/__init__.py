@@ -2,8 +2,8 @@
 
 pkdn train experiment=student_celeba
 pkdn train experiment=student_celeba objective=reconstruction        # without distillation
-pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # goes on where it stopped
-pkdn train -m experiment=student_celeba ablation=modules              # a sweep; again: what is not finished
+pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # continues where it stopped
+pkdn train -m experiment=student_celeba ablation=modules              # a sweep; repeated, it runs unfinished jobs
 """
 
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def train(cfg: "DictConfig") -> "RunResult":
-    """Trains what `cfg` describes, in its run folder, and measures it on the test splits.
+    """Trains a configuration in its run folder and measures the best checkpoint on the test splits.
 
     Args:
         cfg: A configuration as `compose("train", [..., "run_dir=<folder>"])` returns it.
@@ -31,7 +31,7 @@ def train(cfg: "DictConfig") -> "RunResult":
         The run folder, its metrics and its best checkpoint.
 
     Raises:
-        PKDNError: If the run cannot start or go on; the message says why and what to type next.
+        PKDNError: If the run cannot start or be resumed; the message says why and what to type next.
     """
     from pkdn_lightning.train.training_run import run_training
 

@@ -1,4 +1,4 @@
-"""What a run leaves open, chosen for the machine it runs on. What the configuration says itself is never changed."""
+"""Settings that a configuration leaves open, chosen for the machine. Values that are set are never changed."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -6,22 +6,22 @@ from omegaconf import DictConfig, OmegaConf
 from pkdn_lightning.hardware import bfloat16_instructions, choose_precision
 
 _COMPILING_PAYS_STEPS = 5000
-"""Compiling teacher and student takes minutes, and a step gains hundredths of a second."""
+"""Compiling takes minutes and saves hundredths of a second a step; shorter trainings do without."""
 
 
 def tune(cfg: DictConfig) -> str | None:
-    """Decides in place what `cfg` leaves open: precision, layout, compilation, cuDNN's search, the Adam kernel.
+    """Sets what `cfg` leaves open: precision, memory layout, compilation, cuDNN's search, the Adam kernel.
 
-    What is computed stays the same but for rounding: bf16-mixed rounds activations to 8 bits of mantissa, and keeps
-    weights, losses, metrics and optimiser in float32.
+    Results differ by rounding only: bf16-mixed rounds activations to 8 bits of mantissa and keeps weights, losses,
+    metrics and optimiser in float32.
 
     Returns:
-        One line that says what was chosen and why; None where nothing was to be chosen.
+        A line with the choices and their reasons; None if nothing was open.
     """
     choices = list(filter(None, [_precision(cfg), _layout(cfg), _compilation(cfg), _search(cfg), _kernel(cfg)]))
     if not cfg.tuned or not choices:
         return None
-    return f"Tuned for this machine: {', '.join(choices)}. Any of it can be set by hand and then stays so."
+    return f"Tuned for this machine: {', '.join(choices)}. Set any of them to override it."
 
 
 def _on_gpu(cfg: DictConfig) -> bool:
@@ -68,7 +68,7 @@ def _search(cfg: DictConfig) -> str | None:
 
 
 def _kernel(cfg: DictConfig) -> str | None:
-    """Takes Adam in one kernel, except where Lightning refuses: with clipped gradients in mixed precision."""
+    """Chooses fused Adam, unless gradients are clipped in mixed precision, which Lightning does not support with it."""
     clipped = bool(cfg.trainer.gradient_clip_val) and str(cfg.trainer.precision).endswith("-mixed")
     adam = str(cfg.optimizer.get("_target_", "")) in ("torch.optim.Adam", "torch.optim.AdamW")
     if not cfg.tuned or not adam or clipped or {"fused", "foreach"} & set(cfg.optimizer):

@@ -31,7 +31,7 @@ from pkdn_lightning.train.tracking.mlflow import LocalMLFlowLogger
 
 
 def build_objective(terms: Mapping[str, Any]) -> Objective:
-    """Returns the objective; a term whose weight is 0 is not even made."""
+    """Returns the objective, without the terms whose weight is 0."""
     pairs = {}
     for name, term in terms.items():
         check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
@@ -42,7 +42,7 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
                 f"Leave objective.{name} out, or choose an objective that has it: objective=distillation."
             )
         if term["weight"] == 0:
-            continue  # it may need what is not there
+            continue  # it may need files that are missing
         weight = Weight(term["weight"], term["schedule"], term["duration"], term["unit"], term["start"])
         pairs[name] = (weight, _loss_term(term["term"], f"objective.{name}.term"))
     return Objective(pairs)
@@ -61,7 +61,7 @@ def _loss_term(spec: Mapping[str, Any], where: str) -> LossTerm:
 def build_datamodule(
     data: DataConfig, *, seed: int, require_parsing: bool, needed_by: str = "the network"
 ) -> FaceSRDataModule:
-    """Returns the DataModule of `data`; `needed_by` is who reads its priors, for messages."""
+    """Returns the DataModule of `data`; `needed_by` names the reader of its priors in messages."""
     plain: dict[str, Any] = OmegaConf.to_container(data, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments = {key: value for key, value in plain.items() if key not in ("name", "source")}
     check_arguments(FaceSRDataModule, arguments, "data")
@@ -69,17 +69,16 @@ def build_datamodule(
 
 
 def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, card: Mapping[str, Any]) -> SRModule:
-    """Returns the training scheme of `cfg` around a network, and around the trained teacher it learns from."""
+    """Returns the training scheme of `cfg` for a network and, if it learns from one, its trained teacher."""
     if cfg.module.init_from:
         _start_from(net, cfg.module.init_from)
     if cfg.module.recompute:
         recompute_blocks(net)
     if cfg.module.compile:
-        net.compile()  # in place, so that the names of the weights stay as they are
+        net.compile()  # in place: the names of the weights stay
     make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
     arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
     if teacher is not None:
-        # The teacher runs as often as the student, so it is laid out the same way.
         layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
         if cfg.module.compile:
             teacher.compile()
@@ -95,7 +94,7 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
 
 
 def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
-    """Returns the callbacks, told where the run folder is."""
+    """Returns the callbacks, with their paths set to places in the run folder."""
     places = {
         ModelCheckpoint: ("dirpath", run.checkpoints),
         LastCheckpoint: ("path", run.last),
@@ -115,13 +114,13 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
 
     Args:
         loggers: One mapping with a `_target_` each.
-        run_id: Tells runs apart; a resumed run has the id it had and goes on in the same place.
-        role: What is trained; see `SRModule.role`.
+        run_id: Identifies the run; a resumed run keeps it, so that trackers continue the same run.
+        role: See `SRModule.role`.
 
     Raises:
         ConfigError: If a logger's package is not installed, or its options do not fit.
     """
-    told: dict[Any, dict[str, Any]] = {
+    identity: dict[Any, dict[str, Any]] = {
         WandbLogger: {"id": run_id, "job_type": role},
         LocalMLFlowLogger: {"run_key": run_id, "tags": {"role": role}},
     }
@@ -131,7 +130,7 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
             continue
         given = {key: value for key, value in spec.items() if value is not None}
         try:
-            made.append(make({**told.get(get_object(spec["_target_"]), {}), **given}, f"logger.{name}"))
+            made.append(make({**identity.get(get_object(spec["_target_"]), {}), **given}, f"logger.{name}"))
         except InstantiationException as error:
             if not isinstance(error.__cause__, ModuleNotFoundError):
                 raise
@@ -151,7 +150,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
     arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
     if not loggers:
-        callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it insists on one
+        callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it needs one
     if arguments["fast_dev_run"]:
         callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
     return lightning.Trainer(
@@ -159,14 +158,14 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         callbacks=callbacks,
         logger=loggers or False,
         enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
-        use_distributed_sampler=False,  # the plans of batches share the data among processes themselves
+        use_distributed_sampler=False,  # the batch sampler divides the data among processes
         default_root_dir=cfg.run_dir,
         plugins=[WholeFileCheckpointIO()],
     )
 
 
 def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
-    """Returns the profiler: Lightning's own by name, or `trace`, of which a trace file is left in the run folder."""
+    """Returns a profiler of Lightning by name, or `trace`, which writes a trace file into the run folder."""
     if name != "trace":
         return name
     rest, warm, traced = 2, 2, 4
@@ -182,7 +181,7 @@ def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
 
 
 def _start_from(net: nn.Module, source: str) -> None:
-    """Copies the weights of a trained network whose names and shapes agree."""
+    """Copies weights of a trained network where names and shapes agree."""
     trained = load_network(source).net.state_dict()
     own = net.state_dict()
     shared = {name: value for name, value in trained.items() if name in own and own[name].shape == value.shape}

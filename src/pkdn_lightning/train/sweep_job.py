@@ -1,6 +1,6 @@
-"""One job of a sweep: finished ones are left alone, stopped ones go on, and a failure is written down.
+"""One job of a sweep: a finished one is skipped, an interrupted one resumed, a failure recorded.
 
-Whoever launches the jobs (Hydra itself, joblib, submitit, Ray), what became of each stands in its run folder.
+The outcome stands in the job's run folder, because launchers (Hydra, joblib, submitit, Ray) report it differently.
 """
 
 import os
@@ -19,23 +19,23 @@ from pkdn_lightning.files import write_json
 from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.sweep.session import GROUPS, SWEEP_ID
 from pkdn_lightning.train.callbacks import TrainingInterruptedError
-from pkdn_lightning.train.resume import check_same_run, clear_run_folder, going_on
+from pkdn_lightning.train.resume import check_same_run, clear_run_folder, resuming_config
 from pkdn_lightning.train.training_run import run_training
 
 
 def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
-    """Brings a job of a sweep to its end, from wherever it stands.
+    """Runs or resumes a job of a sweep.
 
     Args:
         cfg: Its configuration; `run_dir` is its folder.
-        overrides: What the command line and the sweep changed.
+        overrides: The overrides of the command line and of the sweep.
 
     Returns:
-        PSNR on the validation split, in dB; None if the job failed or another process has it. A failure does not
-        leave this function, because launchers and sweepers differ in what they make of one.
+        PSNR on the validation split, in dB; None if the job failed or another process runs it. Errors are recorded,
+        not raised: launchers and sweepers handle them differently.
 
     Raises:
-        KeyboardInterrupt: If the job was asked to stop: no other is to begin.
+        KeyboardInterrupt: If the job was asked to stop; the sweep ends with it.
     """
     run = RunFolder(Path(cfg.run_dir))
     job = {"sweep": os.environ.get(SWEEP_ID), "overrides": list(overrides), "command": job_command(overrides, run)}
@@ -44,11 +44,11 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     outcome: dict[str, str] = {}
     try:
         with run.held():
-            objective = _go_on(run, cfg)
+            objective = _run_or_resume(run, cfg)
         outcome = {"outcome": RunStatus.FINISHED}
     except Timeout:
         outcome = {"outcome": "elsewhere"}
-        console.print(f"{run.path}: another process is at it; left to that one.")
+        console.print(f"{run.path}: another process runs it; skipped.")
     except TrainingInterruptedError as stop:
         raise KeyboardInterrupt(str(stop)) from None
     except Exception as error:
@@ -59,7 +59,7 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
 
 
 def _report_failure(run: RunFolder, error: Exception) -> None:
-    if not run.config.is_file():  # it failed before it began; otherwise the run itself has recorded it
+    if not run.config.is_file():  # it failed before it started; later failures are recorded by the run
         run.write_results(RunStatus.FAILED, {"error": describe(error)})
     sys.stderr.write(f"{run.path}: {describe(error)}\n")
     if not isinstance(error, PKDNError):
@@ -72,14 +72,14 @@ def job_command(overrides: Sequence[str], run: RunFolder) -> str:
     return shlex.join(["pkdn", "train", *kept, f"run_dir={run.path}"])
 
 
-def _go_on(run: RunFolder, cfg: DictConfig) -> float | None:
+def _run_or_resume(run: RunFolder, cfg: DictConfig) -> float | None:
     results = run.read_results()
     check_same_run(run, cfg)
     if run.finished:
-        console.print(f"{run.path}: already finished; nothing to do.")
+        console.print(f"{run.path}: already finished; skipped.")
         return results["metrics"].get("val/psnr_y")
     if run.last.is_file():
-        cfg = going_on(run, cfg)
+        cfg = resuming_config(run, cfg)
     else:
         clear_run_folder(run)
     return run_training(cfg).objective

@@ -1,4 +1,4 @@
-"""The teacher a student learns from: named, found, or trained first."""
+"""The teacher of a student: a given checkpoint, a finished run that fits, or one that is trained first."""
 
 import hashlib
 import json
@@ -20,31 +20,31 @@ from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.runs import RunFolder, RunStatus, find_runs
 from pkdn_lightning.train.resume import clear_run_folder, saved_config
 
-_SERVED = ("scale", "degradation", "encoding")
-_DAMAGE = ("parsing_damage", "parsing_damage_px")  # said only where there is any
+_INPUT_KEYS = ("scale", "degradation", "encoding")
+_DAMAGE_KEYS = ("parsing_damage", "parsing_damage_px")  # recorded only where maps are damaged
 
 
 def acquire_teacher(
     cfg: DictConfig, data: Mapping[str, str], train_teacher: Callable[[DictConfig], RunFolder]
 ) -> LoadedNetwork:
-    """Returns the teacher a student is to learn from, training it first where `auto` finds none.
+    """Returns the teacher of a student; `auto` takes a finished one that fits, and trains it first if there is none.
 
-    Jobs that need the same teacher at the same time train it once: the first trains, the others wait.
+    If several jobs need the same teacher, the first one trains it and the others wait.
 
     Args:
         cfg: The student's configuration.
-        data: Name and hash of the store the student is trained on.
-        train_teacher: Trains what a configuration describes and returns the run.
+        data: Name and hash of the store that the student is trained on.
+        train_teacher: Trains a configuration and returns the run.
 
     Raises:
-        CheckpointError: If a named teacher cannot be loaded or was trained for other inputs.
-        ConfigError: If there is no teacher to be had.
+        CheckpointError: If a given teacher cannot be loaded or was trained for other inputs.
+        ConfigError: If none is configured, or it cannot be trained here.
     """
     wanted = cfg.teacher
     if wanted.checkpoint == "none":
         raise ConfigError(
-            "The objective compares with a teacher and none is configured. Set teacher=pkdn, or teacher.checkpoint to "
-            "a run folder, or train without: objective=reconstruction."
+            "The objective needs a teacher, and none is configured. Set teacher=pkdn, or teacher.checkpoint=<run "
+            "folder>, or train without one: objective=reconstruction."
         )
     if wanted.checkpoint != "auto":
         return _checked(load_network(wanted.checkpoint), cfg)
@@ -60,20 +60,20 @@ def acquire_teacher(
 
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what makes two trained networks the same for whoever learns from them."""
+    """Returns what two teachers have to share to be interchangeable: network, data and input."""
     return {"network": network, "data": data["sha256"], **input_spec(cfg)}
 
 
 def input_spec(cfg: DictConfig) -> dict[str, Any]:
-    """Returns how faces are fed to a network: what it was trained with, it has to be used with."""
-    damaged = _DAMAGE if cfg.data.parsing_damage != "none" else ()
-    return {key: cfg.data[key] for key in (*_SERVED, *damaged)}
+    """Returns how faces are presented to a network; it has to be used as it was trained."""
+    damaged = _DAMAGE_KEYS if cfg.data.parsing_damage != "none" else ()
+    return {key: cfg.data[key] for key in (*_INPUT_KEYS, *damaged)}
 
 
 def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | None:
     """Returns the newest finished run below `root` with an identity, or None."""
     for run in find_runs(root):
-        checkpoints = (run.best, run.last)  # one that is shorter than the first validation has no best one
+        checkpoints = (run.best, run.last)  # a training that ends before its first validation has no best.ckpt
         if run.read_results().get("identity") == identity and any(file.is_file() for file in checkpoints):
             return run
     return None
@@ -84,12 +84,12 @@ def _train_once(
 ) -> RunFolder:
     if _processes(cfg) > 1:
         raise ConfigError(
-            f"No finished teacher fits, and one cannot be trained inside a run of {_processes(cfg)} processes.\n"
+            f"There is no finished teacher that fits, and a run of {_processes(cfg)} processes cannot train one.\n"
             "Train it first, e.g. pkdn train experiment=teacher_celeba trainer=ddp, then start this run again."
         )
-    if os.environ.get("WANDB_SWEEP_ID"):  # W&B gives every run of the process the place of the sweep's own
+    if os.environ.get("WANDB_SWEEP_ID"):  # W&B would log every run of this process as the run of the sweep
         raise ConfigError(
-            "No finished teacher fits, and one trained inside a job of a W&B sweep would be taken for that job.\n"
+            "There is no finished teacher that fits, and a job of a W&B sweep cannot train one.\n"
             f"Train it first: pkdn train experiment={cfg.teacher.experiment}, then start the agent again."
         )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -97,19 +97,19 @@ def _train_once(
     run = RunFolder(Path(cfg.run_dir))
     if run.job.is_file():
         run.write_results(RunStatus.WAITING, {"for": str(home.path)})
-    with exclusive(home.path, "trains the teacher"):  # the system frees the lock of a process that was killed
-        found = find_teacher(cfg.paths.runs, identity)  # another job may have trained it while this one waited
+    with exclusive(home.path, "trains the teacher"):
+        found = find_teacher(cfg.paths.runs, identity)  # by another job, in the meantime
         if found is not None:
             return found
-        console.print(f"No finished teacher fits; training one in {home.path} first.")
+        console.print(f"No finished teacher fits; training one first: {home.path}")
         return train_teacher(_teacher_config(cfg, home))
 
 
 def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
-    """Returns the configuration that trains the teacher of a student: the same but for network and objective."""
+    """Returns the configuration that trains the teacher: the student's, with another network and objective."""
     if home.last.is_file() and not home.finished:
-        return _half_trained(cfg, home)
-    clear_run_folder(home)  # of one that broke off before its first checkpoint
+        return _interrupted_config(cfg, home)
+    clear_run_folder(home)  # of a run that stopped before its first checkpoint
     wanted, teacher = cfg.teacher, deepcopy(cfg)
     teacher.experiment, teacher.run_dir = wanted.experiment, str(home.path)
     teacher.model = OmegaConf.to_container(wanted.model, resolve=True)
@@ -126,10 +126,10 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     return teacher
 
 
-def _half_trained(cfg: DictConfig, home: RunFolder) -> DictConfig:
-    """Returns the configuration that a teacher was begun with, to be trained to its end where `cfg` is trained.
+def _interrupted_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
+    """Returns the configuration of an interrupted teacher, to be resumed on the machine of `cfg`.
 
-    The job that began it may have had another learning rate or length: what was begun is ended as it was begun.
+    Learning rate and length stay those it was started with, even if they differ from those of `cfg`.
     """
     teacher = saved_config(str(home.path), [])
     teacher.data.store, teacher.paths = cfg.data.store, cfg.paths
@@ -140,19 +140,19 @@ def _half_trained(cfg: DictConfig, home: RunFolder) -> DictConfig:
 
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     if not teacher.net.uses_parsing:
-        raise CheckpointError(f"{teacher.path} is no teacher: {type(teacher.net).__name__} reads no parsing maps.")
-    for key in (*_SERVED, *_DAMAGE):
+        raise CheckpointError(f"{teacher.path} is not a teacher: {type(teacher.net).__name__} reads no parsing maps.")
+    for key in (*_INPUT_KEYS, *_DAMAGE_KEYS):
         value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
         if found != value:
             raise CheckpointError(
-                f"The teacher {teacher.path} was trained with data.{key}={found}, this student is to be trained with "
+                f"The teacher {teacher.path} was trained with data.{key}={found}, this student uses "
                 f"data.{key}={value}. Set data.{key}={found}, or use another teacher."
             )
     return teacher
 
 
 def _processes(cfg: DictConfig) -> int:
-    """Returns how many processes will train, as far as the configuration tells."""
+    """Returns the number of training processes that the configuration asks for."""
     devices = cfg.trainer.devices
     if devices in ("auto", -1, "-1"):
         devices = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 1

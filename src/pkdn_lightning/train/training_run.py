@@ -1,7 +1,6 @@
-"""One training run from its configuration to its results: the plot of the verb `train`."""
+"""One training run, from its configuration to its results."""
 
 import contextlib
-import errno
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,13 @@ from typing import Any, NamedTuple
 import lightning.pytorch as lightning
 import torch
 from filelock import FileLock, Timeout
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.instances import build_network
-from pkdn_lightning.console import console
+from pkdn_lightning.console import console, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.remote import is_remote
-from pkdn_lightning.errors import ConfigError, DataError, TrainingError
-from pkdn_lightning.errors import describe as describe_error
+from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule
@@ -37,7 +34,8 @@ from pkdn_lightning.train.build import (
     build_objective,
     build_trainer,
 )
-from pkdn_lightning.train.callbacks import LastCheckpoint, TrainingInterruptedError
+from pkdn_lightning.train.callbacks import LastCheckpoint
+from pkdn_lightning.train.failures import translate_errors
 from pkdn_lightning.train.resume import open_run_folder
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
@@ -69,9 +67,8 @@ def run_training(cfg: DictConfig) -> RunResult:
     resumed = run.last if cfg.resume else None
     _quieten()
     set_up(threads=cfg.threads, accelerator=str(cfg.trainer.accelerator), tf32=True)
-    tuned = tune(cfg)
-    if tuned:
-        console.print(tuned)
+    if choices := tune(cfg):
+        console.print(choices)
     ensure_store(cfg)
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
@@ -81,7 +78,7 @@ def run_training(cfg: DictConfig) -> RunResult:
 
 
 class _Parts(NamedTuple):
-    """What is trained, what it is trained on, and whom it learns from."""
+    """What is trained, the data, and the teacher."""
 
     module: SRModule
     datamodule: FaceSRDataModule
@@ -96,29 +93,29 @@ def _train(
     loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], module.role)
     trainer = build_trainer(cfg, callbacks, loggers)
     _announce(run, module, trainer, record, resumed)
-    shown = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
-    told = loggers if trainer.is_global_zero else []  # those of other processes are dummies
-    with tracked(told, shown, _inputs(parts)):
-        with _translate_errors(run, record):
+    described = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
+    active_loggers = loggers if trainer.is_global_zero else []  # those of other processes are dummies
+    with tracked(active_loggers, described, _inputs(parts)):
+        with translate_errors(run, record):
             metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
         if trainer.is_global_zero:
             made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
-            for logger in told:
-                conclude(logger, Outcome(metrics, trainer.global_step, made), shown)
+            for logger in active_loggers:
+                conclude(logger, Outcome(metrics, trainer.global_step, made), described)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        console.print("fast_dev_run: everything works; nothing was kept.")
+        console.print("fast_dev_run: the training works; nothing was kept.")
         return RunResult(run, metrics, None)
     outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
     if trainer.is_global_zero:
         run.write_results(RunStatus.FINISHED, {**record, **outcome})
-    console.print(f"Finished after {trainer.global_step:,} steps: {_words(metrics)}. Results: {run.results}")
+    console.print(f"Finished after {trainer.global_step:,} steps: {_summary(metrics)}. Results: {run.results}")
     return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
 @contextlib.contextmanager
 def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
-    """Holds the run folder while it is trained in; yields whether this process is the one that writes to it."""
-    if int(getattr(rank_zero_only, "rank", 0) or 0) or cfg.trainer.fast_dev_run:
+    """Locks the run folder during the training; yields whether this process writes to it."""
+    if not is_first_process() or cfg.trainer.fast_dev_run:
         yield False
         return
     try:
@@ -129,19 +126,18 @@ def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
 
 
 def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
-    """Returns the parts of a training, and the record of them."""
+    """Returns the parts of a training, and their record."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
     needs_teacher = build_objective(cfg.objective).needs_teacher()
-    uses_parsing = net.uses_parsing
     reader = "the teacher" if needs_teacher else type(net).__name__
     datamodule = build_datamodule(
-        cfg.data, seed=cfg.seed, require_parsing=uses_parsing or needs_teacher, needed_by=reader
+        cfg.data, seed=cfg.seed, require_parsing=net.uses_parsing or needs_teacher, needed_by=reader
     )
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
-    datamodule.store.indices("train")  # an empty split is told before anything is trained
+    datamodule.store.indices("train")  # an empty split is an error here, before anything is trained
     teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # as if the teacher had been there all along
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
     card = {"experiment": cfg.experiment, "network": network, "data": data, **input_spec(cfg)}
     card["size_px"] = datamodule.store.size_px
@@ -157,7 +153,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
 
 
 def _inputs(parts: _Parts) -> list[MakeArtifact]:
-    """Returns what a run is made from, for trackers that draw lineage."""
+    """Returns the artifacts that a run is made from."""
     inputs: list[MakeArtifact] = [partial(store_artifact, parts.datamodule.store)]
     if parts.teacher is not None:
         inputs.append(partial(checkpoint_artifact, parts.teacher.path, str(parts.teacher.card.get("experiment"))))
@@ -165,10 +161,10 @@ def _inputs(parts: _Parts) -> list[MakeArtifact]:
 
 
 def ensure_store(cfg: DictConfig) -> None:
-    """Makes the store of the built-in faces if it is not there; for any other, says how to get it.
+    """Makes the store of the built-in faces if it is missing.
 
     Raises:
-        DataError: If the store is missing and cannot be made here.
+        DataError: If another store is missing; the message says how to make it.
     """
     path = Path(cfg.data.store)
     if path.exists() or is_remote(cfg.data.store):
@@ -228,55 +224,13 @@ def _has_tests(datamodule: FaceSRDataModule) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _translate_errors(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
-    """Turns what can happen to a run on a good day into a message with the way on."""
-    way_on = f"Go on with: pkdn train resume={run.path}"
-    try:
-        with _recorded(run, record):
-            yield
-    except TrainingInterruptedError as stop:
-        raise TrainingInterruptedError(f"{stop}\n{way_on}") from None
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"The accelerator's memory does not suffice: {str(error).splitlines()[0]}\nSet a smaller data.batch_size "
-            "with trainer.accumulate_grad_batches to match, or trainer.precision=bf16-mixed."
-        ) from error
-    except ValueError as error:
-        if "total steps" not in str(error):
-            raise
-        raise TrainingError(
-            "The learning-rate schedule came to its end before the training did: it was made for the length that the "
-            "run was begun with.\nResume with that length, or begin a new run from these weights: module.init_from="
-            f"{run.path}"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TrainingError(f"The disk is full: {error}. The last whole checkpoint is kept. {way_on}") from error
-
-
-@contextlib.contextmanager
-def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
-    """Writes down how a run ended that did not come to its end; one that is killed leaves no word."""
-    try:
-        yield
-    except TrainingInterruptedError:
-        run.write_results(RunStatus.INTERRUPTED, record)
-        raise
-    except Exception as error:
-        if run.provenance.is_file():  # it had begun, and this is its folder
-            run.write_results(RunStatus.FAILED, {**record, "error": describe_error(error)})
-        raise
-
-
 def _macs(module: SRModule, datamodule: FaceSRDataModule) -> int:
-    """Returns the multiply-accumulates of restoring one face."""
+    """Returns the multiply-accumulates of one restored face."""
     face: Any = datamodule.preview("train", 1)
     training = module.training
     try:
         with torch.no_grad():
-            return count_macs(_Restorer(module.eval()), face)  # eval: a batch norm must not learn from counting
+            return count_macs(_Restorer(module.eval()), face)  # eval: counting must not change batch norms
     finally:
         module.train(training)
 
@@ -310,21 +264,21 @@ def _announce(
     console.print(f"Run folder: {run.path}")
 
 
-def _words(metrics: Mapping[str, float]) -> str:
+def _summary(metrics: Mapping[str, float]) -> str:
     shown = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
     return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()) or "no metrics"
 
 
 def _quieten() -> None:
-    """Silences what Lightning says in vain here: advertisements, and warnings about what is meant to be so."""
+    """Silences Lightning's advertisements, and its warnings about what is intended here."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
-        ".*does not have many workers.*",  # one gather per batch needs none
-        ".*dataloader is not resumable.*",  # the plans of batches resume by themselves
+        ".*does not have many workers.*",  # a batch is one gather
+        ".*dataloader is not resumable.*",  # the batch sampler resumes by itself
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
         ".*Experiment logs directory .* exists and is not empty.*",  # its metrics are kept
         ".*number of training batches .* is smaller than the logging interval.*",
-        ".*treespec, LeafSpec.* is deprecated.*",  # between two of Lightning's own dependencies
+        ".*treespec, LeafSpec.* is deprecated.*",  # among Lightning's dependencies
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,4 @@
-"""The checkpoint that training goes on from, and the clean stop on Ctrl-C."""
+"""The checkpoint to resume from, and the clean stop on Ctrl-C."""
 
 import signal
 import threading
@@ -17,14 +17,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterruptedError(PKDNError):
-    """Training stopped because it was asked to; `last.ckpt` holds everything up to the last whole step."""
+    """Training stopped on request; `last.ckpt` holds everything up to the last whole step."""
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt` fresh: now and then, at the end of the training, and when asked to stop.
+    """Writes `last.ckpt` at intervals, at the end of the training, and when asked to stop.
 
-    The first Ctrl-C (or SIGTERM) lets the step in progress end, writes the checkpoint and stops; a second one stops
-    at once. The file is replaced in one step, so there is always a whole one.
+    The first Ctrl-C (or SIGTERM) completes the current step, writes the checkpoint and stops; a second one stops at
+    once.
 
     Args:
         path: The checkpoint file.
@@ -35,7 +35,7 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(path)
         self.every_s = every_n_minutes * 60
         self.trained_s = 0.0
-        """Time spent training so far, in seconds, over all sittings."""
+        """Seconds of training so far, over all sessions."""
         self._written = self._tick = time.monotonic()
         self._step = 0
         self._stop_asked = False
@@ -46,14 +46,14 @@ class LastCheckpoint(Checkpoint):
         return {"trained_s": self.trained_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Counts on from the time in the checkpoint."""
+        """Continues from the time in the checkpoint."""
         self.trained_s = state_dict["trained_s"]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Starts the clock and listens for the request to stop."""
+        """Starts the clock and listens for signals."""
         self._written = self._tick = time.monotonic()
         self._step = trainer.global_step
-        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
+        if threading.current_thread() is threading.main_thread():  # the only one that receives signals
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
 
     def on_train_batch_end(
@@ -64,12 +64,12 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Writes the checkpoint when it is time, and stops when asked."""
+        """Writes the checkpoint when it is due, and stops on request."""
         now = time.monotonic()
         self.trained_s += now - self._tick
         self._tick = now
         if trainer.global_step == self._step:
-            return  # gradients are still being accumulated: a checkpoint would lose them
+            return  # gradients are being accumulated; a checkpoint would lose them
         self._step = trainer.global_step
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             pl_module.log("train/wall_s", self.trained_s)
@@ -77,10 +77,10 @@ class LastCheckpoint(Checkpoint):
         if self._stop_asked or ended or now - self._written > self.every_s:
             self._write(trainer)
         if self._stop_asked:
-            raise TrainingInterruptedError(f"Stopped after step {trainer.global_step}, as asked; {self.path} is whole.")
+            raise TrainingInterruptedError(f"Stopped after step {trainer.global_step}, saved {self.path}.")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leaves the time spent validating out of the training time."""
+        """Excludes validation from the training time."""
         self._tick = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -89,7 +89,7 @@ class LastCheckpoint(Checkpoint):
             self._write(trainer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Hands the signals back."""
+        """Restores the signal handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -103,6 +103,6 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
             return
         for logger in trainer.loggers:
-            logger.save()  # a killed run must not lose rows from before its checkpoint
+            logger.save()  # rows from before the checkpoint must survive a kill
         trainer.save_checkpoint(self.path)
         self._written = time.monotonic()

@@ -1,4 +1,4 @@
-"""Sample grids: after each validation the same faces, so that progress can be seen."""
+"""Image grids of the same validation faces after each validation."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class SampleGrid(lightning.Callback):
 
     @torch.no_grad()
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Draws the grid, unless this validation only checks that everything works."""
+        """Draws the grid, except in sanity checks and trial runs."""
         if trainer.sanity_checking or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]  # by a connector
             return
         datamodule: FaceSRDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by `trainer.fit`

@@ -1,4 +1,4 @@
-"""How fast a training runs, told while it runs."""
+"""The speed of a training."""
 
 import sys
 import time
@@ -11,33 +11,33 @@ import torch
 class Throughput(lightning.Callback):
     """Logs `speed/faces_per_s`, `speed/data_wait_share` and `speed/memory_mb` whenever the trainer logs.
 
-    Nothing waits for the accelerator: times are the host's, over all steps since the last logging, at which the loss
-    was read anyway. The share is the host's time for gathering, moving and finishing batches; where an accelerator is
-    the slower one it computes meanwhile, so that its own waiting is at most this. Validation counts for nothing.
-    Faces are those of all processes; memory is this process's peak, on an accelerator what PyTorch has allocated.
+    Times are the host's, over all steps since the last logging, so that nothing waits for the accelerator. The share
+    is the host's time for gathering, moving and preparing batches, an upper bound of the accelerator's waiting.
+    Validation is excluded. Faces are those of all processes; memory is the peak of this process, on an accelerator
+    that of PyTorch's allocator.
     """
 
     def __init__(self) -> None:
-        self._begun: float | None = None
+        self._started: float | None = None
         self._left = 0.0
         self._faces = 0
         self._waited_s = self._elapsed_s = 0.0
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Ends the wait for a batch."""
+        """Adds the time that the batch took."""
         now = time.perf_counter()
-        if self._begun is not None:  # not the first step, nor the first after a validation
+        if self._started is not None:  # neither the first step nor the first after a validation
             self._waited_s += now - self._left
             self._elapsed_s += now - self._left
-        self._begun = now
+        self._started = now
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ends a step, and logs where it is due."""
-        assert self._begun is not None
+        """Adds the time of the step, and logs when it is due."""
+        assert self._started is not None
         self._left = time.perf_counter()
-        self._elapsed_s += self._left - self._begun
+        self._elapsed_s += self._left - self._started
         self._faces += len(batch["row"]) * trainer.world_size
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # connector
             values = {
@@ -50,7 +50,7 @@ class Throughput(lightning.Callback):
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Stops the clock."""
-        self._begun = None
+        self._started = None
 
 
 def _peak_mb(device: torch.device) -> float:

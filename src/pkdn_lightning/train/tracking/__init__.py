@@ -1,6 +1,7 @@
-"""What trackers (W&B, TensorBoard, MLflow) learn of a run.
+"""Logging to W&B, TensorBoard, MLflow and CSV.
 
-trackers   what each of them is told at the beginning, at a validation, at the end
-lineage    what a run was made from and what it makes, as W&B artifacts by reference
-mlflow     MLflow without a server, resumable
+trackers    what is logged at the start, at a validation, at the end, by kind of logger
+artifacts   stores and checkpoints as W&B artifacts by reference
+mlflow      MLflow without a server, resumable
+csv_log     a CSV file that survives a resume
 """

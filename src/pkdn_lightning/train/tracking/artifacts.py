@@ -1,8 +1,7 @@
-"""What a run was made from and what it makes, as W&B artifacts by reference.
+"""Inputs and outputs of a run as W&B artifacts by reference.
 
-W&B learns hashes and cards; no face and no weight leaves this machine. An artifact's version is decided by what its
-files hold, so the store that was prepared and the store that a run reads, and the checkpoint that a teacher's run made
-and the one that a student's run reads, meet in one version wherever they are named.
+W&B receives hashes and cards; no face and no weight leaves this machine. The version of an artifact follows from the
+content of its files, so a teacher's checkpoint is the same version in its own run and in its student's.
 """
 
 import re
@@ -49,5 +48,5 @@ def checkpoint_artifact(file: Path, experiment: str, **metadata: Any) -> "wandb.
 
 
 def _allowed(name: str) -> str:
-    """Returns a name with what W&B does not allow in one replaced."""
+    """Returns a name with the characters replaced that W&B does not allow."""
     return re.sub(r"[^\w.-]+", "-", name)[:128]

@@ -11,7 +11,7 @@ class ResumableCSVLogger(CSVLogger):
     """Writes `metrics.csv`; a resumed run appends to it, where Lightning's own logger deletes it."""
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Does nothing: the run folder's config.yaml says it already."""
+        """Does nothing: the run folder has config.yaml."""
 
     @property
     def experiment(self) -> _ExperimentWriter:

@@ -1,4 +1,4 @@
-"""MLflow in a folder: no server, one database for all runs, and a resumed run that goes on in its own place."""
+"""MLflow in a folder: no server, one database for all runs, and resumable runs."""
 
 import logging
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ _KEY: Final = "pkdn_run"
 class LocalMLFlowLogger(MLFlowLogger):
     """Lightning's MLflow logger on an SQLite file.
 
-    MLflow's old folders of text files cannot hold `train/loss` beside `train/loss/sr`, and are given up by MLflow.
+    MLflow's older file store cannot hold `train/loss` beside `train/loss/sr` and is deprecated.
 
     Args:
         folder: Holds `mlflow.db` and the images; made if it is not there.
         experiment_name: Name of the MLflow experiment.
         run_name: Name of the MLflow run.
-        run_key: Tells our runs apart; the run that has it already is gone on in.
+        run_key: Identifies the run; an MLflow run that has it is continued.
         tags: What runs can be filtered by.
         tracking_uri: Address of a server to use instead of the folder.
     """
@@ -36,7 +36,7 @@ class LocalMLFlowLogger(MLFlowLogger):
         tracking_uri: str | None = None,
     ) -> None:
         place = Path(folder).resolve()
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table it makes
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs every table that it creates
         if tracking_uri is None:
             place.mkdir(parents=True, exist_ok=True)
         super().__init__(
@@ -46,16 +46,16 @@ class LocalMLFlowLogger(MLFlowLogger):
             artifact_location=None if tracking_uri else (place / "artifacts").as_uri(),
             tags={**(tags or {}), _KEY: run_key},
         )
-        self.run_key, self._looked, self._resumed = run_key, False, False
+        self.run_key, self._searched, self._resumed = run_key, False, False
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The client; asked for the first time, it looks whether the run was begun before."""
-        if not self._looked:
-            self._looked = True
+        """The client; the first access finds the MLflow run of a resumed run."""
+        if not self._searched:
+            self._searched = True
             known = self._mlflow_client.get_experiment_by_name(self._experiment_name)
-            if known is None:  # Lightning would warn that it makes it
+            if known is None:  # Lightning would warn while creating it
                 self._mlflow_client.create_experiment(self._experiment_name, artifact_location=self._artifact_location)
             elif self.run_key:
                 found = self._mlflow_client.search_runs([known.experiment_id], f"tags.{_KEY} = '{self.run_key}'")
@@ -63,7 +63,7 @@ class LocalMLFlowLogger(MLFlowLogger):
         return super().experiment
 
     def log_hyperparams(self, params: Any) -> None:
-        """Logs the configuration once: MLflow refuses other values in a run that has begun, as a raised length."""
+        """Logs the configuration once: MLflow refuses changed values, such as a raised length, in a resumed run."""
         _ = self.experiment
         if not self._resumed:
             super().log_hyperparams(params)

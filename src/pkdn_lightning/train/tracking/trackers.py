@@ -1,7 +1,6 @@
-"""What each tracker is told of a run: at its beginning, at a validation, at its end.
+"""What is logged of a run at its start, at a validation and at its end.
 
-A function per moment, with an implementation per kind of logger. A logger of another kind gets what Lightning gives
-every logger: the configuration and the scalars.
+One function per event, with an implementation per kind of logger; other loggers receive configuration and scalars.
 """
 
 import contextlib
@@ -18,19 +17,19 @@ from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError
 
 MakeArtifact = Callable[[], Any]
-"""Makes a W&B artifact; called only where there is a W&B to log it to."""
+"""Makes a W&B artifact; called only if there is a W&B logger."""
 
-_CHOSEN_BY: Final = ("val/psnr_y", "val/ssim_y")  # their best values say how good a run became
-_STEP: Final = "trainer/global_step"  # Lightning's step axis
+_CHOSEN_BY: Final = ("val/psnr_y", "val/ssim_y")  # summarised by their best values
+_STEP: Final = "trainer/global_step"
 
 
 def describe(config: Mapping[str, Any], record: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Returns what trackers show as a run's configuration: what tells trainings apart, and where this one comes from.
+    """Returns a run's configuration as trackers show it: what affects training, and provenance.
 
     Args:
         config: The resolved configuration.
         record: The run's record: provenance, data, teacher and size.
-        role: What is trained; see `SRModule.role`.
+        role: See `SRModule.role`.
 
     Returns:
         A nested mapping. Trackers show it by dotted keys: `objective.ts.weight`, `data.sha256`, `teacher.sha256`.
@@ -39,8 +38,8 @@ def describe(config: Mapping[str, Any], record: Mapping[str, Any], role: str) ->
     shown["run_dir"] = str(Path(config["run_dir"]).absolute())
     shown["data"] = {key: value for key, value in config["data"].items() if key != "source"} | record["data"]
     shown["teacher"] = record["teacher"] or {}
-    watching = ("best", "last", "grid", "progress", "learning_rate")
-    shown["callbacks"] = {name: each for name, each in config["callbacks"].items() if name not in watching}
+    passive = ("best", "last", "grid", "progress", "learning_rate")
+    shown["callbacks"] = {name: each for name, each in config["callbacks"].items() if name not in passive}
     kept = ("id", "command", "git", "params", "macs")
     return {**shown, **{key: record[key] for key in kept if key in record}, "role": role}
 
@@ -49,12 +48,12 @@ def describe(config: Mapping[str, Any], record: Mapping[str, Any], role: str) ->
 def tracked(
     loggers: Sequence[Logger], config: Mapping[str, Any], inputs: Sequence[MakeArtifact] = ()
 ) -> Iterator[None]:
-    """Opens loggers for a run, and closes them however it ends, so that the next run of a sweep gets its own.
+    """Opens loggers for a run and closes them however it ends, so that the next run of a sweep gets its own.
 
     Args:
         loggers: The loggers.
         config: What `describe` returns.
-        inputs: What the run is made from.
+        inputs: Artifacts that the run is made from.
     """
     status = "failed"
     try:
@@ -70,7 +69,7 @@ def tracked(
 
 @singledispatch
 def begin(logger: Logger, config: Mapping[str, Any], inputs: Sequence[MakeArtifact]) -> None:
-    """Tells a logger what is about to be trained, and from what."""
+    """Logs configuration and inputs at the start of a run."""
     logger.log_hyperparams(dict(config))
 
 
@@ -88,14 +87,14 @@ def _(logger: WandbLogger, config: Mapping[str, Any], inputs: Sequence[MakeArtif
     for metric in _CHOSEN_BY:
         run.define_metric(metric, step_metric=_STEP, step_sync=True, summary="max")
     run.summary.update({key: config[key] for key in ("params", "macs") if key in config})
-    if not run.offline:  # offline, W&B takes no inputs: the configuration has their hashes and paths
+    if not run.offline:  # offline, W&B accepts none; hashes and paths are in the configuration
         for make in inputs:
             run.use_artifact(make())
 
 
 @singledispatch
 def show(logger: Logger, key: str, image: Image.Image, step: int) -> None:
-    """Gives an image to a logger that takes any."""
+    """Logs an image, if the logger takes images."""
 
 
 @show.register
@@ -114,12 +113,12 @@ def _(logger: MLFlowLogger, key: str, image: Image.Image, step: int) -> None:
 
 
 class Outcome(NamedTuple):
-    """How a run came out.
+    """The outcome of a run.
 
     Attributes:
-        metrics: Every number of it by name.
-        step: The step it was measured after.
-        products: What the run made.
+        metrics: Its metrics by name.
+        step: The step after which they were measured.
+        products: Artifacts that it made.
     """
 
     metrics: Mapping[str, float]
@@ -128,19 +127,19 @@ class Outcome(NamedTuple):
 
     @property
     def final(self) -> dict[str, float]:
-        """The numbers that have no curve of their own: `best/*` and `test/*`."""
+        """The metrics without a curve: `best/*` and `test/*`."""
         return {name: value for name, value in self.metrics.items() if name not in _CHOSEN_BY}
 
 
 @singledispatch
 def conclude(logger: Logger, outcome: Outcome, config: Mapping[str, Any]) -> None:
-    """Tells a logger how a run came out, and what it made; `config` is what it was told at the beginning."""
+    """Logs the outcome of a run; `config` is what was logged at its start."""
     logger.log_metrics(outcome.final, step=outcome.step)
 
 
 @conclude.register
 def _(logger: CSVLogger, outcome: Outcome, config: Mapping[str, Any]) -> None:
-    pass  # results.json lies beside it
+    pass  # results.json has it
 
 
 @conclude.register
@@ -157,7 +156,7 @@ def _(logger: TensorBoardLogger, outcome: Outcome, config: Mapping[str, Any]) ->
 
 @singledispatch
 def close(logger: Logger, status: str) -> None:
-    """Ends what a logger leaves open."""
+    """Closes what a logger leaves open."""
 
 
 @close.register
@@ -166,7 +165,7 @@ def _(logger: WandbLogger, status: str) -> None:
 
     run = wandb.run
     if run is None:
-        return  # it could not even be opened
+        return  # it could not be opened
     if run.offline:
         console.print(f"W&B, offline: wandb sync {Path(run.dir).parent}")
     run.finish(exit_code=0 if status == "success" else 1)

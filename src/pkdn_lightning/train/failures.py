@@ -1,0 +1,63 @@
+"""How a training that does not reach its end is recorded, and what its user is told."""
+
+import contextlib
+import errno
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from pkdn_lightning.errors import TrainingError, describe
+from pkdn_lightning.runs import RunFolder, RunStatus
+from pkdn_lightning.train.callbacks import TrainingInterruptedError
+
+
+@contextlib.contextmanager
+def translate_errors(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Records how a training ended and replaces errors that can happen to any run by a message that says how to go on.
+
+    Args:
+        run: The run folder.
+        record: Provenance, kept in its results.
+
+    Raises:
+        TrainingInterruptedError: If the training was asked to stop.
+        TrainingError: If memory, disk or the learning-rate schedule ran out.
+    """
+    resume = f"Resume with: pkdn train resume={run.path}"
+    try:
+        with _recorded(run, record):
+            yield
+    except TrainingInterruptedError as stop:
+        raise TrainingInterruptedError(f"{stop}\n{resume}") from None
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The accelerator is out of memory: {str(error).splitlines()[0]}\nSet a smaller data.batch_size with "
+            "trainer.accumulate_grad_batches to match, or trainer.precision=bf16-mixed."
+        ) from error
+    except ValueError as error:
+        if "total steps" not in str(error):
+            raise
+        raise TrainingError(
+            "The learning-rate schedule ended before the training: it spans the length that the run was started "
+            "with.\nResume with that length, or start a new run from these weights: module.init_from="
+            f"{run.path}"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(f"The disk is full: {error}. The previous checkpoint is kept. {resume}") from error
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
+    """Writes the status of a run that stopped or failed; a process that is killed leaves none."""
+    try:
+        yield
+    except TrainingInterruptedError:
+        run.write_results(RunStatus.INTERRUPTED, record)
+        raise
+    except Exception as error:
+        if run.provenance.is_file():  # otherwise the run had not started, and the folder may be another one's
+            run.write_results(RunStatus.FAILED, {**record, "error": describe(error)})
+        raise
