@@ -64,7 +64,7 @@ def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, 
     ]
     assert "width=0" in record(home / "model.width-0")["error"]
     assert "1 failed, 2 finished" in shown
-    repeat = next(line for line in shown.splitlines() if line.startswith("Repeat it: "))
+    repeat = next(line for line in shown.splitlines() if line.startswith("Run it again: "))
     assert "model.width=0" in repeat
     assert "run_dir=" in repeat
     assert "ablation" not in repeat

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that published recipes use and torch does not have, stepped with every optimiser step."""
+"""Learning-rate schedules of published recipes that torch lacks; they step with the optimiser."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -8,7 +8,7 @@ class ConstantThenLinear(LambdaLR):
     """The full rate for a share of the training, then linearly to 0 (SPARNet).
 
     Args:
-        optimizer: Whose rate is set.
+        optimizer: The optimiser.
         total_steps: Length of the training.
         constant: Share of it with the full rate.
     """
@@ -22,7 +22,7 @@ class GentleStartThenDecay(LambdaLR):
     """A fiftieth of the rate for 10 steps, a fifth for 20 more, and a factor after each epoch (UR-DGN).
 
     Args:
-        optimizer: Whose rate is set.
+        optimizer: The optimiser.
         total_steps: Length of the training.
         epochs: Epochs in it; where the length is given in steps, as many as the decay is to have.
         gamma: Factor after each epoch.

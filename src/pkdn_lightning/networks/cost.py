@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, what training keeps, and time, as a whole and by block."""
+"""The cost of a network and of its blocks: parameters, multiply-accumulates, memory and time."""
 
 import statistics
 import time
@@ -13,15 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class BlockCost(NamedTuple):
-    """What one part of a network costs in one call.
+    """The cost of one part of a network in one call.
 
     Attributes:
         name: As in the network's `named_modules`; empty for the whole network.
         params: Trainable values.
         macs: Multiply-accumulates of convolutions and matrix products.
-        kept_bytes: What a training step keeps of the forward pass for the backward pass, weights not counted. The
-            whole also keeps what lies between its blocks.
-        seconds: Median wall time of the forward pass without gradients. Blocks are timed one by one, so that on an
+        kept_bytes: Activations that a training step keeps for the backward pass; those of the whole network include
+            what lies between its blocks.
+        seconds: Median wall time of the forward pass without gradients. Blocks are timed one by one; on an
             accelerator their sum exceeds the whole.
     """
 
@@ -42,7 +42,7 @@ def count_macs(net: nn.Module, *inputs: Tensor) -> int:
 
     Args:
         net: The network.
-        *inputs: What to call it with. A batch of one face gives the figure that tables print.
+        *inputs: Its arguments. A batch of one face gives the figure of the tables.
     """
     counter = FlopCounterMode(display=False)
     with counter:
@@ -53,11 +53,11 @@ def count_macs(net: nn.Module, *inputs: Tensor) -> int:
 def measure_blocks(net: nn.Module, *inputs: Tensor, rounds: int = 5) -> list[BlockCost]:
     """Returns the cost of a network and of each of its blocks, in the order they are called.
 
-    Blocks are the network's children; of a `ModuleList`, its members. Who computes nothing by itself has no row.
+    Blocks are the network's children, and the members of a `ModuleList`. Modules that compute nothing have no row.
 
     Args:
         net: The network, in evaluation mode.
-        *inputs: What to call it with.
+        *inputs: Its arguments.
         rounds: Calls that the median time is taken of, after one to warm up.
     """
     names = {module: name for name, module in _blocks(net)}

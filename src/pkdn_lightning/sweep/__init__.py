@@ -1,4 +1,4 @@
-"""The verb `sweep`: where the runs below a folder stand, as a table that can follow them.
+"""The verb `sweep`: a table of the status of the runs below a folder.
 
 pkdn sweep status runs/student_celeba/lambdas
 pkdn sweep runs=runs watch=true
@@ -31,13 +31,13 @@ _NOTE = 90
 
 
 def sweep(cfg: "DictConfig") -> "list[RunProgress]":
-    """Prints where the runs below `cfg.runs` stand; with `cfg.watch`, until Ctrl-C.
+    """Prints the status of the runs below `cfg.runs`; with `cfg.watch`, repeatedly until Ctrl-C.
 
     Args:
         cfg: A configuration as `compose("sweep", ["runs=<folder>"])` returns it.
 
     Returns:
-        What was shown, last.
+        The rows of the last table.
 
     Raises:
         ConfigError: If there is no such folder, or no run in it.
@@ -62,7 +62,7 @@ def sweep(cfg: "DictConfig") -> "list[RunProgress]":
 
 
 def status_table(root: Path, found: "Sequence[RunProgress]") -> "Group":
-    """Returns the table: a row per run, and below it how many there are of each state."""
+    """Returns the table: a row per run, and the number of runs by status."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -99,13 +99,13 @@ def _time(seconds: float) -> str:
 
 
 def main() -> None:
-    """Runs the verb from the command line; `status` and a bare folder are understood."""
+    """Runs the verb from the command line, which may be `pkdn sweep status <folder>`."""
     sys.argv[1:] = _as_overrides(sys.argv[1:])
     run_verb("sweep", _task)
 
 
 def _as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Returns `status <folder>` as what Hydra reads."""
+    """Returns `status <folder>` as Hydra overrides."""
     rest = arguments[1:] if arguments[:1] == ["status"] else list(arguments)
     bare = [each for each in rest if "=" not in each and not each.startswith("-")]
     return [f"runs='{each}'" if each in bare else each for each in rest]

@@ -23,9 +23,9 @@ class RunProgress(NamedTuple):
         run: Its folder.
         status: Where it stands.
         step: Steps taken; None before the first that was logged.
-        share: How much of the training is done, 0 to 1; None where its length is not known.
+        share: Completed share of the training, 0 to 1; None if its length is unknown.
         psnr: Last PSNR on the validation split, in dB.
-        left_s: Seconds to its end at the speed so far.
+        left_s: Remaining seconds at the average speed.
         note: Why it failed, or what it waits for.
     """
 
@@ -88,13 +88,13 @@ def _share(step: int | None, last: Mapping[str, float], trainer: Mapping[str, An
 def _trainer(config: Path, changed_ns: int) -> Mapping[str, Any]:
     try:
         trainer: Any = OmegaConf.to_container(OmegaConf.load(config))["trainer"]  # type: ignore[call-overload,index]
-    except Exception:  # half written, or of another hand: the table shows what else is known
+    except Exception:  # half written or foreign: the table shows the rest
         return {}
     return trainer if isinstance(trainer, dict) else {}
 
 
 def _last_values(metrics: Path) -> dict[str, float]:
-    """Returns the last value of each column of a metrics.csv, as far as its end shows."""
+    """Returns the last value of each column in the final part of a metrics.csv."""
     try:
         with metrics.open("rb") as file:
             header = file.readline().decode()
@@ -117,7 +117,7 @@ def _last_values(metrics: Path) -> dict[str, float]:
 
 
 def end_session() -> int:
-    """Says how the jobs of the sweep that this process has run ended; nothing if it was no sweep.
+    """Prints how the jobs of this process's sweep ended; nothing if there was none.
 
     Returns:
         The exit status: 1 if a job failed, 0 otherwise.
@@ -129,10 +129,10 @@ def end_session() -> int:
     failed = {path: job for path, job in jobs.items() if job.get("outcome") == RunStatus.FAILED}
     for path, job in failed.items():
         console.print(f"\nfailed {path.name}", style="bold red")
-        console.print(f"{job['error']}\nRepeat it: {job['command']}")
+        console.print(f"{job['error']}\nRun it again: {job['command']}")
     outcomes = [job.get("outcome", "not finished") for job in jobs.values()]
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))) or "no job"
-    console.print(f"\nSweep in {folder}: {counts}. The same command again runs what is not finished.")
+    console.print(f"\nSweep in {folder}: {counts}. Repeat the command to run unfinished jobs.")
     return 1 if failed else 0
 
 
