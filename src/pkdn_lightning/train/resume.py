@@ -20,6 +20,8 @@ from pkdn_lightning.train.callbacks.pruning import RUNGS
 
 _FOUND: Final = ("teacher.checkpoint", "trainer.precision")
 """Keys that may be `auto`: a run folder has what that came to."""
+_NAMING: Final = ("experiment", "method", "size")
+"""Keys that a run's name is made of, which it keeps."""
 
 
 def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
@@ -47,7 +49,7 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
         if key in ("resume", "run_dir"):
             continue
         try:
-            if OmegaConf.is_config(OmegaConf.select(cfg, key, throw_on_missing=False)):
+            if key in _NAMING or OmegaConf.is_config(OmegaConf.select(cfg, key, throw_on_missing=False)):
                 raise ConfigError(f"{override}: a run that has begun keeps its {key}. Start a new one for another.")
             OmegaConf.update(cfg, key, OmegaConf.create({"value": value}).value, force_add=False)
         except OmegaConfBaseException as error:

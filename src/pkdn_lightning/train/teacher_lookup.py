@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.errors import CheckpointError, ConfigError
@@ -82,15 +83,16 @@ def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | N
 def _train_once(
     cfg: DictConfig, identity: Mapping[str, Any], train_teacher: Callable[[DictConfig], RunFolder]
 ) -> RunFolder:
+    first = " ".join(["pkdn train", f"experiment={cfg.teacher.method}", *data_and_size(cfg)])
     if _processes(cfg) > 1:
         raise ConfigError(
             f"No finished teacher fits, and one cannot be trained inside a run of {_processes(cfg)} processes.\n"
-            "Train it first, e.g. pkdn train experiment=teacher_celeba trainer=ddp, then start this run again."
+            f"Train it first: {first} trainer=ddp, then start this run again."
         )
     if os.environ.get("WANDB_SWEEP_ID"):  # W&B gives every run of the process the place of the sweep's own
         raise ConfigError(
             "No finished teacher fits, and one trained inside a job of a W&B sweep would be taken for that job.\n"
-            f"Train it first: pkdn train experiment={cfg.teacher.experiment}, then start the agent again."
+            f"Train it first: {first}, then start the agent again."
         )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")
