@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pkdn_lightning.config.gpus import gpus, jobs_at_once
 from pkdn_lightning.config.run_names import run_group, run_name, run_tags
@@ -66,7 +66,8 @@ def by_size(full: Any, reduced: Any, *, _root_: DictConfig) -> Any:
     size = str(_root_.get("size", "full"))
     if size not in sizes:
         raise ConfigError(f"size={size} is neither full nor reduced.{did_you_mean(size, sizes)}")
-    return sizes[size]
+    chosen = sizes[size]
+    return ListConfig(chosen) if isinstance(chosen, list) else chosen  # OmegaConf cannot resolve a plain list in place
 
 
 def first_third(steps: int) -> float:
