@@ -37,7 +37,7 @@ def test_the_bare_command_lists_the_verbs():
     [
         ("train", ["traner.max_steps=3"], "Did you mean 'trainer'?"),
         ("train", ["experiment=student_celeba"], "pkdn prepare data=celeba data.source.path="),
-        ("train", ["experiment=demo", "paths.runs=/dev/null"], "FileError: /dev/null/demo: Not a directory."),
+        ("train", ["experiment=demo", "paths.runs=/dev/null"], "FileError: /dev/null/demo_synthetic: Not a directory."),
         ("train", ["experiment=demo", "run_dir=/dev/null/mine"], "FileError: /dev/null/mine: Not a directory."),
         ("train", ["resume=nowhere"], "nowhere is not a run folder"),
         ("evaluate", ["data=celeba"], "No store at stores/celeba"),

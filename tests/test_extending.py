@@ -54,13 +54,13 @@ CONF = {
           path: faces
           size_px: 32
     """,
-    "experiment/doubler_mine.yaml": """
+    "experiment/doubler.yaml": """
         # @package _global_
         defaults:
           - override /data: mine
           - override /model: doubler
           - override /objective: bright
-        experiment: doubler_mine
+        method: doubler
     """,
 }
 
@@ -80,6 +80,7 @@ def test_new_files_are_enough(tmp_path, monkeypatch):
 
     prepare(compose("prepare", [here, "data=mine"]))
     tiny = [override for override in TINY if not override.startswith(("model.", "data.name"))]
-    result = train(compose("train", [here, "experiment=doubler_mine", *tiny, "run_dir=run"]))
+    result = train(compose("train", [here, "experiment=doubler", *tiny, "run_dir=run"]))
     assert "train/loss/bright" in result.run.metrics.read_text().splitlines()[0]
+    assert result.run.read_results()["experiment"] == "doubler_mine"
     assert load_model("run")(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 32, 32)

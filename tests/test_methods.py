@@ -80,7 +80,7 @@ def config(method: str, store: FaceStore, tmp_path, *overrides: str):
     return compose(
         "train",
         [
-            f"experiment={method}_celeba", "recipe=common", *tiny, "data.batch_size=2", *SMALL[method],
+            f"experiment={method}", "recipe=common", *tiny, "data.batch_size=2", *SMALL[method],
             f"data.store={store.path}", f"run_dir={tmp_path / method}", f"paths.runs={tmp_path / 'runs'}",
             "trainer.max_steps=4", "trainer.val_check_interval=2", *overrides,
         ],
@@ -205,7 +205,7 @@ def test_a_method_memorises_two_faces(method, faces, tmp_path):
     shared = config(method, faces, tmp_path)
     cfg = compose(
         "train",
-        [f"experiment={method}_celeba", f"data.store={faces.path}", *LARGER[method],
+        [f"experiment={method}", f"data.store={faces.path}", *LARGER[method],
          *(["objective=reconstruction"] if method == "kdfsrnet" else [])],
     )  # fmt: skip
     net = build_network(cfg.model)

@@ -1,6 +1,7 @@
 """The Hydra tree: every file composes, mistakes are named, and the parts of an experiment fit together."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,20 @@ from omegaconf.errors import OmegaConfBaseException
 from pkdn_lightning.config import compose, conf_dir
 from pkdn_lightning.config.instances import build_network, check_arguments
 from pkdn_lightning.config.schema import TermConfig
+from pkdn_lightning.config.training_keys import flatten
 from pkdn_lightning.config.verb import as_typed, explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train.build import build_callbacks, build_datamodule, build_loggers, build_objective
 
-USING = "using"  # no group: the verbs that use a trained model
+INFERENCE = "inference"  # no group: the verbs that use a trained model
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
-GROUPS = [path for path in FILES if path.parent.name != USING]
-VERBS = sorted(path.stem for folder in (conf_dir(), conf_dir() / USING) for path in folder.glob("*.yaml"))
-OPTIONAL = ("ablation", "callbacks", "debug", "early_stopping", "ema", "experiment", "logger", "sweep")
-
-
+GROUPS = [path for path in FILES if path.parent.name != INFERENCE]
+VERBS = sorted(path.stem for folder in (conf_dir(), conf_dir() / INFERENCE) for path in folder.glob("*.yaml"))
+EXPERIMENTS, DATASETS, PRESETS = (
+    [path.name for path in GROUPS if path.parent.name == group] for group in ("experiment", "data", "debug")
+)
 PREPARING = ("parser", "landmarks")  # groups that only `prepare` has
 
 
@@ -63,7 +65,7 @@ def test_every_verb_composes(verb):
     assert OmegaConf.to_container(compose(verb))
 
 
-@pytest.mark.parametrize("verb", [path.name for path in FILES if path.parent.name == USING])
+@pytest.mark.parametrize("verb", [path.name for path in FILES if path.parent.name == INFERENCE])
 def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
     assert compose(verb, ["model=runs/student_celeba/2026-01-31_12-00-00"]).model.startswith("runs/")
     with pytest.raises(HydraException) as caught:
@@ -81,16 +83,43 @@ def test_names_of_files_are_taken_as_typed(value):
     assert as_typed("mode=lr", ("input",)) == "mode=lr"
 
 
-@pytest.mark.parametrize("group", OPTIONAL)
-def test_optional_groups_have_none(group):
-    assert (conf_dir() / group / "none.yaml").is_file()
-
-
-@pytest.mark.parametrize("file", sorted((conf_dir() / "experiment").glob("[!n]*.yaml")), ids=lambda file: file.stem)
-def test_an_experiment_begins_with_its_command(file):
-    package, command = file.read_text().splitlines()[:2]
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_begins_with_its_command(name):
+    package, command = (conf_dir() / f"experiment/{name}.yaml").read_text().splitlines()[:2]
     assert package == "# @package _global_"
-    assert command.startswith(f"# pkdn train experiment={file.stem}")
+    assert command.partition("        ")[0] == f"# pkdn train experiment={name}"
+
+
+FIRST = ("celeba", "helen", "us_congress")  # with these each experiment meets each debug preset; the others are slow
+
+
+@pytest.mark.parametrize(
+    "dataset", [*FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in DATASETS if name not in FIRST)]
+)
+def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_presets(dataset):
+    methods = {}
+    for number, experiment in enumerate(EXPERIMENTS):
+        preset = PRESETS[(number + DATASETS.index(dataset)) % len(PRESETS)]
+        cfg = compose("train", [f"experiment={experiment}", f"data={dataset}", f"debug={preset}"])
+        method = re.sub("_(celeba|helen)$", "", experiment)
+        name = f"student_{dataset}_small" if "us_congress" in method else f"{method}_{dataset}"
+        assert (cfg.experiment, cfg.data.name) == (name, dataset)
+        assert methods.setdefault(name, method) == method
+        if cfg.teacher.checkpoint == "auto":
+            assert cfg.teacher.experiment == f"{cfg.teacher.method}_{dataset}"
+        preset_yaml, composed = (
+            dict(flatten(OmegaConf.to_container(each)))
+            for each in (OmegaConf.load(conf_dir() / f"debug/{preset}.yaml"), cfg)
+        )
+        assert preset_yaml.items() <= composed.items()
+
+
+def test_a_reduced_network_has_a_name_of_its_own_and_a_reduced_teacher():
+    cfg = compose("train", ["experiment=kdfsrnet", "size=reduced", "data=helen"])
+    assert (cfg.experiment, cfg.teacher.experiment) == ("kdfsrnet_helen_reduced", "kdfsrnet_teacher_helen_reduced")
+    assert (cfg.model.width, cfg.teacher.model.width) == (16, 16)
+    with pytest.raises(OmegaConfBaseException, match="size=reducd is neither full nor reduced. Did you mean 'reduced'"):
+        OmegaConf.to_container(compose("train", ["size=reducd"]), resolve=True)
 
 
 @pytest.mark.parametrize("dataset", ["celeba", "helen"])
@@ -104,19 +133,18 @@ def test_student_and_teacher_experiments_agree(dataset):
 
 
 def test_the_small_pair_agrees():
-    student, teacher = (compose("train", [f"experiment={who}_celeba_small"]) for who in ("student", "teacher"))
-    assert student.teacher.model.width == teacher.model.width
+    student, teacher = (compose("train", [f"experiment={who}_small"]) for who in ("student", "teacher"))
+    assert student.teacher.experiment == teacher.experiment
     assert OmegaConf.to_container(student.teacher.model, resolve=True) == OmegaConf.to_container(
         teacher.model, resolve=True
     )
     assert student.teacher.max_steps == teacher.trainer.max_steps
 
 
-@pytest.mark.parametrize("file", sorted((conf_dir() / "experiment").glob("student_*.yaml")), ids=lambda file: file.stem)
-def test_every_student_experiment_can_do_without_distillation(file):
-    for experiment in (file.stem, "demo"):
-        cfg = compose("train", [f"experiment={experiment}", "objective=reconstruction"])
-        assert not build_objective(cfg.objective).needs_teacher()
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "student" in name or name in ("demo", "kdfsrnet")])
+def test_every_student_experiment_can_do_without_distillation(name):
+    cfg = compose("train", [f"experiment={name}", "objective=reconstruction"])
+    assert not build_objective(cfg.objective).needs_teacher()
 
 
 def test_recipe_paper_is_what_the_literature_states():

@@ -17,7 +17,7 @@ def job(tmp_path, monkeypatch):
         hydra = {
             "mode": mode,
             "overrides": {"task": list(overrides)},
-            "runtime": {"output_dir": str(tmp_path / "here"), "choices": {"recipe": "fast", "ablation": "none"}},
+            "runtime": {"output_dir": str(tmp_path / "here"), "choices": {"recipe": "fast", "ablation": None}},
             "sweep": {"dir": str(sweep)},
             "sweeper": {"params": params},
         }
@@ -31,9 +31,10 @@ def job(tmp_path, monkeypatch):
 
 
 def test_a_run_is_called_by_what_was_typed(job):
-    here = job("experiment=student_celeba", "+objective.ts.weight=0.5", "recipe=fast", "logger=csv", "data.store=x")
-    assert run_name("student_celeba", here) == "student_celeba ts.weight=0.5 recipe=fast"
-    assert run_group("student_celeba") == "student_celeba"
+    named = ("experiment=student", "data=helen", "size=full")
+    here = job(*named, "+objective.ts.weight=0.5", "recipe=fast", "logger=csv", "data.store=x", "data.scale=4")
+    assert run_name("student_helen", here) == "student_helen ts.weight=0.5 recipe=fast data.scale=4"
+    assert run_group("student_helen") == "student_helen"
     assert run_tags("celeba", 3, ["mine"]) == ["data=celeba", "seed=3", "recipe=fast", "mine"]
 
 

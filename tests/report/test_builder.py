@@ -222,8 +222,8 @@ class TestTable2:
         assert float(rows[0]["psnr_gain_mean"]) == pytest.approx(gain)
         text = (result.folder / "table2.md").read_text()
         assert text.count("not run") == 2 + 1  # students of two variants, one teacher
-        assert "pkdn train experiment=student_celeba teacher.model.ffb=false\n" in text
-        assert "pkdn train experiment=student_celeba teacher.model.pfb=false\n" in text
+        assert "pkdn train experiment=student data=celeba teacher.model.ffb=false\n" in text
+        assert "pkdn train experiment=student data=celeba teacher.model.pfb=false\n" in text
         result = quality_of_full_size(result)
         assert [row[3].text for row in result.sections[0].rows] == [
             *("27.31 / 0.7961", "27.48 / 0.8036", "27.56 / 0.8062", "–")
@@ -232,10 +232,10 @@ class TestTable2:
     def test_commands_are_those_of_the_run_that_is_there(self, make_run):
         run = make_run("full", teacher=make_run("teacher"))
         (row,) = (row for row in collect("runs").rows if row.method == "PKDN")
-        typed = "pkdn train experiment=student_celeba_small run_dir=x seed=3 trainer.max_steps=9 teacher.checkpoint=y"
+        typed = "pkdn train experiment=student_small run_dir=x seed=3 trainer.max_steps=9 teacher.checkpoint=y"
         row.runs[0].results["command"] = typed
         found = commands([row], ablation([row]))
-        head = "pkdn train experiment=student_celeba_small trainer.max_steps=9"
+        head = "pkdn train experiment=student_small trainer.max_steps=9"
         assert found == [f"{head} teacher.model.pfb=false teacher.model.ffb=false",
                          f"{head} teacher.model.ffb=false", f"{head} teacher.model.pfb=false"]  # fmt: skip
         compose("train", found[0].split()[2:])  # what is said to be typed can be typed

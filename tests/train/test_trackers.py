@@ -48,7 +48,7 @@ def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_con
 
     assert taught.run.run_id != learned.run.run_id
     assert [log.run.job_type for log in (taught, learned)] == ["teacher", "student"]
-    assert [log.run.run_group for log in (taught, learned)] == ["teacher_drawn", "student_celeba"]
+    assert [log.run.run_group for log in (taught, learned)] == ["teacher_drawn", "student_drawn"]
     assert taught.run.display_name == f"teacher_drawn {home.name}"
     assert list(learned.run.tags) == ["data=drawn", "seed=0", "mine"]
     assert taught.exit_code == learned.exit_code == 0
@@ -128,7 +128,7 @@ def test_a_run_that_is_online_declares_what_it_is_made_from(store, tmp_path):
 
 def test_a_teacher_is_not_trained_inside_a_job_of_a_wandb_sweep(tiny_config, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    with pytest.raises(ConfigError, match="Train it first: pkdn train experiment=teacher_drawn"):
+    with pytest.raises(ConfigError, match="Train it first: pkdn train experiment=teacher data.name=drawn data.store="):
         train(tiny_config())
 
 
@@ -155,7 +155,7 @@ def test_mlflow_gets_all_and_a_resumed_run_is_one_run(tiny_config, tmp_path, sto
     monkeypatch.undo()
     run = train(saved_config(cfg.run_dir, ["trainer.max_steps=7"])).run  # MLflow refuses to change a parameter
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow/mlflow.db'}")
-    experiment = client.get_experiment_by_name("student_celeba")
+    experiment = client.get_experiment_by_name("student_drawn")
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.info.status == "FINISHED"
     assert found.data.tags["role"] == "plain"

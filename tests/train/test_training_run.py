@@ -269,7 +269,7 @@ def test_models_load_by_run_and_by_file(tiny_config):
     loaded = load_network(run.path)
     assert loaded.path == run.best
     assert not loaded.net.training
-    assert loaded.card["experiment"] == "student_celeba"
+    assert (loaded.card["experiment"], loaded.card["data"]["name"]) == ("student_drawn", "drawn")
     assert load_model(run.last)(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 32, 32)
 
 
@@ -336,8 +336,9 @@ class TestErrors:
         cfg = tiny_config(PLAIN)
         with pytest.raises(PKDNError, match="Stopped"):
             train(cfg)
-        with pytest.raises(ConfigError, match="keeps its model"):
-            saved_config(cfg.run_dir, ["model=pkdn_teacher"])
+        for kept in ("model=pkdn_teacher", "experiment=teacher", "size=reduced"):
+            with pytest.raises(ConfigError, match=f"keeps its {kept.partition('=')[0]}"):
+                saved_config(cfg.run_dir, [kept])
         with pytest.raises(ConfigError, match="max_stepz"):
             saved_config(cfg.run_dir, ["trainer.max_stepz=3"])
 

@@ -1,8 +1,8 @@
-"""Configuration: what may be configured (`schema`), computed values (`resolvers`), objects made from it (`instances`).
+"""Configuration: its keys (`schema`), computed values (`resolvers`), and the objects it describes (`instances`).
 
-Nothing here imports torch until an object is made.
+Nothing here imports torch until an object is instantiated.
 """
 
-from pkdn_lightning.config.compose import compose, conf_dir
+from pkdn_lightning.config.compose import compose, conf_dir, data_and_size
 
-__all__ = ["compose", "conf_dir"]
+__all__ = ["compose", "conf_dir", "data_and_size"]

@@ -1,7 +1,8 @@
 """Finds the Hydra tree, and composes configurations from Python as the command line does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -19,18 +20,31 @@ def conf_dir() -> Path:
 def verb_dir(verb: str) -> Path:
     """Returns the folder of a verb's file.
 
-    The verbs that use a trained model have a folder of their own, without groups: there `model=runs/...` is a path,
-    where the root has a group of that name.
+    The verbs that use a trained model are in `inference/`, which has no groups: there `model=runs/...` is a path, while
+    at the root `model` is a group.
     """
-    using = conf_dir() / "using"
-    return using if (using / f"{verb}.yaml").is_file() else conf_dir()
+    inference = conf_dir() / "inference"
+    return inference if (inference / f"{verb}.yaml").is_file() else conf_dir()
+
+
+def data_and_size(cfg: Mapping[str, Any]) -> list[str]:
+    """Returns the overrides that, next to `experiment=<method>`, choose the data and the size of a configuration.
+
+    Example:
+        >>> data_and_size(compose("train", ["experiment=sparnet", "size=reduced"]))
+        ['data=celeba', 'size=reduced']
+    """
+    name, store = cfg["data"]["name"], cfg["data"]["store"]
+    has_file = (conf_dir() / "data" / f"{name}.yaml").is_file()
+    data = [f"data={name}"] if has_file else [f"data.name={name}", f"data.store={store}"]
+    return data if cfg["size"] == "full" else [*data, f"size={cfg['size']}"]
 
 
 def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Returns the configuration of a verb, as `pkdn <verb> <overrides>` would compose it.
 
     Args:
-        verb: Name of a file at the root of the tree or in `using/`, e.g. `train`.
+        verb: Name of a file at the root of the tree or in `inference/`, e.g. `train`.
         overrides: Hydra overrides, e.g. `["experiment=demo", "seed=1"]`. Set `run_dir` to use the result for a run.
 
     Example:

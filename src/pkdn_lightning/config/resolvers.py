@@ -1,22 +1,22 @@
-"""Values that configurations compute: `${name:arguments}`."""
+"""The OmegaConf resolvers of the Hydra tree: `${name:arguments}`."""
 
 import contextlib
 import hashlib
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pkdn_lightning.config.gpus import gpus, jobs_at_once
 from pkdn_lightning.config.run_names import run_group, run_name, run_tags
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, did_you_mean
 
 
 def run_folder(run_dir: str | None, resume: str | None, runs: str, experiment: str, now: str) -> str:
-    """Returns where a run writes: where it is told to, where it left off, or a new dated folder.
+    """Returns the folder of a run: `run_dir`, the run to `resume`, or a new dated one.
 
-    The new folder is made at once: of several runs started in the same second each has one of its own.
+    The new folder is created at once, so that several runs started in the same second get different ones.
     """
     return run_dir or resume or str(_new_folder(Path(runs) / experiment, now))
 
@@ -27,7 +27,9 @@ def _new_folder(parent: Path, name: str) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-    raise ConfigError(f"{parent / name} and all its like exist already. Give another folder: run_dir=...")
+    raise ConfigError(
+        f"{parent / name} exists already, and so do {name}_2 to {name}_999. Set another folder: run_dir=..."
+    )
 
 
 _LONGEST: Final = 150
@@ -36,7 +38,7 @@ _LONGEST: Final = 150
 def job_folder(overrides: str) -> str:
     """Returns the name of a job's folder.
 
-    It holds no character that a shell or Hydra's command line would want quoted, and is no longer than a file name.
+    It contains no character that has to be quoted in a shell or in a Hydra override, and fits into a file name.
 
     Example:
         >>> job_folder("model.rcabs_per_level-[0,1,4]+seed-0")
@@ -51,50 +53,65 @@ def job_folder(overrides: str) -> str:
     return name or "single"
 
 
-def sweep_name(*choices: str) -> str:
-    """Returns what the folder of a sweep is called: by its ablation or search, or `multirun` if it has neither."""
-    return "_".join(choice for choice in choices if choice != "none") or "multirun"
+def sweep_name(*choices: str | None) -> str:
+    """Returns the name of a sweep's folder: its ablation or search, or `multirun` if it has neither."""
+    return "_".join(filter(None, choices)) or "multirun"
 
 
-def third(steps: int) -> float:
-    """Returns a third of a training's length; 1 where the length is not given in steps, which `trainer` then says."""
+def by_size(full: Any, reduced: Any, *, _root_: DictConfig) -> Any:
+    """Returns the argument of the full network, or that of the reduced one if `size=reduced`.
+
+    Raises:
+        ConfigError: If `size` is neither.
+    """
+    sizes = {"full": full, "reduced": reduced}
+    size = str(_root_.get("size", "full"))
+    if size not in sizes:
+        raise ConfigError(f"size={size} is neither full nor reduced.{did_you_mean(size, sizes)}")
+    chosen = sizes[size]
+    return ListConfig(chosen) if isinstance(chosen, list) else chosen  # OmegaConf cannot resolve a plain list in place
+
+
+def first_third(steps: int) -> float:
+    """Returns a third of a training's length in steps; 1 if the length is not given in steps (-1)."""
     return max(1.0, steps / 3)
 
 
 def parsing_channels(encoding: str) -> int:
-    """Returns how many channels an encoded parsing map has."""
+    """Returns the number of channels of an encoded parsing map."""
     from pkdn_lightning.data.parsing import encoding_channels
 
     return encoding_channels(encoding)  # type: ignore[arg-type]  # the DataModule checks the name
 
 
 def heatmaps_of(store: str) -> str:
-    """Returns the heatmaps that a store has the data for: `landmarks`, or `components` of its parsing maps."""
+    """Returns the kind of heatmaps that a store allows: `landmarks` if it has any, else `components` of parsing maps."""
     import json
 
     try:
         manifest = json.loads((Path(store) / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "landmarks"  # there is no such store yet; who opens it says what is missing
+        return "landmarks"  # no store yet: opening it reports that
     return "landmarks" if "landmarks.npy" in manifest["sha256"] else "components"
 
 
 def heatmap_count(heatmaps: str) -> int:
-    """Returns how many channels heatmaps of a kind have."""
+    """Returns the number of channels of a kind of heatmaps."""
     from pkdn_lightning.data.heatmaps import COUNTS
 
     return COUNTS[heatmaps]
 
 
 def register_resolvers() -> None:
-    """Makes the resolvers known to OmegaConf."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # a folder a job
+    """Registers the resolvers with OmegaConf."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # one folder per job
     OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
     OmegaConf.register_new_resolver("gpu_per_job", lambda: min(1, len(gpus())), replace=True)
     OmegaConf.register_new_resolver("threads_per_job", lambda: None if gpus() else 1, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
-    OmegaConf.register_new_resolver("third", third, replace=True)
+    OmegaConf.register_new_resolver("by_size", by_size, replace=True)
+    OmegaConf.register_new_resolver("first_third", first_third, replace=True)
     OmegaConf.register_new_resolver("parsing_channels", parsing_channels, replace=True)
     OmegaConf.register_new_resolver("heatmaps_of", heatmaps_of, replace=True)
     OmegaConf.register_new_resolver("heatmap_count", heatmap_count, replace=True)

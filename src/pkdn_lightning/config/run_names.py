@@ -1,4 +1,4 @@
-"""How a run is called in trackers: by what was typed for it, beside the runs it belongs with."""
+"""Names, groups and tags of runs in trackers, from the overrides on the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
+from pkdn_lightning.config.training_keys import within
+
 _LONGEST: Final = 120  # W&B's limit is 128
-# Where a run writes, who watches it and on what it computes does not tell it from others.
-_ALIKE: Final = ("experiment", "run_dir", "resume", "paths", "logger", "callbacks", "threads", "tags", "test", "debug")
-_ALIKE_KEYS: Final = ("data.store", "data.test_stores", "data.num_workers", "trainer.enable_progress_bar")
+_IN_THE_EXPERIMENT: Final = ("experiment", "method", "size", "data", "data.name")  # part of the experiment's name
+_WITHOUT_EFFECT: Final = (
+    "run_dir", "resume", "paths", "logger", "callbacks", "threads", "tags", "test", "debug", "data.store",
+    "data.test_stores", "data.num_workers", "trainer.enable_progress_bar",
+)  # fmt: skip
 _TAGGED: Final = ("recipe", "ablation")
 
 
 def run_group(experiment: str) -> str:
-    """Returns which runs a run belongs with: those of its experiment; in a multirun, those of the same sweep."""
+    """Returns the group of a run: its experiment; in a multirun, its sweep."""
     job = _job()
     if job is None or job.mode != RunMode.MULTIRUN:
         return experiment
@@ -25,34 +29,36 @@ def run_group(experiment: str) -> str:
 
 
 def run_name(experiment: str, run_dir: str | None) -> str:
-    """Returns what tells a run apart: its experiment and what was typed to change it; in a sweep, what was swept.
+    """Returns the name of a run: its experiment and the overrides; in a sweep, the swept ones only.
 
-    A run that was not started from the command line (a teacher that a student needs) has its folder's name instead.
+    For a run that was not started from the command line (the teacher of a student): its experiment and folder.
     """
     job = _job()
     folder = Path(run_dir or "")
     if job is None or folder.absolute() != Path(job.runtime.output_dir).absolute():
         return f"{experiment} {folder.name}".strip()
     keys = _swept(job)
-    told = [each for each in job.overrides.task if (_key(each) in keys if keys else _tells(_key(each)))]
-    return " ".join([experiment, *map(_short, told)])[:_LONGEST]
+    shown = [each for each in job.overrides.task if (_key(each) in keys if keys else _is_shown(_key(each)))]
+    return " ".join([experiment, *map(_short, shown)])[:_LONGEST]
 
 
 def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> ListConfig:
-    """Returns what runs are filtered by: dataset, seed, recipe, ablation, and tags of the user's own."""
+    """Returns the tags of a run: dataset, seed, recipe, ablation, and the user's own."""
     job = _job()
     choices = dict(job.runtime.choices) if job is not None else {}
-    chosen = [f"{group}={choices[group]}" for group in _TAGGED if choices.get(group, "none") != "none"]
-    return ListConfig([f"data={dataset}", f"seed={seed}", *chosen, *tags])  # OmegaConf resolves no plain list in place
+    chosen = [f"{group}={choices[group]}" for group in _TAGGED if choices.get(group)]
+    return ListConfig(
+        [f"data={dataset}", f"seed={seed}", *chosen, *tags]
+    )  # OmegaConf cannot resolve a plain list in place
 
 
 def _job() -> Any:
-    """Returns Hydra's own configuration of this job; None where a configuration is composed from Python."""
+    """Returns Hydra's configuration of this job; None if the configuration is composed from Python."""
     return HydraConfig.get() if HydraConfig.initialized() else None
 
 
 def _swept(job: Any) -> set[str]:
-    """Returns the keys that a multirun varies; none where there is no multirun, or its sweeper left no record."""
+    """Returns the keys that a multirun varies; none outside a multirun, or if its sweeper left no record."""
     if job.mode != RunMode.MULTIRUN:
         return set()
     try:
@@ -68,11 +74,11 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _tells(key: str) -> bool:
-    return key.partition(".")[0] not in _ALIKE and not key.startswith(_ALIKE_KEYS)
+def _is_shown(key: str) -> bool:
+    return key not in _IN_THE_EXPERIMENT and not within(key, _WITHOUT_EFFECT)
 
 
 def _short(override: str) -> str:
-    """Returns an override with the last two parts of its key."""
+    """Returns an override with only the last two parts of its key."""
     _, _, value = override.partition("=")
     return f"{'.'.join(_key(override).split('.')[-2:])}={value}"

@@ -1,7 +1,7 @@
-"""What may be configured, and of which type. Hydra refuses whatever is not named here.
+"""The keys of a configuration and their types. Hydra rejects any other key.
 
-Parts that are made by a class of their own (`model`, `optimizer`, one callback...) are open mappings with a
-`_target_`; `instances` checks them against that class's signature. The values themselves stand in `conf/`.
+Parts that are instantiated from a class (`model`, `optimizer`, a callback...) are open mappings with a `_target_`;
+`instances` checks them against the signature of that class. The values are in `conf/`.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 @dataclass
 class AugmentationConfig:
-    """How views of the same training face differ; see `data.augmentation.Augmentation`."""
+    """Random variation of training faces; see `data.augmentation.Augmentation`."""
 
     zoom_in: float = 0.0
     zoom_out: float = 0.0
@@ -24,7 +24,7 @@ class AugmentationConfig:
 
 @dataclass
 class DataConfig:
-    """A dataset: the store to read, how it is served, and the source `prepare` makes it from."""
+    """A dataset: its store, how faces are read from it, and the source that `prepare` makes it from."""
 
     name: str = MISSING
     store: str = MISSING
@@ -51,6 +51,7 @@ class TeacherConfig:
     """The teacher a student learns from."""
 
     checkpoint: str = "none"
+    method: str = ""
     experiment: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
@@ -60,7 +61,7 @@ class TeacherConfig:
 
 @dataclass
 class ModuleConfig:
-    """The training scheme, and how the network is laid out."""
+    """The training scheme, and the memory layout and compilation of the network."""
 
     _target_: str = MISSING
     channels_last: bool | None = None
@@ -74,7 +75,7 @@ class ModuleConfig:
 
 @dataclass
 class TermConfig:
-    """A term of the objective: its weight over time (see `losses.Weight`) and what it computes."""
+    """A term of the objective: its weight over time (see `losses.Weight`) and the loss itself."""
 
     weight: float = 1.0
     schedule: str = "constant"
@@ -86,7 +87,7 @@ class TermConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer, under its names; `precision=auto` is ours."""
+    """Arguments of Lightning's Trainer, under its names; only `precision=auto` is added."""
 
     accelerator: str = "auto"
     devices: Any = "auto"
@@ -118,7 +119,7 @@ class TrainerConfig:
 
 @dataclass
 class PathsConfig:
-    """Where things lie, relative to the folder the command is typed in."""
+    """Folders, relative to the working directory."""
 
     runs: str = "runs"
     stores: str = "stores"
@@ -128,6 +129,8 @@ class PathsConfig:
 class TrainConfig:
     """Everything `pkdn train` reads."""
 
+    method: str = MISSING
+    size: str = "full"
     experiment: str = MISSING
     seed: int = 0
     run_dir: str | None = None
@@ -174,7 +177,7 @@ class EvaluateConfig(MachineConfig):
 
 @dataclass
 class ReportDataConfig:
-    """What a report measures on; scale and degradation are the runs' own."""
+    """The stores a report evaluates on; scale and degradation are those of the runs."""
 
     test_stores: dict[str, str] = field(default_factory=dict)
     eval_batch_size: int = 32
@@ -209,6 +212,7 @@ class InfoConfig(MachineConfig):
 
     models: dict[str, str] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    size: str = "full"
     data: DataConfig = field(default_factory=DataConfig)
     faces: int = 1
     size_px: int = 128
@@ -290,10 +294,10 @@ class DemoConfig(MachineConfig):
 
 
 def register_schemas() -> None:
-    """Makes the schemas known to Hydra; the first default of each verb's file names its own."""
+    """Registers the schemas with Hydra; the first default of each verb's file names its schema."""
     store = ConfigStore.instance()
-    # Hydra copies its sources for every group it lists in `--help`, and this one store with each: two seconds of
-    # copying what is one store for the whole process, whose `load` hands out copies anyway.
+    # For `--help` Hydra deep-copies the whole store once per group, which takes two seconds. There is one store per
+    # process and its `load` returns copies, so the store itself need not be copied.
     setattr(ConfigStore, "__deepcopy__", lambda self, memo: self)  # noqa: B010  # the class does not declare it
     store.store(name="train_schema", node=_opened(TrainConfig, "data.test_stores"))
     store.store(name="evaluate_schema", node=_opened(EvaluateConfig, "data.test_stores", "models"))
@@ -307,7 +311,7 @@ def register_schemas() -> None:
 
 
 def _opened(schema: type, *mappings: str) -> DictConfig:
-    """Returns a schema in which names may be added to some mappings, as in `models.student=runs/a`."""
+    """Returns a schema that accepts new keys in some mappings, as in `models.student=runs/a`."""
     node: DictConfig = OmegaConf.structured(schema)
     for mapping in mappings:
         OmegaConf.set_struct(OmegaConf.select(node, mapping), False)

@@ -8,7 +8,7 @@ from pkdn_lightning.report.methods import class_name
 
 # Besides what changes nothing at all: a row has runs of several seeds, and the teacher and the data are compared by
 # what they are, not by where they lie.
-_ALIKE: Final = ("seed", "experiment", "teacher", "data.name", "data.store", "module.init_from")
+_ALIKE: Final = ("seed", "experiment", "method", "size", "teacher", "data.name", "data.store", "module.init_from")
 _FIRST: Final = ("model", "teacher", "objective", "module", "data", "optimizer", "scheduler", "trainer", "callbacks")
 _VAGUE: Final = ("weight", "schedule", "duration", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
 _SHOWN: Final = 3

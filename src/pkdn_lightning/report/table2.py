@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from pkdn_lightning.config import data_and_size
 from pkdn_lightning.report.comparison import RowScores, compare
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
@@ -163,8 +164,8 @@ def base_command(run: Run, dropped: Sequence[str] = ()) -> list[str]:
     words = shlex.split(str(run.results.get("command", "")))
     if words[:2] == ["pkdn", "train"] and any(word.startswith("experiment=") for word in words):
         return [word for word in words if word.lstrip("+").partition("=")[0] not in (*_OWN, *dropped)]
-    # Started from Python: the experiment is all that is known of how it was composed.
-    return ["pkdn", "train", f"experiment={run.config['experiment']}"]
+    # Started from Python: the method, data and size are all that is known of how it was composed.
+    return ["pkdn", "train", f"experiment={run.config['method']}", *data_and_size(run.config)]
 
 
 def _is_student(row: Row) -> bool:

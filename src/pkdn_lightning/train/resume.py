@@ -19,6 +19,8 @@ from pkdn_lightning.runs import RunFolder, RunStatus, open_run, trim_metrics
 
 _AUTO_KEYS: Final = ("teacher.checkpoint", "trainer.precision")
 """Keys that may be `auto`; a run folder holds the value that was found."""
+_NAMING: Final = ("experiment", "method", "size")
+"""Keys that a run's name is made of; a resumed run keeps them."""
 
 
 def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
@@ -46,7 +48,7 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
         if key in ("resume", "run_dir"):
             continue
         try:
-            if OmegaConf.is_config(OmegaConf.select(cfg, key, throw_on_missing=False)):
+            if key in _NAMING or OmegaConf.is_config(OmegaConf.select(cfg, key, throw_on_missing=False)):
                 raise ConfigError(f"{override}: a resumed run keeps its {key}. Start a new run to change it.")
             OmegaConf.update(cfg, key, OmegaConf.create({"value": value}).value, force_add=False)
         except OmegaConfBaseException as error:

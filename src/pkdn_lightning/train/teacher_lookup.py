@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.console import console
@@ -82,15 +83,16 @@ def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | N
 def _train_once(
     cfg: DictConfig, identity: Mapping[str, Any], train_teacher: Callable[[DictConfig], RunFolder]
 ) -> RunFolder:
+    first = " ".join(["pkdn train", f"experiment={cfg.teacher.method}", *data_and_size(cfg)])
     if _processes(cfg) > 1:
         raise ConfigError(
             f"There is no finished teacher that fits, and a run of {_processes(cfg)} processes cannot train one.\n"
-            "Train it first, e.g. pkdn train experiment=teacher_celeba trainer=ddp, then start this run again."
+            f"Train it first: {first} trainer=ddp, then start this run again."
         )
     if os.environ.get("WANDB_SWEEP_ID"):  # W&B would log every run of this process as the run of the sweep
         raise ConfigError(
             "There is no finished teacher that fits, and a job of a W&B sweep cannot train one.\n"
-            f"Train it first: pkdn train experiment={cfg.teacher.experiment}, then start the agent again."
+            f"Train it first: {first}, then start the agent again."
         )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")

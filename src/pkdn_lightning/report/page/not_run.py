@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.config import conf_dir
+from pkdn_lightning.config import data_and_size
 from pkdn_lightning.report.lambdas import LambdaGrid
 from pkdn_lightning.report.lambdas import commands as lambda_commands
 from pkdn_lightning.report.methods import STUDENT
@@ -59,14 +59,13 @@ def _absent(subject: Subject) -> list[str]:
 
 
 def _method_command(subject: Subject, method: str) -> str:
-    """Returns what trains a method as the reported runs were trained, as far as their experiments' names tell."""
-    experiment = str(next(row for row in subject.rows if row.label == subject.reference).best.config["experiment"])
-    kinds = (experiment.partition("_")[2], "celeba")  # pkdn_celeba_small's methods are called <method>_celeba_small
-    names = [f"{name}_{kind}" for kind in kinds for name in (method.lower(), *(["student"] * (method == STUDENT)))]
-    known = [name for name in names if (conf_dir() / "experiment" / f"{name}.yaml").is_file()]
+    """Returns the command that trains a method on the data, with the size, recipe and length of the reported runs."""
+    reference = next(row for row in subject.rows if row.label == subject.reference).best
+    experiment = "student" if method == STUDENT else method.lower()
+    recipe = [word for word in base_command(reference) if word.startswith("recipe=")]
     steps = {int(run.results["steps"]) for row in subject.rows for run in row.runs}
     budget = [f"trainer.max_steps={next(iter(steps))}"] if len(steps) == 1 else []
-    return shlex.join(["pkdn", "train", f"experiment={next(iter(known), names[-1])}", *budget])
+    return shlex.join(["pkdn", "train", f"experiment={experiment}", *data_and_size(reference.config), *recipe, *budget])
 
 
 def _seed_commands(rows: Sequence[Row]) -> list[str]:
