@@ -85,7 +85,7 @@ def parsing_channels(encoding: str) -> int:
 
 
 def heatmaps_of(store: str) -> str:
-    """Returns the kind of heatmaps that a store allows: `landmarks` if it has any, else `components` of parsing maps."""
+    """Returns the heatmaps that a store allows: `landmarks` if it has any, else `components` of parsing maps."""
     import json
 
     try:

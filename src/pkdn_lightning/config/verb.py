@@ -29,8 +29,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
         task: What to do; its return value is what a sweeper optimises.
         paths: Keys whose values are names of files, taken as they are typed.
     """
-    # Hydra would print every exception itself; with this it lets them through to the one place that words them.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints exceptions itself instead of raising them
     register_resolvers()
     register_schemas()
     sys.argv[1:] = [as_typed(argument, paths) for argument in sys.argv[1:]]
@@ -50,7 +49,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
                         folder.rmdir()
 
     try:
-        with _errors_told(), _resolvers_errors():
+        with _translate_errors(), _unwrap_resolver_errors():
             app()
     finally:
         GlobalHydra.instance().clear()
@@ -58,29 +57,34 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...
 
 
 @contextlib.contextmanager
-def _errors_told() -> Iterator[None]:
-    """Ends the program with a message where a user can mend what is wrong; a fault of the program keeps its trace."""
+def _translate_errors() -> Iterator[None]:
+    """Ends the program with a message for errors that a user can correct; a fault of the program keeps its trace."""
     try:
         yield
     except PKDNError as error:
         _fail(describe(error))
+    except (HydraException, OmegaConfBaseException) as error:  # first: a missing configuration is an OSError, too
+        _fail(f"ConfigError: {explain(error)}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, e.g. `| head -1`
+        sys.exit(1)
     except OSError as error:
         if error.filename is None:
             raise
         _fail(f"FileError: {error.filename}: {error.strerror}.")
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(f"ConfigError: {explain(error)}")
     except ValueError as error:
-        if "No trials are completed" not in str(error):
-            raise
-        _fail("SweepError: not one trial of the study has come to its end.")
+        if "No trials are completed" in str(error):
+            _fail("SweepError: no trial of the study was completed.")
+        if "Config group override must be a string" in str(error):
+            _fail("ConfigError: a group cannot be null. Leave it out, or type its name behind a tilde: ~debug")
+        raise
     except KeyboardInterrupt:
         _fail("Stopped by the keyboard.")
 
 
 @contextlib.contextmanager
-def _resolvers_errors() -> Iterator[None]:
-    """Raises what a resolver raised, which OmegaConf wraps as a fault of the key that asked."""
+def _unwrap_resolver_errors() -> Iterator[None]:
+    """Raises the original error of a resolver, which OmegaConf wraps in an error of the key."""
     try:
         yield
     except OmegaConfBaseException as error:
@@ -93,9 +97,9 @@ def _resolvers_errors() -> Iterator[None]:
 
 
 def as_typed(argument: str, paths: tuple[str, ...]) -> str:
-    """Returns an override whose value, if its key is one of `paths`, Hydra takes literally.
+    """Returns an override with its value quoted if its key is one of `paths`.
 
-    Names of files may hold what is grammar to Hydra: commas would be a sweep, parentheses an error.
+    File names may contain characters of Hydra's grammar: commas would be a sweep, parentheses an error.
 
     Example:
         >>> as_typed("input=Photo (1), 2.jpg", ("input",))
@@ -109,7 +113,7 @@ def as_typed(argument: str, paths: tuple[str, ...]) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """Returns what was wrong with a configuration, with the nearest match of a name that does not exist."""
+    """Returns what is wrong with a configuration, with the nearest match of an unknown name."""
     if isinstance(error, MissingConfigException) and error.options:
         name = str(error.missing_cfg_file).removesuffix(".yaml")
         group, _, wanted = name.rpartition("/")
