@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pkdn_lightning.data import downloads
 from pkdn_lightning.data.labels import LABELS, MIRRORED
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
@@ -207,16 +206,16 @@ def test_device_that_is_not_there(parser, device):
 def test_weights_from_the_network(parser, weights, monkeypatch):
     asked = []
 
-    def fetch(url, *, sha256=None, size=None, folder=None):
-        asked.append((url, sha256, size))
+    def fetch(url, *, sha256=None):
+        asked.append((url, sha256))
         return Path(weights)
 
-    monkeypatch.setattr(downloads, "fetch", fetch)
+    monkeypatch.setattr("pkdn_lightning.faces.parser.fetch", fetch)
     digest = file_sha256(Path(weights))
     made = parser(weights="https://example.org/bisenet.pth", sha256=digest)
     assert asked == []  # nothing is fetched before it is needed
     assert len(made.parse(["a"], random_faces(1, 32))) == 1
-    assert asked == [("https://example.org/bisenet.pth", digest, None)]
+    assert asked == [("https://example.org/bisenet.pth", digest)]
 
 
 # Sides

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pkdn_lightning.data.remote import cached, is_remote
+from pkdn_lightning.data.remote import fetch_store, is_remote
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.files import file_sha256, write_json
 
@@ -146,7 +146,7 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
 
 
 def _local(path: str | Path) -> Path:
-    return cached(str(path)) if is_remote(path) else Path(path)
+    return fetch_store(str(path)) if is_remote(path) else Path(path)
 
 
 def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:

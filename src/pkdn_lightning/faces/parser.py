@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
 from pkdn_lightning.faces.images import MODES, open_image
 from pkdn_lightning.faces.rejection import Rejected
@@ -107,7 +108,7 @@ class BiSeNetParser:
                 f"parser.input_px={input_px}, batch_size={batch_size} and threads={threads}: expected input_px of "
                 f"{_LEAST_PX} or more (512 for the public weights), the others 1 or more; threads may be null."
             )
-        if not _is_url(weights) and not Path(weights).expanduser().is_file():
+        if not is_remote(weights) and not Path(weights).expanduser().is_file():
             raise DataError(f"There is no file {Path(weights).expanduser()} (parser.weights).")
         self.weights, self.sha256 = weights, sha256.lower() if sha256 else None
         self.input_px, self.batch_size = input_px, batch_size
@@ -179,12 +180,8 @@ class BiSeNetParser:
     @cached_property
     def _file(self) -> tuple[Path, str]:
         """The weights' file, checked, and its hash."""
-        if _is_url(self.weights):
-            from pkdn_lightning.data.downloads import fetch
-
-            file = fetch(self.weights, sha256=self.sha256, size=PUBLIC_BYTES if self.sha256 == PUBLIC_SHA256 else None)
-        else:
-            file = Path(self.weights).expanduser()
+        weights = self.weights
+        file = fetch(weights, sha256=self.sha256) if is_remote(weights) else Path(weights).expanduser()
         found = file_sha256(file)
         if self.sha256 is not None and found != self.sha256:
             raise DataError(
@@ -341,10 +338,6 @@ def _direction(mouth: NDArray[np.int64], nose: NDArray[np.int64]) -> NDArray[np.
     """Returns the vector (rows, columns) from mouth to nose; straight up where there is no mouth to tell."""
     up = nose.mean(0) - mouth.mean(0) if len(mouth) else np.zeros(2)
     return up if np.abs(up).max() >= 1 else np.array([-1.0, 0.0])
-
-
-def _is_url(weights: str) -> bool:
-    return weights.startswith(("http://", "https://"))
 
 
 def _state_dict(file: Path) -> dict[str, torch.Tensor]:

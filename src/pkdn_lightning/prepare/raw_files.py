@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from pkdn_lightning.data.downloads import fetch, is_url
+from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.prepare.archives import is_archive, unpack
 
@@ -32,7 +32,7 @@ class Delivery:
         self.how_to_get, self.dry = how_to_get, dry
         if path is None:
             raise ConfigError(f"data.source.path is not set: say where the publisher's files are.\n{how_to_get}")
-        if is_url(path):
+        if is_remote(path):
             if dry:
                 raise Pending(f"download {path} and unpack it")
             place = fetch(path, sha256=sha256)
@@ -40,7 +40,7 @@ class Delivery:
             place = Path(path).expanduser()
         if not place.exists():
             raise DataError(f"There is nothing at {place} (data.source.path).\n{how_to_get}")
-        self.beside = None if place.is_dir() or is_url(path) else place.parent
+        self.beside = None if place.is_dir() or is_remote(path) else place.parent
         self.root = place if place.is_dir() else self._unpacked(place)
 
     def find(self, *names: str) -> Path | None:
