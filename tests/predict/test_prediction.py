@@ -152,6 +152,7 @@ class TestBadInput:
         (images / "text.png").write_text("not an image")
         (images / "empty.jpg").write_bytes(b"")
         (images / "notes.txt").write_text("left out")
+        (images / "clip.mp4").write_bytes(b"")
         whole = (images / "good.png").read_bytes()
         (images / "truncated.png").write_bytes(whole[: len(whole) // 2])
         Image.new("RGB", (1, 1)).save(images / "one.png")
@@ -167,10 +168,11 @@ class TestBadInput:
         assert "LR 1x1 enlarged x8 is 8x8, but the sides have to divide by 16" in errors["one.png"]
         assert "too_large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
+        assert "ffmpeg" in errors["clip.png"]
         assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")
         assert "notes" not in str(errors)
         written = [json.loads(line) for line in (result.folder / FILE).read_text().splitlines()]
-        assert sum(bool(line["error"]) for line in written) == 6
+        assert sum(bool(line["error"]) for line in written) == 7
 
     def test_a_size_the_network_cannot_take(self, config, images):
         face(0, 16).crop((0, 0, 15, 16)).save(images / "a.png")

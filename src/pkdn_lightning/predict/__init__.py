@@ -1,4 +1,4 @@
-"""The verb `predict`: a trained model restores faces in images, folders of them, photographs and videos.
+"""The verb `predict`: a trained model restores faces in images, folders of them and photographs.
 
 pkdn predict model=runs/student_celeba/2026-01-31_12-00-00 input=photos/ output=restored/
 pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upscale=2

@@ -1,10 +1,9 @@
-"""What was done with each file: `manifest.jsonl`, a line per file as it is finished, and `manifest.csv` at the end.
+"""What was done with each file: `manifest.jsonl`, a line per file as it is finished.
 
 A line that a kill has torn is not read; of several lines for one file the last counts. A file counts as done if it was
 restored before, has not changed since, by the same model and settings, and its result is still there.
 """
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +13,6 @@ from typing import Any
 from pkdn_lightning.errors import DataError
 
 FILE = "manifest.jsonl"
-TABLE = "manifest.csv"
 
 
 @dataclass
@@ -25,7 +23,7 @@ class Row:
         input: The file.
         sha256: Its hash.
         output: Its result, relative to the output folder.
-        mode: `lr`, `aligned`, `photo` or `video`.
+        mode: `lr`, `aligned` or `photo`.
         decision: What was decided about it and why.
         faces: A photograph's faces: `box` (left, top, side), and `kept` with the reason where one was left alone.
         upscale: How many times larger the result is than the input.
@@ -87,23 +85,6 @@ class Manifest:
         self.rows[row.output] = row
         with (self.folder / FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-
-    def write_table(self) -> Path:
-        """Writes everything as CSV, for spreadsheets, and returns the file."""
-        path = self.folder / TABLE
-        metrics = sorted({name for row in self.rows.values() for name in row.metrics})
-        columns = [each.name for each in fields(Row) if each.name != "metrics"]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*columns, *metrics])
-            writer.writeheader()
-            for row in self.rows.values():
-                plain = {key: _cell(value) for key, value in asdict(row).items() if key != "metrics"}
-                writer.writerow(plain | row.metrics)
-        return path
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _read(file: Path) -> Iterator[Row]:

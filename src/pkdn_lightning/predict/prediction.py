@@ -19,13 +19,12 @@ from pkdn_lightning.files import file_sha256
 from pkdn_lightning.hardware import choose_device
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.inputs import Input, find_inputs
+from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
 from pkdn_lightning.predict.manifest import FILE, Manifest, Row
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
 from pkdn_lightning.predict.routing import Decision, check_choice, decide
-from pkdn_lightning.predict.video import restore_video
 
 _PIXELS_AT_ONCE = 50_000_000  # photographs that wait for a batch of faces to fill
 
@@ -123,7 +122,6 @@ class _Run:
                     f"Stopped by the keyboard. What is done is in {self.manifest.folder / FILE}: the same command goes "
                     "on."
                 ) from None
-        self.manifest.write_table()
         return [self.manifest.rows[str(each.name)] for each in inputs]
 
     def _chunks(self, inputs: Sequence[Input], done: Any) -> Iterator[list[Task]]:
@@ -154,9 +152,7 @@ class _Run:
                 self.skipped += 1
                 return None
             self._refuse_to_overwrite(each, row)
-            if each.is_video:
-                self._video(each, row, begun)
-                return None
+            refuse_video(each.file)
             image = ImageFile.open(each.file)
             decision = decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale)
         except (PKDNError, OSError) as error:
@@ -177,13 +173,6 @@ class _Run:
                        if getattr(known, name) != getattr(row, name)]  # fmt: skip
             why = f"was made with another {' and '.join(changed)}".replace("sha256", "content") if changed else "exists"
         raise DataError(f"{target} {why} and is left as it is. overwrite=true replaces it")
-
-    def _video(self, each: Input, row: Row, begun: float) -> None:
-        row.mode = "video"
-        row.decision, row.upscale = restore_video(
-            each.file, self.manifest.folder / each.name, self.restorer, self.cfg, self.console
-        )
-        self._done(row, begun)
 
     def _finish(self, tasks: Sequence[Task], done: Any) -> None:
         """Restores the faces of some images together, and writes each image."""
