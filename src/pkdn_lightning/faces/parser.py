@@ -1,4 +1,4 @@
-"""How faces come by their parsing maps: from BiSeNet, or from a folder that already holds them.
+"""Parsing maps of faces by BiSeNet.
 
 Importing this module does not import torch: the worker processes that read images import it too.
 """
@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.images import MODES, open_image
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256
 
@@ -31,7 +29,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 PUBLIC_SHA256: Final = "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567"
 """The public BiSeNet weights: 79999_iter.pth of zllrunning/face-parsing.PyTorch."""
-PUBLIC_BYTES: Final = 53_289_463
 
 _LEAST_PX: Final = 32  # the network halves its input five times
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel of RGB
@@ -62,15 +59,14 @@ class Parser(Protocol):
 class BiSeNetParser:
     """Parses faces with BiSeNet.
 
-    Against the ground truth of 99 faces of CelebAMask-HQ, known at 128 px only, the public weights reach a pixel
-    accuracy of 0.951 and a mean IoU of 0.720 with the defaults; 0.690 without `repair_sides`. The slow tests of
-    tests/faces/test_parser.py measure it.
+    The public weights reach a pixel accuracy of 0.951 and a mean IoU of 0.720 on 99 faces of CelebAMask-HQ of 128 px
+    (0.690 without `repair_sides`); the slow tests of tests/faces/test_parser.py measure it.
 
     Args:
-        weights: A state dict of `networks.bisenet.BiSeNet`: a file or an http(s) address.
-        sha256: What the weights' hash has to be; the public weights' by default. None accepts any file.
-        input_px: Side the faces are brought to for the network. The public weights want 512: fed at 256 they lose a
-            third of their mean IoU.
+        weights: A state dict of `networks.bisenet.BiSeNet`: a file or a URL.
+        sha256: Expected hash of the weights, by default that of the public ones. None accepts any file.
+        input_px: Side the faces are resized to for the network. The public weights need 512: at 256 they lose a third
+            of their mean IoU.
         batch_size: Faces per forward pass.
         device: `auto` takes a CUDA device if there is one; otherwise torch's names: `cpu`, `cuda`, `cuda:1`.
         precision: `auto` is float16 on CUDA and float32 elsewhere.
@@ -97,7 +93,7 @@ class BiSeNetParser:
         if weights is None:
             raise ConfigError(
                 "parser.weights is not set: parser=bisenet needs BiSeNet's weights, which no package brings along.\n"
-                f"The public ones are 79999_iter.pth of zllrunning/face-parsing.PyTorch ({PUBLIC_BYTES:,} bytes,\n"
+                "The public ones are 79999_iter.pth of zllrunning/face-parsing.PyTorch (53,289,463 bytes,\n"
                 f"SHA-256 {PUBLIC_SHA256}).\n"
                 "Then: parser=bisenet parser.weights=<file>. Or parser=none to go without parsing maps."
             )
@@ -226,77 +222,6 @@ class BiSeNetParser:
         load_weights(net, _state_dict(file), file)
         # channels_last: the layout in which the convolutions are fastest.
         return net.eval().to(self._resolved[0], memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub forgets both together
-
-
-class MaskFolder:
-    """Takes parsing maps that lie in a folder.
-
-    A map is looked for as `<path>/<split>/parsing/<name>.png`, `<path>/<split>/<name>.png`, `<path>/<name>.png`, in
-    this order. It holds label ids 0..18 in an 8-bit grey or palette image, square; where its size is not the face's
-    it is resized by nearest neighbour.
-
-    Args:
-        path: The folder.
-
-    Raises:
-        ConfigError: If `path` is not set.
-        DataError: If there is no such folder.
-    """
-
-    def __init__(self, *, path: str | None) -> None:
-        if path is None:
-            raise ConfigError(
-                "parser.path is not set: say where the parsing maps are, e.g. parser=masks parser.path=~/maps.\n"
-                "Expected there: <split>/parsing/NAME.png, <split>/NAME.png or NAME.png, one for each face."
-            )
-        self.path = Path(path).expanduser()
-        if not self.path.is_dir():
-            raise DataError(f"There is no folder {self.path} (parser.path).")
-
-    def parse(self, names: Sequence[str], faces: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | Rejected]:
-        """Returns the maps, (S, S) uint8 each, or `Rejected` where one is missing (`no_map`) or wrong (`bad_map`)."""
-        maps: list[NDArray[np.uint8] | Rejected] = []
-        for name, face in zip(names, faces, strict=True):
-            try:
-                maps.append(self._read(name, face.shape[0]))
-            except Rejected as rejected:
-                maps.append(rejected)
-        return maps
-
-    def provenance(self) -> dict[str, Any]:
-        """Returns how the maps were made."""
-        return {"parser": "masks: maps taken as they are"}
-
-    def _read(self, name: str, size_px: int) -> NDArray[np.uint8]:
-        file = self._find(name)
-        try:
-            image = open_image(file)
-        except Rejected as rejected:
-            raise Rejected("bad_map", rejected.detail) from rejected
-        if image.mode not in ("L", "P"):
-            raise Rejected(
-                "bad_map",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds label "
-                "ids in an 8-bit grey or palette image",
-            )
-        if image.width != image.height:
-            raise Rejected("bad_map", f"{file} is {image.width}x{image.height}; a parsing map has to be square")
-        labels = np.asarray(image, dtype=np.uint8)
-        if labels.max() >= len(LABELS):
-            wrong = [int(label) for label in np.unique(labels) if label >= len(LABELS)]
-            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
-        if image.width != size_px:
-            labels = np.asarray(image.resize((size_px, size_px), Image.Resampling.NEAREST), dtype=np.uint8)
-        return labels
-
-    def _find(self, name: str) -> Path:
-        split, _, stem = name.partition("/")  # a name may hold slashes, a split does not
-        places = [Path(split, "parsing", f"{stem}.png"), Path(split, f"{stem}.png"), Path(f"{stem}.png")]
-        for place in places:
-            if (self.path / place).is_file():
-                return self.path / place
-        tried = ", ".join(dict.fromkeys(place.as_posix() for place in places))
-        raise Rejected("no_map", f"below {self.path} there is none of {tried}")
 
 
 def repair_sides(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

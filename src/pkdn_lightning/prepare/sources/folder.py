@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import MODES, SUFFIXES, open_image, to_rgb
+from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
 
@@ -76,7 +75,9 @@ class FolderSource:
     def read(self, candidate: "ReadyFace") -> Face:
         """Returns a face and its map."""
         hr = self._read_image(candidate.file)
-        return Face(hr, self._read_map(candidate.map) if candidate.map is not None else None)
+        if (file := candidate.map) is None:
+            return Face(hr)
+        return Face(hr, np.asarray(self._fit(file, open_label_map(file), Image.Resampling.NEAREST), dtype=np.uint8))
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
@@ -107,24 +108,9 @@ class FolderSource:
         if image.mode != "RGB" and not self.convert:
             raise Rejected(
                 "wrong_mode",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}), expected 8-bit RGB; "
-                "data.source.convert=true converts",
+                f"{file} is of {mode_of(image)}, expected 8-bit RGB; data.source.convert=true converts",
             )
         return np.asarray(self._fit(file, to_rgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
-
-    def _read_map(self, file: Path) -> NDArray[np.uint8]:
-        image = open_image(file)
-        if image.mode not in ("L", "P"):
-            raise Rejected(
-                "bad_map",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds "
-                "label ids in an 8-bit grey or palette image",
-            )
-        labels = np.asarray(self._fit(file, image, Image.Resampling.NEAREST), dtype=np.uint8)
-        if labels.max() >= len(LABELS):
-            wrong = sorted({int(label) for label in np.unique(labels)} - set(range(len(LABELS))))
-            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
-        return labels
 
     def _fit(self, file: Path, image: Image.Image, resample: Image.Resampling) -> Image.Image:
         if image.size == (self.size_px, self.size_px):
