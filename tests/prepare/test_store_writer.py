@@ -137,7 +137,7 @@ def test_a_file_that_lost_committed_bytes_is_named(tmp_path, half, damage):
 def test_nothing_is_overwritten(tmp_path):
     store = make(tmp_path / "tiny")
     before = contents(store.path)
-    with pytest.raises(DataError, match="exists already and is left as it is"):
+    with pytest.raises(DataError, match="exists already and is kept"):
         make(tmp_path / "tiny", seed=1)
     assert contents(store.path) == before
     (tmp_path / "mine").mkdir()

@@ -1,8 +1,7 @@
-"""A store being made: it grows in `<path>.partial`, survives a kill at any moment, and moves into place when whole.
+"""A store being made: it grows in `<path>.partial`, survives a kill at any moment, and moves into place when complete.
 
-Every file only grows. `commit` makes what was added durable and then writes down how long each file is; whoever goes
-on later cuts the files back to those lengths and has lost nothing that was committed. So the bytes of a finished
-store do not depend on how often its making was interrupted.
+Every file only grows. `commit` makes what was added durable and then records the length of each file; a later run
+truncates the files to those lengths and continues. So the bytes of a finished store do not depend on interruptions.
 
     hr.npy, parsing.npy, landmarks.npy, index.csv    as in the finished store
     rejects.csv                                      photographs that became no face, and why
@@ -32,7 +31,7 @@ from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SCHEMA_VERSION, SPLITS, Entry
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.files import file_sha256, write_text
+from pkdn_lightning.files import file_sha256, read_json, write_json
 
 HEADER_BYTES: Final = 128  # NumPy pads its header to this; it leaves room for any number of faces
 SKIPPED, ACCEPTED, REJECTED = 0, 1, 2
@@ -52,14 +51,13 @@ class StoreWriter:
         size_px: Side of the square faces.
         with_parsing: Whether every face comes with a parsing map.
         with_landmarks: Whether every face comes with 68 landmarks.
-        provenance: Plain values that say how the data was made (source, crop rule, parser, licence); kept in the
-            manifest.
-        plan: Plain values on which the store's bytes depend. What an interrupted run of the same plan left is gone on
-            with: `tried` says how far it came.
+        provenance: How the data was made (source, crop rule, parser, licence), plain values for the manifest.
+        plan: Plain values on which the store's bytes depend. An interrupted run of the same plan is continued; `tried`
+            says how far it came.
 
     Raises:
-        DataError: If there is something at `path` already, somebody else is writing there, or what an interrupted
-            run left followed another plan: nothing is ever overwritten.
+        DataError: If there is something at `path` already, another process is writing there, or an interrupted run
+            had another plan: nothing is ever overwritten.
     """
 
     def __init__(
@@ -102,8 +100,7 @@ class StoreWriter:
                     if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
                         self._remove_scaffold()  # of a run killed when the store was in its place already
                     raise DataError(
-                        f"{self.path} exists already and is left as it is. Give another place (out=...), or remove "
-                        "it first."
+                        f"{self.path} exists already and is kept. Give another place (out=...) or remove it."
                     )
                 self._open()
         except BaseException:
@@ -165,7 +162,7 @@ class StoreWriter:
         self.rejected[why.reason] += 1
 
     def skip(self) -> None:
-        """Notes a photograph that nobody needs, because its split is full."""
+        """Notes a photograph that is not needed because its split is full."""
         with self._translate_errors():
             self._files["tried.bin"].write(bytes([SKIPPED]))
 
@@ -180,7 +177,7 @@ class StoreWriter:
         """Completes the files, gives them hashes and moves the folder into place.
 
         Args:
-            describe: Called with the folder, its arrays whole, and the manifest; adds what is for people to read.
+            describe: Called with the folder, whose arrays are complete, and the manifest; adds the card and sheets.
 
         Raises:
             DataError: If there is no face.
@@ -204,8 +201,7 @@ class StoreWriter:
             }
             if describe is not None:
                 describe(self.partial, manifest)
-            # The manifest comes last: without it a folder is no store.
-            write_text(self.partial / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+            write_json(self.partial / "manifest.json", manifest)  # last: without it a folder is not a store
             self.move()
             self._remove_scaffold()
 
@@ -244,7 +240,7 @@ class StoreWriter:
         self.accepted, self.rejected = Counter(state["accepted"]), Counter(state["rejected"])
 
     def _begin(self) -> dict[str, Any]:
-        shutil.rmtree(self.partial, ignore_errors=True)  # what a run left that had not begun in earnest
+        shutil.rmtree(self.partial, ignore_errors=True)  # of a run that committed nothing
         self.partial.mkdir(parents=True)
         for name in self._names():
             (self.partial / name).write_bytes(self._beginning(name))
@@ -254,26 +250,27 @@ class StoreWriter:
         """Returns the state that an interrupted run of this plan left, or None to begin anew.
 
         Raises:
-            DataError: If it was a run of another plan, whose faces are not to be thrown away silently.
+            DataError: If that run had another plan and holds faces.
         """
         state = read_state(self.partial)
         if state is None or not state["bytes"].get("tried.bin"):
-            return None  # a run killed before it had begun
+            return None  # killed before it committed anything
         changes = [f"{key}: {there!r} there, {now!r} now" for key, there, now in differences(state["plan"], self.plan)]
         if not changes:
             return state
         if not (faces := sum(state["accepted"].values())):
             return None  # nothing is lost
         raise DataError(
-            f"{self.partial} holds {faces:,} faces of an interrupted run that was told otherwise:\n  "
-            + "\n  ".join(changes[:3])
-            + "\nGo on with its options, or remove that folder to begin anew."
+            "\n  ".join(
+                [f"{self.partial} holds {faces:,} faces of an interrupted run with other options:", *changes[:3]]
+            )
+            + "\nContinue with its options, or remove that folder to begin anew."
         )
 
     def _write_state(self) -> dict[str, Any]:
         sizes = {name: (self.partial / name).stat().st_size for name in self._names()}
         state = {"plan": self.plan, "bytes": sizes, "accepted": self.accepted, "rejected": self.rejected}
-        write_text(self.partial / "state.json", json.dumps(state))
+        write_json(self.partial / "state.json", state)
         return state
 
     def _names(self) -> list[str]:
@@ -301,30 +298,25 @@ class StoreWriter:
                     f"The disk of {self.path.parent} is full ({free / 1e9:.1f} GB free). What was made is kept in "
                     f"{self.partial}: make room and run the same command again."
                 ) from error
-            raise DataError(
-                f"{self.partial} could not be written: {error}. Mend it and run the same command again."
-            ) from error
+            raise DataError(f"{self.partial} could not be written: {error}. Run the same command again.") from error
 
     def _close(self) -> None:
         self._close_files()
-        with suppress(OSError):  # while it is held, lest somebody else's be removed; Windows removes it itself
+        with suppress(OSError):  # while it is held, or another process's might be removed
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
     def _close_files(self) -> None:
         for file in self._files.values():
-            with suppress(OSError):  # closing writes only what was not committed, which nobody will miss
+            with suppress(OSError):  # closing writes only what was not committed
                 file.close()
         self._files.clear()
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Returns the plan, lengths and counts at the last commit in a folder; None if there are none to be read."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return {key: dict(state[key]) for key in ("plan", "bytes", "accepted", "rejected")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Returns the plan, lengths and counts at the last commit in a folder, or None if they cannot be read."""
+    state = read_json(folder / "state.json")
+    return state if all(isinstance(state.get(key), dict) for key in ("plan", "bytes", "accepted", "rejected")) else None
 
 
 def differences(plan: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
