@@ -132,7 +132,7 @@ def test_no_shards_at_all(tmp_path):
 def test_shards_of_different_things(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
     make_shards(tmp_path / "tiny", Job(Tiny(seed=3), "tiny"), 2, [2])
-    with pytest.raises(DataError, match=r"made of different things:\n  made\.seed: 0\n  made\.seed: 3\nMake one"):
+    with pytest.raises(DataError, match=r"made with different options:\n  made\.seed: 0\n  made\.seed: 3\nMake one"):
         join(tmp_path / "tiny")
 
 

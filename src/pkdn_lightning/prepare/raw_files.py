@@ -1,4 +1,4 @@
-"""What a publisher delivered: a folder, an archive or a URL, in which files are found by name wherever they lie."""
+"""What a publisher delivered: a folder, an archive or a URL, in which files are found by name at any depth."""
 
 import os
 import tarfile
@@ -58,11 +58,12 @@ class Delivery:
                 return self.beside / name
         for name in names:
             for place in self._places():
-                for file in sorted(place.iterdir()) if len(list(place.glob("*"))) < 1000 else ():
-                    if file.is_file() and is_archive(file) and file.name.split(".")[0] == name.split("/")[0]:
-                        found = _within(self._unpacked(file), name)
-                        if found is not None:
-                            return found
+                files = sorted(file for file in place.glob(f"{name.split('/')[0]}.*") if file.is_file())
+                for archive in filter(is_archive, files):
+                    folder = self._unpacked(archive)
+                    for inner in (folder / name, folder / name.partition("/")[2]):  # the archive's top may be `name`
+                        if inner.is_dir():
+                            return inner
         return None
 
     def need(self, what: str, *names: str) -> Path:
@@ -75,9 +76,8 @@ class Delivery:
         if found is None:
             there = sorted(child.name for child in self.root.iterdir())[:8]
             raise DataError(
-                f"{what} ({' or '.join(names)}) is not below {self.root}; "
-                f"found there: {', '.join(there) or 'nothing'}.\n"
-                f"{self.how_to_get}"
+                f"{what} ({' or '.join(names)}) is not below {self.root}; found there: "
+                f"{', '.join(there) or 'nothing'}.\n{self.how_to_get}"
             )
         return found
 
@@ -107,9 +107,3 @@ def _folders(place: Path) -> list[Path]:
             if child.is_dir() and not child.name.startswith(".") and not child.name.endswith(_UNFINISHED):
                 folders.append(Path(child.path))
     return sorted(folders)
-
-
-def _within(folder: Path, name: str) -> Path | None:
-    """Returns what is called `name` inside an unpacked archive; the archive's own folder may be its top."""
-    below = folder / name.partition("/")[2]
-    return next((inner for inner in (folder / name, below) if inner.is_dir()), None)
