@@ -146,7 +146,7 @@ def test_something_only_the_later_shard_was_told(tmp_path):
 def test_shards_of_different_numbers(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2)
     make_shards(tmp_path / "tiny", JOBS["plain"], 3, [3])
-    with pytest.raises(DataError, match=r"different numbers: .*-of-0002 and .*shard-0003-of-0003\. Keep one kind"):
+    with pytest.raises(DataError, match=r"different totals: .*-of-0002, .*shard-0003-of-0003\. Keep one kind"):
         join(tmp_path / "tiny")
 
 

@@ -25,7 +25,7 @@ Faces = Literal["one", "largest"]
 
 _OUTSIDE_AT_MOST: Final = 0.25  # share of the square that may lie outside the image; its border is repeated there
 _POINTS_OUTSIDE_AT_MOST: Final = 0.1
-_SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes it unclear who is meant
+_SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes an image ambiguous
 
 # The box of 68 landmarks relative to five, in units of the distance from the eyes to the mouth: medians over 1,585
 # faces of CelebA, CelebAMask-HQ, Helen and LFW, found with MTCNN and dlib. The standard deviation of the side is 0.2.
@@ -91,7 +91,7 @@ class LandmarkCrop:
         else:
             low, high = points.min(axis=0), points.max(axis=0)
             (x, y), side = (low + high) / 2, float((high - low).max())
-        if not side >= 1:  # written so that it holds for a side that is no number, too
+        if not side >= 1:  # true for NaN, too
             raise Rejected("bad_landmarks", f"the landmarks span {side:g} px of the image")
         return Box.around(float(x), float(y), side * (1 + 2 * self.margin))
 
@@ -115,11 +115,8 @@ class FixedCrop:
     def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the box."""
         if self.size is not None and image.size != self.size:
-            raise Rejected(
-                "wrong_size",
-                f"it is {image.width}x{image.height}; crop=aligned is for the aligned images of "
-                f"{self.size[0]}x{self.size[1]}",
-            )
+            found, expected = (f"{width}x{height}" for width, height in (image.size, self.size))
+            raise Rejected("wrong_size", f"it is {found}; crop=aligned is for the aligned images of {expected}")
         side = self.side * (1 + 2 * self.margin)
         return Box.around(self.left + self.side / 2, self.top + self.side / 2, side)
 
@@ -146,11 +143,9 @@ class DetectorCrop:
             raise Rejected("no_face", "the detector found no face")
         sides = [max(face.box[2:]) for face in found]
         if self.faces == "one" and len(found) > 1 and sides[1] > _SECOND_FACE * sides[0]:
-            raise Rejected(
-                "several_faces",
-                f"the detector found {len(found)}, with sides of {', '.join(f'{side:.0f}' for side in sides[:4])} px; "
-                "data.source.faces=largest takes the largest",
-            )
+            shown = ", ".join(f"{side:.0f}" for side in sides[:4])
+            why = f"the detector found {len(found)}, with sides of {shown} px; data.source.faces=largest takes the largest"
+            raise Rejected("several_faces", why)
         return self.around(found[0])
 
     def around(self, face: Detection) -> Box:

@@ -44,8 +44,7 @@ def detect_faces(image: Image.Image, *, thorough: bool = False) -> list[Detectio
 
     Args:
         image: The image.
-        thorough: Looks for small faces, too, in small images even for those that the detector would have to enlarge;
-            several times slower.
+        thorough: Looks for small faces, too, and enlarges small images for it; several times slower.
 
     Raises:
         ConfigError: If the detector is not installed.

@@ -131,10 +131,8 @@ def explained(file: Path, what: str) -> Iterator[None]:
 def walk_images(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yields the images below a folder in the order of their paths, whatever the file system's is.
 
-    An image is what has one of the suffixes.
-
-    Linked folders are entered, each real folder once, so that a link to its own parent ends. What is hidden is not
-    looked at: it is a desktop's thumbnails and the like.
+    An image is what has one of the suffixes. Linked folders are entered, each real folder once, so that loops end.
+    Hidden files are left out: they are a desktop's thumbnails and the like.
     """
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):

@@ -114,18 +114,18 @@ class BiSeNetParser:
     def parse(self, names: Sequence[str], faces: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | Rejected]:
         """Returns the parsing maps, (S, S) uint8 each. The first call loads the weights.
 
-        The same faces in the same batches give the same bytes. Another composition of the batches, another device or
-        another number of threads may change the pixels where two classes are equally likely.
+        The same faces in the same batches give the same bytes. Other batches, devices or numbers of threads may change
+        pixels where two classes are equally likely.
 
         Args:
             names: Unused.
             faces: (S, S, 3) uint8 RGB each.
 
         Raises:
-            DataError: If the weights' hash is another than `sha256`.
+            DataError: If the weights' hash is not `sha256`.
             CheckpointError: If the file holds no state dict, or that of another network.
             ConfigError: If there is no such device.
-            ShapeError: If a face is no square, or not of the size of the others.
+            ShapeError: If a face is not square, or not of the size of the others.
         """
         for face in faces:
             if face.shape != faces[0].shape or face.ndim != 3 or face.shape[2] != 3 or len(set(face.shape[:2])) > 1:
@@ -164,8 +164,7 @@ class BiSeNetParser:
             with torch.autocast(device.type, getattr(torch, precision) if half else None, enabled=half):
                 logits = self._net(images)
             if size_px <= self.input_px:
-                # The centre of each pixel. Taking the corner, every n-th pixel from the first, costs 0.03 of mean IoU;
-                # averaging the logits gains nothing.
+                # The centre of each pixel: the corner costs 0.03 of mean IoU, averaging the logits gains nothing.
                 logits = F.interpolate(logits, size_px, mode="nearest-exact")
             else:
                 logits = F.interpolate(logits.float(), size_px, mode="bilinear")
@@ -178,8 +177,7 @@ class BiSeNetParser:
         """The weights' file, checked, and its hash."""
         weights = self.weights
         file = fetch(weights, sha256=self.sha256) if is_remote(weights) else Path(weights).expanduser()
-        found = file_sha256(file)
-        if self.sha256 is not None and found != self.sha256:
+        if (found := file_sha256(file)) != (self.sha256 or found):
             raise DataError(
                 f"{file} ({file.stat().st_size:,} bytes) is not the file that was expected (parser.weights).\n"
                 f"SHA-256 found:    {found}\n"
@@ -225,14 +223,12 @@ class BiSeNetParser:
 
 
 def repair_sides(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a map whose eyes, brows and ears carry the label of the side of the face on which they lie.
+    """Returns a map whose eyes, brows and ears have the label of the side of the face on which they lie.
 
-    Which of a pair is the left one is a parser's weak point: BiSeNet has some of it wrong on every third face. Where it
-    lies says it for certain. The face's axis runs from the mouth's centre through the bridge of the nose; `l_*` is what
-    lies to its right in an upright image. So a face may be tilted, and one side is enough.
-
-    On CelebAMask-HQ's val faces it raises the mean IoU from 0.690 to 0.720, although the ground truth itself has sides
-    swapped in every twelfth face.
+    BiSeNet confuses left and right on every third face. Here the position decides: the face's axis runs from the
+    mouth's centre through the bridge of the nose, and `l_*` is what lies to its right in an upright image. Tilted faces
+    and profiles work, too. On CelebAMask-HQ's val faces this raises the mean IoU from 0.690 to 0.720, although the
+    ground truth itself has sides swapped in every twelfth face.
 
     Args:
         labels: Label ids in the order of `LABELS`, (S, S).
@@ -272,8 +268,8 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{file} ({file.stat().st_size:,} bytes, parser.weights) cannot be read: it is no file of weights, is "
-            "truncated, or holds more than tensors, which is not opened because reading it could run code."
+            f"{file} ({file.stat().st_size:,} bytes, parser.weights) cannot be read: it is not a file of weights, is "
+            "truncated, or holds more than tensors, which could run code."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(
