@@ -87,7 +87,7 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
     (out / "a.png").write_bytes(b"precious")
     result = predict(config())
     assert [bool(row.error) for row in result.rows] == [True, False]
-    assert "is not of this program's making" in result.rows[0].error
+    assert "was not made by pkdn" in result.rows[0].error
     assert (out / "a.png").read_bytes() == b"precious"
     assert "made with another settings" in predict(config("ensemble=flip")).rows[1].error
     face(3, 16).save(images / "b.png")
@@ -116,7 +116,7 @@ def test_stopped_work_goes_on(config, images, monkeypatch):
         return restore(*arguments)
 
     monkeypatch.setattr(running, "restore_all", stopped)
-    with pytest.raises(DataError, match="Stopped by the keyboard(?s:.*)the same command goes on"):
+    with pytest.raises(DataError, match="Stopped by the keyboard(?s:.*)the same command continues"):
         predict(config("batch_size=1"))
     monkeypatch.setattr(running, "restore_all", restore)
     result = predict(config("batch_size=1"))

@@ -144,8 +144,8 @@ class DetectorCrop:
         sides = [max(face.box[2:]) for face in found]
         if self.faces == "one" and len(found) > 1 and sides[1] > _SECOND_FACE * sides[0]:
             shown = ", ".join(f"{side:.0f}" for side in sides[:4])
-            why = f"the detector found {len(found)}, with sides of {shown} px; data.source.faces=largest takes the largest"
-            raise Rejected("several_faces", why)
+            hint = "data.source.faces=largest takes the largest"
+            raise Rejected("several_faces", f"the detector found {len(found)}, with sides of {shown} px; {hint}")
         return self.around(found[0])
 
     def around(self, face: Detection) -> Box:
