@@ -24,11 +24,7 @@ from pkdn_lightning.files import read_json
 from pkdn_lightning.prepare import archives
 from pkdn_lightning.prepare.archives import is_archive, unpack
 
-FACES = {
-    "faces/one face.png": b"one" * 1000,
-    "faces/gesicht äöü 顔.png": b"two" * 10,
-    "faces/deep/er/empty.png": b"",
-}
+FACES = {"faces/one face.png": b"one" * 1000, "faces/gesicht äöü 顔.png": b"two" * 10, "faces/deep/er/empty.png": b""}
 NOISE = {f"{number}.png": np.random.default_rng(number).bytes(5000) for number in range(5)}
 KINDS = (".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2")
 

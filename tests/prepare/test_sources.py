@@ -843,10 +843,7 @@ def test_single_files_are_found_beside_an_archive_and_folders_are_not(copy):
         (["data=helen", "data.source.crop=dicc"], r"data\.source\.crop='dicc' is none of dic, .*Did you mean 'dic'"),
         (["data=lfw", "data.source.crop=aligned2"], r"Did you mean 'aligned'"),
         (["data=celeba", "data.source.faces=all"], r"data\.source\.faces='all' is none of one, largest"),
-        (
-            ["data=celeba", "data.source.images=wild"],
-            r"data\.source\.images='wild' is none of in_the_wild, aligned",
-        ),
+        (["data=celeba", "data.source.images=wild"], r"data\.source\.images='wild' is none of in_the_wild, aligned"),
         (["data=celeba", "+data.source.margn=0.2"], r"Unknown key 'data\.source\.margn'\. Did you mean 'margin'"),
         (["data=celeba", "+data.source.identities=folder"], r"Unknown key 'data\.source\.identities'"),
         (["data=celeba", "data.source.size_px=large"], r"data\.source\.size_px='large' is of type str; expected int"),

@@ -17,16 +17,16 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, BinaryIO, Final, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pkdn_lightning.config.training_keys import flatten
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SCHEMA_VERSION, SPLITS, Entry
 from pkdn_lightning.errors import DataError
@@ -86,32 +86,28 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> Self:
-        with self._translate_errors():
+        with self._translate_errors(), ExitStack() as on_error:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
                 raise DataError(
-                    f"Another process is writing {self.path}. Wait for it, or give another place: out=..."
+                    f"Another process is writing {self.path}. Wait, or give another place: out=..."
                 ) from error
-        try:
-            with self._translate_errors():
-                if self.path.exists():
-                    if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
-                        self._remove_scaffold()  # of a run killed when the store was in its place already
-                    raise DataError(
-                        f"{self.path} exists already and is kept. Give another place (out=...) or remove it."
-                    )
-                self._open()
-        except BaseException:
-            self._close()
-            raise
+            on_error.callback(self.__exit__)
+            if self.path.exists():
+                if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
+                    self._remove_scaffold()  # of a run killed when the store was in its place already
+                raise DataError(f"{self.path} exists already and is kept. Give another place (out=...) or remove it.")
+            self._open()
+            on_error.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
+    def __exit__(self, *_: object) -> None:
+        self._close_files()
+        with suppress(OSError):  # while it is held, or another process's might be removed
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     @property
     def tried(self) -> int:
@@ -184,9 +180,13 @@ class StoreWriter:
         """
         self.commit()
         if not self.accepted.total():
-            why = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common(4))
-            first = self._first_reject() if self.rejected else ""
-            raise DataError(f"No photograph became a face ({why or 'none was tried'}), so no store was made.{first}")
+            why = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common(4)) or "none was tried"
+            with (self.partial / "rejects.csv").open(newline="", encoding="utf-8") as file:
+                first = next(csv.DictReader(file), {"detail": "none"})["detail"]
+            raise DataError(
+                f"No photograph became a face ({why}), so no store was made.\nThe first reject: {first}\n"
+                f"All of them: {file.name}"
+            )
         self.seal()
         with self._translate_errors():
             hashed = [*(f"{key}.npy" for key in self._rows), "index.csv"]
@@ -242,8 +242,10 @@ class StoreWriter:
     def _begin(self) -> dict[str, Any]:
         shutil.rmtree(self.partial, ignore_errors=True)  # of a run that committed nothing
         self.partial.mkdir(parents=True)
-        for name in self._names():
-            (self.partial / name).write_bytes(self._beginning(name))
+        first = {f"{key}.npy": _header(dtype, (0, *shape)) for key, (shape, dtype) in self._rows.items()}
+        first |= {"index.csv": csv_line(INDEX_COLUMNS), "rejects.csv": csv_line(REJECT_COLUMNS), "tried.bin": b""}
+        for name, content in first.items():
+            (self.partial / name).write_bytes(content)
         return self._write_state()
 
     def _saved_state(self) -> dict[str, Any] | None:
@@ -260,32 +262,16 @@ class StoreWriter:
             return state
         if not (faces := sum(state["accepted"].values())):
             return None  # nothing is lost
-        raise DataError(
-            "\n  ".join(
-                [f"{self.partial} holds {faces:,} faces of an interrupted run with other options:", *changes[:3]]
-            )
-            + "\nContinue with its options, or remove that folder to begin anew."
-        )
+        found = f"{self.partial} holds {faces:,} faces of an interrupted run with other options:"
+        shown = "\n  ".join([found, *changes[:3]])
+        raise DataError(f"{shown}\nContinue with its options, or remove that folder to begin anew.")
 
     def _write_state(self) -> dict[str, Any]:
-        sizes = {name: (self.partial / name).stat().st_size for name in self._names()}
+        names = [*(f"{key}.npy" for key in self._rows), "index.csv", "rejects.csv", "tried.bin"]
+        sizes = {name: (self.partial / name).stat().st_size for name in names}
         state = {"plan": self.plan, "bytes": sizes, "accepted": self.accepted, "rejected": self.rejected}
         write_json(self.partial / "state.json", state)
         return state
-
-    def _names(self) -> list[str]:
-        return [*(f"{key}.npy" for key in self._rows), "index.csv", "rejects.csv", "tried.bin"]
-
-    def _beginning(self, name: str) -> bytes:
-        if name.endswith(".npy"):
-            shape, dtype = self._rows[name.removesuffix(".npy")]
-            return _header(dtype, (0, *shape))
-        return {"index.csv": csv_line(INDEX_COLUMNS), "rejects.csv": csv_line(REJECT_COLUMNS)}.get(name, b"")
-
-    def _first_reject(self) -> str:
-        with (self.partial / "rejects.csv").open(newline="", encoding="utf-8") as file:
-            detail = next(csv.DictReader(file))["detail"]
-        return f"\nThe first: {detail}\nAll of them are in {self.partial / 'rejects.csv'}"
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -299,12 +285,6 @@ class StoreWriter:
                     f"{self.partial}: make room and run the same command again."
                 ) from error
             raise DataError(f"{self.partial} could not be written: {error}. Run the same command again.") from error
-
-    def _close(self) -> None:
-        self._close_files()
-        with suppress(OSError):  # while it is held, or another process's might be removed
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
 
     def _close_files(self) -> None:
         for file in self._files.values():
@@ -321,15 +301,8 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 def differences(plan: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns the names of values that differ between two plans, and both values; `a.b` is `b` within `a`."""
-    a, b = (_flat(json.loads(json.dumps(each))) for each in (plan, other))
+    a, b = (dict(flatten(json.loads(json.dumps(each)))) for each in (plan, other))
     return [(key, a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key)]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def csv_line(values: tuple[str, ...]) -> bytes:

@@ -106,10 +106,8 @@ class FolderSource:
     def _read_image(self, file: Path) -> NDArray[np.uint8]:
         image = open_image(file)
         if image.mode != "RGB" and not self.convert:
-            raise Rejected(
-                "wrong_mode",
-                f"{file} is of {mode_of(image)}, expected 8-bit RGB; data.source.convert=true converts",
-            )
+            hint = "data.source.convert=true converts"
+            raise Rejected("wrong_mode", f"{file} is of {mode_of(image)}, expected 8-bit RGB; {hint}")
         return np.asarray(self._fit(file, to_rgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
 
     def _fit(self, file: Path, image: Image.Image, resample: Image.Resampling) -> Image.Image:
@@ -142,9 +140,7 @@ def _files(folder: Path) -> dict[str, Path]:
         DataError: If two files share a stem: they could not be told apart.
     """
     files: dict[str, Path] = {}
-    if not folder.is_dir():
-        return files
-    for file in sorted(folder.iterdir()):
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
             if file.stem in files:
                 raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")
