@@ -218,7 +218,7 @@ def test_no_network_says_where_to_save_the_file(server):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(404, "no such file"), (410, "Gone"), (403, "login"), (401, "login"), (400, "Bad Request")]
+    ("status", "words"), [(404, "new address"), (410, "Gone"), (403, "login"), (401, "login"), (400, "Bad Request")]
 )
 def test_a_refusal_is_told_at_once(server, cache, status, words):
     server.status = status

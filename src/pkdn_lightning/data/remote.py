@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.files import exclusive, whole_file
@@ -32,11 +32,8 @@ _ATTEMPTS: Final = 4  # in a row that bring nothing new
 _PAUSE_S = 1.0  # before the second attempt; doubles with each one after
 _TEMPORARY: Final = (408, 416, 425, 429)  # refusals that may pass; 416: a shorter file took the place of this one
 _STATUS: Final = {FileNotFoundError: 404, PermissionError: 403, ImportError: 400, ValueError: 400}
-_ADVICE: Final = {
-    404: "There is no such file: look for its new address on the publisher's page.",
-    401: "The publisher may want a login or a confirmation in a browser.",
-    403: "The publisher may want a login or a confirmation in a browser.",
-}
+_LOGIN: Final = "The publisher may want a login or a confirmation in a browser."
+_ADVICE: Final = {404: "Look for its new address on the publisher's page.", 401: _LOGIN, 403: _LOGIN}
 
 
 def is_remote(path: str | Path) -> bool:
@@ -117,8 +114,7 @@ def fetch_store(url: str) -> Path:
 
 def byte_progress() -> Progress:
     """Returns a progress bar that counts bytes."""
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    return Progress(TextColumn("{task.description}"), *columns)
+    return Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
 
 
 def _download(url: str, target: Path, digest: str | None) -> None:
@@ -201,7 +197,8 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _failure(url: str, target: Path, error: BaseException, status: int) -> DataError:
-    reason = f"HTTP {status} {message}" if (message := getattr(error, "message", "")) else error or type(error).__name__
+    message = getattr(error, "message", "")
+    reason = f"HTTP {status} {message}" if message else str(error) or type(error).__name__
     after = f" after {decimal(received)}" if (received := _received(target)) else ""
     network = "Check the network (behind a proxy: HTTPS_PROXY). The same command continues where this one stopped."
     return DataError(

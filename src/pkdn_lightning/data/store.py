@@ -30,6 +30,7 @@ from pkdn_lightning.files import file_sha256, read_json, write_json
 SCHEMA_VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
 _STAMP: Final = ".verified.json"
+_AGAIN: Final = "Or prepare the store anew in another place."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,10 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
     for name, expected in manifest["sha256"].items():
         file = path / name
         if not file.is_file():
-            raise DataError(f"{path} is incomplete: {name} is missing. Prepare the store anew in another place.")
+            raise DataError(f"{path} is incomplete: {name} is missing. Restore it. {_AGAIN}")
         if (found := file_sha256(file)) != expected:
-            raise DataError(
-                f"{file} is not the file that was prepared: SHA-256 {found[:12]}..., the manifest says "
-                f"{expected[:12]}.... Restore it, or prepare the store anew in another place."
-            )
+            what = f"SHA-256 {found[:12]}..., the manifest says {expected[:12]}..."
+            raise DataError(f"{file} is not the file that was prepared: {what}. Restore it. {_AGAIN}")
     return manifest
 
 
@@ -182,7 +181,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version = manifest["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Prepare the store anew in another place.") from error
+        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error
     if version != SCHEMA_VERSION:
         raise DataError(f"{path} has store version {version}; this package reads version {SCHEMA_VERSION}.")
     return manifest
@@ -201,4 +200,4 @@ def _open_array(path: Path, key: str) -> NDArray[Any]:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Prepare the store anew in another place.") from error
+        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error

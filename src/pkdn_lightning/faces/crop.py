@@ -8,7 +8,6 @@
 A margin is a share of the square's side that is added on each of its sides.
 """
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
@@ -52,7 +51,7 @@ class Box(NamedTuple):
 
 
 class Crop(Protocol):
-    """A rule that finds the square."""
+    """A rule that finds the square. `str()` of it says what is done, for the manifest."""
 
     def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the square of an RGB image; `points` (n, 2) are its landmarks where they are known.
@@ -61,16 +60,12 @@ class Crop(Protocol):
             Rejected: If there is none.
         """
 
-    @abstractmethod
-    def __str__(self) -> str:
-        """Says what is done, for the manifest."""
-
 
 class LandmarkCrop:
-    """`dic`: the square around the landmarks. Five landmarks are taken to where 68 would reach.
+    """`dic`: the square around the landmarks; of five landmarks, the square that 68 would span.
 
-    DIC published neither its code nor its margin. The default frames faces as the CelebA test crops that FSRNet
-    publishes do (its Helen crops are tighter: 0.14).
+    DIC published neither code nor margin. The default frames faces like FSRNet's published CelebA test crops (its Helen
+    crops are tighter: 0.14).
     """
 
     def __init__(self, margin: float = 0.31) -> None:
@@ -85,9 +80,8 @@ class LandmarkCrop:
             raise Rejected("landmarks_outside", f"{(~inside).sum()} of {len(points)} landmarks lie outside the image")
         if len(points) == 5:
             eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
-            height = float(np.linalg.norm(mouth - eyes))
             x, y = eyes + (mouth - eyes) * _FIVE_TO_68_DOWN
-            side = height * _FIVE_TO_68_SIDE
+            side = float(np.linalg.norm(mouth - eyes)) * _FIVE_TO_68_SIDE
         else:
             low, high = points.min(axis=0), points.max(axis=0)
             (x, y), side = (low + high) / 2, float((high - low).max())
@@ -179,8 +173,7 @@ def crop_rule(
     """Returns the rule called `name`; a margin of None is the rule's own.
 
     Raises:
-        ConfigError: If there is no such rule, the source has no fixed box, the margin makes no square, or an extra is
-            missing.
+        ConfigError: If there is no such rule, no fixed box, no square with that margin, or an extra is missing.
     """
     if name not in (names := get_args(CropName)):
         raise ConfigError(f"data.source.crop={name!r} is none of {', '.join(names)}.{did_you_mean(str(name), names)}")

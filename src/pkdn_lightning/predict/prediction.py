@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.files import file_sha256
@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         folder: Where results and manifest are.
-        rows: A row per input, those done before among them.
+        rows: A row per input, also those done before.
         skipped: How many were done before.
         metrics: Means of PSNR and SSIM over the inputs that have a reference.
     """
@@ -107,8 +107,8 @@ class _Run:
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
         """Restores every input, and returns their rows in order."""
-        columns = TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress("restoring", *columns, console=self.console, transient=True) as progress:
             bar = progress.add_task("", total=len(inputs))
             try:
                 for done, tasks in self._chunks(inputs):

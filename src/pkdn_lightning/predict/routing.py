@@ -169,10 +169,9 @@ def _photo(image: Image.Image, restorer: Restorer, which: WhichFaces, upscale: i
     if upscale is None:
         upscale = _fitting(image.size, [face.box.side for face in restored], restorer)
     sides = ", ".join(str(face.box.side) for face in faces[:5]) + (", ..." if len(faces) > 5 else "")
-    kept = len(faces) - len(restored)
     why = f"photograph, {len(faces)} face{'s' if len(faces) > 1 else ''} ({sides} px), {len(restored)} restored"
-    if kept:
-        why += f", {kept} left alone: {next(face.why_kept for face in faces if face.why_kept)}; faces=all restores all"
+    if kept := [face.why_kept for face in faces if face.why_kept]:
+        why += f", {len(kept)} left alone: {kept[0]}; faces=all restores all"
     return Decision("photo", why, [face.lr for face in restored], faces, upscale)
 
 

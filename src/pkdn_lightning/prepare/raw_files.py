@@ -3,6 +3,7 @@
 import os
 import tarfile
 import zipfile
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.prepare.archives import is_archive, unpack
 
 _DEPTH: Final = 4  # publishers nest folders this deep at most
+_MANY: Final = 500
 _UNFINISHED: Final = (".unpacked.partial", ".unpacked.old")  # what a killed process left; `archives` removes it
 
 
@@ -98,12 +100,8 @@ class Delivery:
 
 
 def _folders(place: Path) -> list[Path]:
-    """Returns the folders in a folder, or none where there are so many that they are the data itself."""
+    """Returns the folders in a folder, or none where there is so much that it is the data itself."""
     with os.scandir(place) as found:
-        folders = []
-        for number, child in enumerate(found):
-            if number > 500:
-                return []
-            if child.is_dir() and not child.name.startswith(".") and not child.name.endswith(_UNFINISHED):
-                folders.append(Path(child.path))
-    return sorted(folders)
+        children = list(islice(found, _MANY + 1))
+    names = [child.name for child in children if child.is_dir() and not child.name.endswith(_UNFINISHED)]
+    return [] if len(children) > _MANY else [place / name for name in sorted(names) if not name.startswith(".")]

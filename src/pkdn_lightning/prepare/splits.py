@@ -82,13 +82,11 @@ def with_split(photo: Photograph, split: str) -> Photograph:
 
 def by_split(photographs: Iterable[Photograph], counts: Mapping[str, int | None], seed: int) -> list[Photograph]:
     """Returns photographs split by split; a split of which only some are wanted in the seeded order."""
-    members: dict[str, list[Photograph]] = {split: [] for split in SPLITS}
-    for photo in photographs:
-        members[photo.entry.split].append(photo)
-    for split, photos in members.items():
-        if counts.get(split) is not None:
-            members[split] = seeded_order(photos, seed, lambda photo: photo.entry.name)
-    return [photo for photos in members.values() for photo in photos]
+    photographs, ordered = list(photographs), []
+    for split in SPLITS:
+        members = [photo for photo in photographs if photo.entry.split == split]
+        ordered += members if counts.get(split) is None else seeded_order(members, seed, lambda photo: photo.entry.name)
+    return ordered
 
 
 def split_by_list(photographs: Sequence[Photograph], file: Path) -> list[Photograph]:
@@ -135,8 +133,5 @@ def _read_list(file: Path) -> list[tuple[str, str]]:
 
 def shared_identities(photographs: Iterable[Photograph]) -> list[str]:
     """Returns the identities that occur in more than one split."""
-    splits: dict[str, set[str]] = {}
-    for photo in photographs:
-        if photo.entry.identity:
-            splits.setdefault(photo.entry.identity, set()).add(photo.entry.split)
-    return sorted(identity for identity, found in splits.items() if len(found) > 1)
+    pairs = {(photo.entry.identity, photo.entry.split) for photo in photographs if photo.entry.identity}
+    return sorted(identity for identity, splits in Counter(who for who, _ in pairs).items() if splits > 1)

@@ -10,7 +10,6 @@ script. With CelebA's partition the splits are the official ones (24,183 / 2,993
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -89,8 +88,7 @@ class CelebAMaskHQSource(PhotographSource):
             return by_split(photographs, self.counts, self.seed)
         self.split_rule = f"seeded: the official partition is not known for {unknown} of {len(photographs)} faces"
         counts = {"val": 2993, "test": 2824, **{split: n for split, n in self.counts.items() if n is not None}}
-        unsplit = [replace(photo, entry=replace(photo.entry, split="")) for photo in photographs]
-        return by_split(split_by_identity(unsplit, counts, self.seed), self.counts, self.seed)
+        return by_split(split_by_identity(photographs, counts, self.seed), self.counts, self.seed)
 
     def parsing(self, photo: Photograph, box: Box, width: int) -> NDArray[np.uint8] | None:
         """Returns the merged map of the square."""

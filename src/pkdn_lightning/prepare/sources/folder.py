@@ -28,8 +28,8 @@ class FolderSource:
     Args:
         path: The folder.
         size_px: Side every face has to have.
-        convert: Accepts grey, palette, RGBA and 16-bit images by converting them to 8-bit RGB (alpha over black).
-            Off by default, because such files are mostly there by mistake.
+        convert: Converts grey, palette, RGBA and 16-bit images to 8-bit RGB (alpha over black). Off by default,
+            because such files are mostly there by mistake.
         resize: Accepts square faces of another size by resizing them (Pillow's bicubic; maps by nearest neighbour).
     """
 
@@ -58,11 +58,10 @@ class FolderSource:
             for name, file in files.items()
         ]
         if not faces:
-            found = sorted(child.name for child in self.path.iterdir())[:8]
+            found = ", ".join(sorted(child.name for child in self.path.iterdir())[:8]) or "nothing"
             raise DataError(
                 f"No images below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
-                f"found there: {', '.join(found) or 'nothing'}.\n"
-                "Photographs out of which faces have to be cut are prepared by data=photos."
+                f"found there: {found}.\nUse data=photos for photographs from which faces have to be cropped."
             )
         if self.with_parsing:
             self._check_pairs()
