@@ -10,7 +10,7 @@ VERBS = {
     "train": "trains a teacher, a student, or a student with the teacher it needs",
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
     "sweep": "shows where the jobs of a sweep stand: finished, running, waiting, failed",
-    "predict": "restores faces in images, folders, photographs and videos",
+    "predict": "restores faces in images, folders and photographs",
     "export": "writes a trained model as safetensors, torch.export program, ONNX, and 8-bit ONNX",
     "demo": "opens a local web page that restores the faces of images dropped on it",
     "info": "says what networks cost, block by block: parameters, operations, memory, time",

@@ -7,15 +7,7 @@ from PIL import Image
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces import detection
-from pkdn_lightning.faces.crop import (
-    Box,
-    DetectorCrop,
-    FixedCrop,
-    LandmarkCrop,
-    WholeCrop,
-    crop_rule,
-    cut,
-)
+from pkdn_lightning.faces.crop import Box, DetectorCrop, FixedCrop, LandmarkCrop, WholeCrop, crop_rule, cut
 from pkdn_lightning.faces.rejection import Rejected
 from tests.prepare.publishers import five
 

@@ -1,4 +1,4 @@
-"""Parsing maps: from BiSeNet (weights, sizes, devices), repaired sides, and from a folder.
+"""Parsing maps by BiSeNet: weights, sizes, devices, repaired sides.
 
 Set PKDN_FACES to a folder that holds `celebamask_hq/val/images` and `.../parsing`, and put the public weights beside it
 as `weights/bisenet_79999_iter.pth`, to measure the parser against the ground truth.
@@ -14,12 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pkdn_lightning.data import downloads
 from pkdn_lightning.data.labels import LABELS, MIRRORED
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, MaskFolder, repair_sides
-from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, repair_sides
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.networks.bisenet import TO_CELEBAMASK, BiSeNet
 
@@ -207,16 +205,16 @@ def test_device_that_is_not_there(parser, device):
 def test_weights_from_the_network(parser, weights, monkeypatch):
     asked = []
 
-    def fetch(url, *, sha256=None, size=None, folder=None):
-        asked.append((url, sha256, size))
+    def fetch(url, *, sha256=None):
+        asked.append((url, sha256))
         return Path(weights)
 
-    monkeypatch.setattr(downloads, "fetch", fetch)
+    monkeypatch.setattr("pkdn_lightning.faces.parser.fetch", fetch)
     digest = file_sha256(Path(weights))
     made = parser(weights="https://example.org/bisenet.pth", sha256=digest)
     assert asked == []  # nothing is fetched before it is needed
     assert len(made.parse(["a"], random_faces(1, 32))) == 1
-    assert asked == [("https://example.org/bisenet.pth", digest, None)]
+    assert asked == [("https://example.org/bisenet.pth", digest)]
 
 
 # Sides
@@ -292,111 +290,6 @@ def test_without_a_mouth_up_is_up():
 def test_without_a_nose_nothing_changes():
     for labels in (drawn(MOUTH, ("r_eye", 12, 24)), np.zeros((16, 16), np.uint8)):
         np.testing.assert_array_equal(repair_sides(labels), labels)
-
-
-# A folder
-
-
-@pytest.fixture
-def maps(tmp_path) -> Path:
-    folder = tmp_path / "maps"
-    for split in ("train", "val"):
-        (folder / split / "parsing").mkdir(parents=True)
-    return folder
-
-
-def face(size_px: int = 32) -> np.ndarray:
-    return np.zeros((size_px, size_px, 3), np.uint8)
-
-
-def taken(folder: Path, name: str = "train/a", size_px: int = 32) -> np.ndarray | Rejected:
-    (result,) = MaskFolder(path=str(folder)).parse([name], [face(size_px)])
-    return result
-
-
-@pytest.mark.parametrize("place", ["train/parsing/a.png", "train/a.png", "a.png"])
-def test_map_is_found(maps, place):
-    Image.fromarray(UPRIGHT).save(maps / place)
-    np.testing.assert_array_equal(taken(maps), UPRIGHT)
-    assert taken(maps).dtype == np.uint8
-
-
-def test_name_with_a_folder(maps):
-    (maps / "train/parsing/person").mkdir()
-    Image.fromarray(UPRIGHT).save(maps / "train/parsing/person/1.png")
-    np.testing.assert_array_equal(taken(maps, "train/person/1"), UPRIGHT)
-
-
-def test_nearest_place_wins(maps):
-    for number, place in enumerate(["train/parsing/a.png", "train/a.png", "a.png"]):
-        Image.fromarray(np.full((32, 32), number, np.uint8)).save(maps / place)
-    assert taken(maps).max() == 0
-    assert taken(maps, "val/a").min() == 2
-
-
-def test_palette_map(maps):
-    image = Image.fromarray(UPRIGHT)
-    image.putpalette([value for number in range(256) for value in (255 - number, number, 0)])
-    image.save(maps / "a.png")
-    assert Image.open(maps / "a.png").mode == "P"
-    np.testing.assert_array_equal(taken(maps), UPRIGHT)
-
-
-def test_map_of_another_size(maps):
-    Image.fromarray(UPRIGHT).save(maps / "a.png")
-    np.testing.assert_array_equal(taken(maps, size_px=64), UPRIGHT.repeat(2, 0).repeat(2, 1))
-    smaller = taken(maps, size_px=16)
-    assert smaller.shape == (16, 16)
-    assert set(np.unique(smaller)) <= set(np.unique(UPRIGHT))
-
-
-def test_missing_map(maps):
-    result = taken(maps)
-    assert isinstance(result, Rejected)
-    assert result.reason == "no_map"
-    assert "none of train/parsing/a.png, train/a.png, a.png" in result.detail
-
-
-@pytest.mark.parametrize(
-    ("image", "detail"),
-    [
-        (Image.new("RGB", (32, 32)), "is of mode RGB"),
-        (Image.new("I;16", (32, 32)), "16-bit grey"),
-        (Image.new("1", (32, 32)), "black and white"),
-        (Image.new("L", (32, 16)), "is 32x16"),
-        (Image.new("L", (32, 32), 255), r"has labels \[255\] outside 0..18"),
-        (b"nothing", "is no image"),
-    ],
-)
-def test_wrong_map(maps, image, detail):
-    file = maps / "train" / "parsing" / "a.png"
-    if isinstance(image, bytes):
-        file.write_bytes(image)
-    else:
-        image.save(file)
-    result = taken(maps)
-    assert isinstance(result, Rejected)
-    assert result.reason == "bad_map"
-    with pytest.raises(Rejected, match=detail):
-        raise result
-
-
-def test_one_missing_map_leaves_the_others(maps):
-    Image.fromarray(UPRIGHT).save(maps / "train/b.png")
-    results = MaskFolder(path=str(maps)).parse(["train/a", "train/b"], [face(), face()])
-    assert isinstance(results[0], Rejected)
-    np.testing.assert_array_equal(results[1], UPRIGHT)
-
-
-def test_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="parser=masks parser.path=~/maps"):
-        MaskFolder(path=None)
-    with pytest.raises(DataError, match=r"no folder .*nowhere \(parser\.path\)"):
-        MaskFolder(path=str(tmp_path / "nowhere"))
-
-
-def test_folder_provenance(maps):
-    assert MaskFolder(path=str(maps)).provenance() == {"parser": "masks: maps taken as they are"}
 
 
 # Real faces

@@ -21,13 +21,13 @@ def names(wanted, output: Path = Path("out"), form: str = "png") -> dict[str, st
 
 
 def test_a_folder_is_searched(folder):
-    assert names(folder) == {"a.png": "a.png", "b.jpg": "b.png", "clip.mp4": "clip.mp4", "c.PNG": "sub/c.png"}
+    assert names(folder) == {"a.png": "a.png", "b.jpg": "b.png", "clip.mp4": "clip.png", "c.PNG": "sub/c.png"}
 
 
 def test_the_format_may_stay(folder):
     (folder / "e.gif").write_bytes(b"")
     assert names(folder, form="same") == {
-        "a.png": "a.png", "b.jpg": "b.jpg", "clip.mp4": "clip.mp4", "e.gif": "e.png", "c.PNG": "sub/c.PNG",
+        "a.png": "a.png", "b.jpg": "b.jpg", "clip.mp4": "clip.png", "e.gif": "e.png", "c.PNG": "sub/c.PNG",
     }  # fmt: skip
 
 
@@ -54,11 +54,16 @@ def test_what_was_made_before_is_no_input(folder):
     assert len(names(folder, folder / "out")) == 4
 
 
+def test_a_video_gets_the_commands_that_make_images_of_it(folder):
+    with pytest.raises(DataError, match=r"is a video(?s:.*)ffmpeg -i .*clip\.mp4(?s:.*)input=frames/(?s:.*)-c:a copy"):
+        names(folder / "clip.mp4")
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
         ("nowhere", "There is no nowhere"),
-        ("nowhere/*.png", "No images and no videos at nowhere"),
+        ("nowhere/*.png", "No images at nowhere"),
         ("https://example.org/a.png", "is a URL"),
     ],
 )

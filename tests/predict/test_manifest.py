@@ -1,6 +1,5 @@
 """What is done stays done, over kills and other settings."""
 
-import csv
 import os
 from dataclasses import replace
 
@@ -45,15 +44,6 @@ def test_a_torn_line_costs_that_line_only(folder):
         file.write('{"input": "in/b')
     Manifest(folder).add(replace(ROW, output="c.png"))
     assert sorted(Manifest(folder).rows) == ["a.png", "c.png"]
-
-
-def test_a_table_for_spreadsheets(folder):
-    manifest = Manifest(folder)
-    manifest.add(replace(ROW, output="b.png", faces=[{"box": [1, 2, 3]}], metrics={}))
-    with manifest.write_table().open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["psnr_y"] for row in rows] == ["20.5", ""]
-    assert rows[1]["faces"] == '[{"box": [1, 2, 3]}]'
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

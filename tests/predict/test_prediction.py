@@ -87,7 +87,7 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
     (out / "a.png").write_bytes(b"precious")
     result = predict(config())
     assert [bool(row.error) for row in result.rows] == [True, False]
-    assert "is not of this program's making" in result.rows[0].error
+    assert "was not made by pkdn" in result.rows[0].error
     assert (out / "a.png").read_bytes() == b"precious"
     assert "made with another settings" in predict(config("ensemble=flip")).rows[1].error
     face(3, 16).save(images / "b.png")
@@ -116,7 +116,7 @@ def test_stopped_work_goes_on(config, images, monkeypatch):
         return restore(*arguments)
 
     monkeypatch.setattr(running, "restore_all", stopped)
-    with pytest.raises(DataError, match="Stopped by the keyboard(?s:.*)the same command goes on"):
+    with pytest.raises(DataError, match="Stopped by the keyboard(?s:.*)the same command continues"):
         predict(config("batch_size=1"))
     monkeypatch.setattr(running, "restore_all", restore)
     result = predict(config("batch_size=1"))
@@ -152,6 +152,7 @@ class TestBadInput:
         (images / "text.png").write_text("not an image")
         (images / "empty.jpg").write_bytes(b"")
         (images / "notes.txt").write_text("left out")
+        (images / "clip.mp4").write_bytes(b"")
         whole = (images / "good.png").read_bytes()
         (images / "truncated.png").write_bytes(whole[: len(whole) // 2])
         Image.new("RGB", (1, 1)).save(images / "one.png")
@@ -167,10 +168,11 @@ class TestBadInput:
         assert "LR 1x1 enlarged x8 is 8x8, but the sides have to divide by 16" in errors["one.png"]
         assert "too_large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
+        assert "ffmpeg" in errors["clip.png"]
         assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")
         assert "notes" not in str(errors)
         written = [json.loads(line) for line in (result.folder / FILE).read_text().splitlines()]
-        assert sum(bool(line["error"]) for line in written) == 6
+        assert sum(bool(line["error"]) for line in written) == 7
 
     def test_a_size_the_network_cannot_take(self, config, images):
         face(0, 16).crop((0, 0, 15, 16)).save(images / "a.png")

@@ -77,7 +77,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_there_is(tmp_path, capsys):
     assert told[-1] == "Store: stores/tiny, about 0 MB"
     run("out=elsewhere")
     run("out=elsewhere", "dry_run=true")
-    assert "Store: elsewhere, exists already and would be left as it is" in capsys.readouterr().out
+    assert "Store: elsewhere, exists already and would be kept" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_told(capsys):

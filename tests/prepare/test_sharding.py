@@ -132,7 +132,7 @@ def test_no_shards_at_all(tmp_path):
 def test_shards_of_different_things(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
     make_shards(tmp_path / "tiny", Job(Tiny(seed=3), "tiny"), 2, [2])
-    with pytest.raises(DataError, match=r"made of different things:\n  made\.seed: 0\n  made\.seed: 3\nMake one"):
+    with pytest.raises(DataError, match=r"made with different options:\n  made\.seed: 0\n  made\.seed: 3\nMake one"):
         join(tmp_path / "tiny")
 
 
@@ -146,7 +146,7 @@ def test_something_only_the_later_shard_was_told(tmp_path):
 def test_shards_of_different_numbers(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2)
     make_shards(tmp_path / "tiny", JOBS["plain"], 3, [3])
-    with pytest.raises(DataError, match=r"different numbers: .*-of-0002 and .*shard-0003-of-0003\. Keep one kind"):
+    with pytest.raises(DataError, match=r"different totals: .*-of-0002, .*shard-0003-of-0003\. Keep one kind"):
         join(tmp_path / "tiny")
 
 

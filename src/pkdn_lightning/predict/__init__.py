@@ -1,16 +1,16 @@
-"""The verb `predict`: a trained model restores faces in images, folders of them, photographs and videos.
+"""The verb `predict`: a trained model restores faces in images, folders of them and photographs.
 
 pkdn predict model=runs/student_celeba/2026-01-31_12-00-00 input=photos/ output=restored/
 pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upscale=2
 
-inputs      what is to be restored: an image, a folder, a pattern
-image_file  a file's pixels with what must not be lost: orientation, colour profile, alpha
-routing     whether an image is LR, an enlarged LR, or a photograph with faces
-restore     many files' faces at a time through the network
-paste       restored faces go back into their photograph
-manifest    what was done with each file; what is done already is not done again
-references  how near results are to the truth, where somebody has it
-prediction  all of it in turn
+inputs      finds the images: a file, a folder, a pattern
+image_file  reads and writes pixels, orientation, colour profile and alpha
+routing     tells an LR, an enlarged LR, and a photograph with faces
+restore     passes the faces of many files through the network
+paste       puts restored faces back into their photograph
+manifest    records what was done with each file
+references  measures results against true images
+prediction  does all of it in turn
 """
 
 from typing import TYPE_CHECKING, Any

@@ -66,13 +66,10 @@ class ImageFile:
 
     def with_pixels(self, rgb: Image.Image) -> "ImageFile":
         """Returns the image with other pixels; alpha is enlarged with them."""
-        alpha = self.alpha
-        if alpha is not None and alpha.size != rgb.size:
-            alpha = alpha.resize(rgb.size, Image.Resampling.BICUBIC)
-        return replace(self, rgb=rgb, alpha=alpha)
+        return replace(self, rgb=rgb, alpha=self.alpha and self.alpha.resize(rgb.size, Image.Resampling.BICUBIC))
 
     def save(self, file: Path) -> None:
-        """Writes it in one step, so that nobody ever meets half an image.
+        """Writes it, whole or not at all.
 
         Raises:
             OSError: If it cannot be written.
@@ -84,9 +81,6 @@ class ImageFile:
         options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
         if suffix == ".webp":
             options = {"lossless": True}
-        if self.icc:
-            options["icc_profile"] = self.icc
-        if self.exif:
-            options["exif"] = self.exif
+        options |= {name: value for name, value in (("icc_profile", self.icc), ("exif", self.exif)) if value}
         with whole_file(file) as temporary:
             image.save(temporary, **options)

@@ -1,4 +1,4 @@
-"""What is to be restored: an image, a folder of images, a pattern, a video."""
+"""What is to be restored: an image, a folder of images, a pattern."""
 
 import glob
 import re
@@ -26,10 +26,17 @@ class Input(NamedTuple):
     file: Path
     name: Path
 
-    @property
-    def is_video(self) -> bool:
-        """Whether it is a video, by its name."""
-        return self.file.suffix.lower() in VIDEO_SUFFIXES
+
+def refuse_video(file: Path) -> None:
+    """Raises a `DataError` that says what to do if a file is a video by its name."""
+    if file.suffix.lower() in VIDEO_SUFFIXES:
+        raise DataError(
+            f"{file} is a video; expected images. ffmpeg makes some of it and puts them together with its sound:\n"
+            f"  mkdir frames; ffmpeg -i '{file}' frames/%06d.png\n"
+            "  pkdn predict input=frames/ output=restored/ mode=photo upscale=1; cp -n frames/* restored/\n"
+            f"  ffmpeg -framerate <rate> -i restored/%06d.png -i '{file}' -map 0:v -map '1:a?' -c:a copy "
+            "-pix_fmt yuv420p restored.mp4"
+        )
 
 
 def find_inputs(wanted: str, output: Path, form: str = "png") -> list[Input]:
@@ -41,12 +48,13 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> list[Input]:
         form: `png`, or `same` for the format of the input.
 
     Raises:
-        DataError: If there is nothing there.
+        DataError: If there is nothing there, or it is a video.
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", wanted):
         raise DataError(f"input={wanted} is a URL; a file or folder is expected. Download it first: curl -LO <url>")
     path = Path(wanted).expanduser()
     if path.is_file():
+        refuse_video(path)
         return _named([path], path.parent, form)
     if path.is_dir():
         files = [*walk_images(path, (*SUFFIXES, *VIDEO_SUFFIXES))]
@@ -56,11 +64,11 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> list[Input]:
         fixed = str(path)[: re.search(r"[*?\[]", str(path)).start()]  # type: ignore[union-attr]  # it has magic
         root = Path(fixed) if fixed.endswith("/") else Path(fixed).parent
     else:
-        raise DataError(f"There is no {wanted}: expected an image, a folder, a pattern ('photos/*.jpg') or a video.")
+        raise DataError(f"There is no {wanted}: expected an image, a folder or a pattern ('photos/*.jpg').")
     inside = output.resolve()
     files = [file for file in files if inside not in file.resolve().parents or inside == root.resolve()]
     if not files:
-        raise DataError(f"No images and no videos at {wanted}. Known suffixes: {' '.join(SUFFIXES + VIDEO_SUFFIXES)}")
+        raise DataError(f"No images at {wanted}. Known suffixes: {' '.join(SUFFIXES)}")
     return _named(files, root, form)
 
 
@@ -70,12 +78,8 @@ def _named(files: Sequence[Path], root: Path, form: str) -> list[Input]:
     several = {stem for stem, count in Counter(stems).items() if count > 1}
     named = []
     for file, stem in zip(files, stems, strict=True):
-        suffix = ".mp4" if file.suffix.lower() in VIDEO_SUFFIXES else _suffix(file, form)
+        suffix = file.suffix if form == "same" and file.suffix.lower() in KEPT_FORMATS else ".png"
         clash = stem in several and suffix != file.suffix
         base = file.relative_to(root) if clash else stem
         named.append(Input(file, base.with_name(base.name + suffix)))
     return named
-
-
-def _suffix(file: Path, form: str) -> str:
-    return file.suffix if form == "same" and file.suffix.lower() in KEPT_FORMATS else ".png"

@@ -1,12 +1,11 @@
-"""What was done with each file: `manifest.jsonl`, a line per file as it is finished, and `manifest.csv` at the end.
+"""What was done with each file: `manifest.jsonl`, a line per file as it is finished.
 
-A line that a kill has torn is not read; of several lines for one file the last counts. A file counts as done if it was
-restored before, has not changed since, by the same model and settings, and its result is still there.
+Incomplete lines are not read; of several lines for one file the last counts. A file is done if it was restored by the
+same model and settings, has not changed since, and its result is still there.
 """
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from pkdn_lightning.errors import DataError
 
 FILE = "manifest.jsonl"
-TABLE = "manifest.csv"
 
 
 @dataclass
@@ -25,7 +23,7 @@ class Row:
         input: The file.
         sha256: Its hash.
         output: Its result, relative to the output folder.
-        mode: `lr`, `aligned`, `photo` or `video`.
+        mode: `lr`, `aligned` or `photo`.
         decision: What was decided about it and why.
         faces: A photograph's faces: `box` (left, top, side), and `kept` with the reason where one was left alone.
         upscale: How many times larger the result is than the input.
@@ -75,12 +73,9 @@ class Manifest:
     def find(self, row: Row) -> Row | None:
         """Returns the line of the same work, if that is done and its result is still there."""
         known = self.rows.get(row.output)
-        if known is None or known.error or not (self.folder / row.output).is_file():
+        if known is None or known.error or changes(known, row) or not (self.folder / row.output).is_file():
             return None
-        same = all(
-            getattr(known, name) == getattr(row, name) for name in ("input", "sha256", "model_sha256", "settings")
-        )
-        return known if same else None
+        return known
 
     def add(self, row: Row) -> None:
         """Writes a line."""
@@ -88,29 +83,18 @@ class Manifest:
         with (self.folder / FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
-    def write_table(self) -> Path:
-        """Writes everything as CSV, for spreadsheets, and returns the file."""
-        path = self.folder / TABLE
-        metrics = sorted({name for row in self.rows.values() for name in row.metrics})
-        columns = [each.name for each in fields(Row) if each.name != "metrics"]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*columns, *metrics])
-            writer.writeheader()
-            for row in self.rows.values():
-                plain = {key: _cell(value) for key, value in asdict(row).items() if key != "metrics"}
-                writer.writerow(plain | row.metrics)
-        return path
 
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+def changes(known: Row, row: Row) -> list[str]:
+    """Returns in what the work of two rows differs."""
+    return [
+        name for name in ("input", "sha256", "model_sha256", "settings") if getattr(known, name) != getattr(row, name)
+    ]
 
 
 def _read(file: Path) -> Iterator[Row]:
     known = {each.name for each in fields(Row)}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            content: Mapping[str, Any] = json.loads(line)
-            yield Row(**{key: value for key, value in content.items() if key in known})
+            yield Row(**{key: value for key, value in json.loads(line).items() if key in known})
         except (ValueError, TypeError, AttributeError):
             continue  # torn by a kill, or not ours

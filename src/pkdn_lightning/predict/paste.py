@@ -34,9 +34,9 @@ def assemble(image: ImageFile, decision: Decision, results: Sequence[NDArray[np.
         faces.append(result)
     if decision.mode != "photo":
         return image.with_pixels(Image.fromarray(faces[0]))
-    places = [face.box for face in decision.faces if not face.why_kept]
-    matched = [match(face, lr) for face, lr in zip(faces, decision.lr, strict=True)]
-    return image.with_pixels(paste(image.rgb, list(zip(places, matched, strict=True)), decision.upscale))
+    boxes = [face.box for face in decision.faces if not face.why_kept]
+    placed = [(box, match(face, lr)) for box, face, lr in zip(boxes, faces, decision.lr, strict=True)]
+    return image.with_pixels(paste(image.rgb, placed, decision.upscale))
 
 
 def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
-"""One prediction from its configuration to its manifest: the plot of the verb `predict`."""
+"""One prediction from its configuration to its manifest."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,25 +12,22 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.hardware import choose_device
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.inputs import Input, find_inputs
-from pkdn_lightning.predict.manifest import FILE, Manifest, Row
+from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
+from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
 from pkdn_lightning.predict.routing import Decision, check_choice, decide
-from pkdn_lightning.predict.video import restore_video
 
-_PIXELS_AT_ONCE = 50_000_000  # photographs that wait for a batch of faces to fill
-
-# What a result depends on, besides the input and the model.
-_SETTINGS = ("mode", "faces", "upscale", "ensemble", "precision", "format")
+_PIXELS_AT_ONCE = 50_000_000  # of photographs that wait until their faces fill a batch
+_SETTINGS = ("mode", "faces", "upscale", "ensemble", "precision", "format")  # options that a result depends on
 
 
 class Prediction(NamedTuple):
@@ -38,7 +35,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         folder: Where results and manifest are.
-        rows: A row per input, those done before among them.
+        rows: A row per input, also those done before.
         skipped: How many were done before.
         metrics: Means of PSNR and SSIM over the inputs that have a reference.
     """
@@ -102,9 +99,7 @@ def _check(cfg: DictConfig) -> None:
 class _Run:
     """What all files of one prediction share."""
 
-    def __init__(
-        self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: "References | None"
-    ) -> None:
+    def __init__(self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: References | None) -> None:
         self.cfg, self.restorer, self.manifest, self.references = cfg, restorer, manifest, references
         self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": restorer.runtime}
         self.console = Console(soft_wrap=True, highlight=False)
@@ -112,51 +107,43 @@ class _Run:
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
         """Restores every input, and returns their rows in order."""
-        columns = TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress("restoring", *columns, console=self.console, transient=True) as progress:
             bar = progress.add_task("", total=len(inputs))
             try:
-                for waiting in self._chunks(inputs, lambda: progress.advance(bar)):
-                    self._finish(waiting, lambda: progress.advance(bar))
+                for done, tasks in self._chunks(inputs):
+                    self._finish(tasks)
+                    progress.update(bar, completed=done)
             except KeyboardInterrupt:
                 raise DataError(
-                    f"Stopped by the keyboard. What is done is in {self.manifest.folder / FILE}: the same command goes "
-                    "on."
+                    f"Stopped by the keyboard. What is done is in {self.manifest.folder / FILE}: the same command "
+                    "continues."
                 ) from None
-        self.manifest.write_table()
         return [self.manifest.rows[str(each.name)] for each in inputs]
 
-    def _chunks(self, inputs: Sequence[Input], done: Any) -> Iterator[list[Task]]:
-        """Yields images, decided upon, whose faces fill a batch together; deals at once with all that need none."""
+    def _chunks(self, inputs: Sequence[Input]) -> Iterator[tuple[int, list[Task]]]:
+        """Yields images whose faces fill a batch together, and how many inputs are done with them."""
         waiting: list[Task] = []
-        for each in inputs:
-            task = self._begin(each)
-            if task is None:
-                done()
-                continue
-            waiting.append(task)
+        for number, each in enumerate(inputs, 1):
+            if (task := self._begin(each)) is not None:
+                waiting.append(task)
             pixels = sum(task.image.rgb.width * task.image.rgb.height for task in waiting)
-            faces = sum(len(task.decision.lr) for task in waiting)
-            if faces >= self.cfg.batch_size or pixels >= _PIXELS_AT_ONCE or len(waiting) >= self.cfg.batch_size:
-                yield waiting
+            faces = sum(max(1, len(task.decision.lr)) for task in waiting)
+            if faces >= self.cfg.batch_size or pixels >= _PIXELS_AT_ONCE or number == len(inputs):
+                yield number, waiting
                 waiting = []
-        if waiting:
-            yield waiting
 
     def _begin(self, each: Input) -> Task | None:
-        """Opens an input and decides; returns None where that was all there was to do."""
+        """Opens an input and decides what to do; returns None if nothing is left to do."""
         begun = time.perf_counter()
         row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.restorer.sha256)
         try:
             row.sha256 = file_sha256(each.file)
-            known = self.manifest.find(row)
-            if known and not self.cfg.overwrite:
+            if not self.cfg.overwrite and self.manifest.find(row):
                 self.skipped += 1
                 return None
             self._refuse_to_overwrite(each, row)
-            if each.is_video:
-                self._video(each, row, begun)
-                return None
+            refuse_video(each.file)
             image = ImageFile.open(each.file)
             decision = decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale)
         except (PKDNError, OSError) as error:
@@ -170,22 +157,13 @@ class _Run:
             raise DataError("the result would replace the input itself. Give another output=")
         if not target.exists() or self.cfg.overwrite:
             return
-        known = self.manifest.rows.get(row.output)
-        why = "is not of this program's making"
-        if known is not None:
-            changed = [name for name in ("input", "sha256", "model_sha256", "settings")
-                       if getattr(known, name) != getattr(row, name)]  # fmt: skip
-            why = f"was made with another {' and '.join(changed)}".replace("sha256", "content") if changed else "exists"
-        raise DataError(f"{target} {why} and is left as it is. overwrite=true replaces it")
+        why = "was not made by pkdn"
+        if (known := self.manifest.rows.get(row.output)) is not None:
+            changed = " and ".join(changes(known, row)).replace("sha256", "content")
+            why = f"was made with another {changed}" if changed else "exists"
+        raise DataError(f"{target} {why} and is kept. overwrite=true replaces it")
 
-    def _video(self, each: Input, row: Row, begun: float) -> None:
-        row.mode = "video"
-        row.decision, row.upscale = restore_video(
-            each.file, self.manifest.folder / each.name, self.restorer, self.cfg, self.console
-        )
-        self._done(row, begun)
-
-    def _finish(self, tasks: Sequence[Task], done: Any) -> None:
+    def _finish(self, tasks: Sequence[Task]) -> None:
         """Restores the faces of some images together, and writes each image."""
         results = restore_all(self.restorer, [lr for task in tasks for lr in task.decision.lr], self.cfg.batch_size)
         for task in tasks:
@@ -195,8 +173,9 @@ class _Run:
             except (PKDNError, OSError) as error:
                 self._failed(task.row, error, task.begun)
             else:
-                self._done(task.row, task.begun)
-            done()
+                task.row.seconds = round(time.perf_counter() - task.begun, 3)
+                self.manifest.add(task.row)
+                self.console.print(f"{escape(task.row.input)}: {escape(task.row.decision)}")
 
     def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
         result = assemble(task.image, task.decision, results)
@@ -211,19 +190,9 @@ class _Run:
         if self.references is not None:
             row.metrics = self.references.measure(task.input.name, result.rgb)
 
-    def _done(self, row: Row, begun: float) -> None:
-        row.seconds = round(time.perf_counter() - begun, 3)
-        self.manifest.add(row)
-        self.console.print(f"{escape(row.input)}: {escape(row.decision)}")
-
     def _failed(self, row: Row, error: Exception, begun: float) -> None:
-        words = _words(error).replace(f"{row.input} ", "")  # the row says whom it is about
+        said = str(getattr(error, "strerror", None) or error)
+        words = said.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
         row = replace(row, seconds=round(time.perf_counter() - begun, 3), error=words)
         self.manifest.add(row)
         self.console.print(f"[red]{escape(row.input)}: {escape(row.error)}[/]")
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""How near results are to the truth, where somebody has it: PSNR and SSIM under the headline protocol."""
+"""PSNR and SSIM of results under the headline protocol, where the true images are known."""
 
 from pathlib import Path
 

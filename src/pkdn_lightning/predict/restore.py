@@ -1,4 +1,4 @@
-"""Many files' faces at a time through the network."""
+"""Faces of many files in batches through the network."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from pkdn_lightning.functional.colour import round_8bit
 def restore_all(
     restore: Callable[[Tensor], Tensor], faces: Sequence[NDArray[np.uint8]], batch_size: int
 ) -> list[NDArray[np.uint8] | PKDNError]:
-    """Returns what the network makes of each face, in order; for one that it cannot take, why.
+    """Returns each restored face, in order, or why the network could not take it.
 
     Args:
         restore: Takes (B, 3, h, w) in [0, 1]; see `runtimes.Restorer`.

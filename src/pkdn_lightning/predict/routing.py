@@ -4,8 +4,8 @@
     aligned   a face that fills its square, usually an LR that somebody enlarged: reduced to LR first
     photo     a photograph: faces are found, reduced to LR, restored, and put back
 
-`auto` tells them apart by size and by what is lost when the image is reduced to the network's input and enlarged
-again. An LR that was enlarged loses nearly nothing, whatever enlarged it; a sharp face loses most of what makes it one.
+`auto` tells them apart by their size and by what is lost when the image is reduced to the network's input and enlarged
+again: an enlarged LR loses nearly nothing, a sharp face loses most of its detail.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Face(NamedTuple):
     Attributes:
         box: Its square.
         lr: The network's view of it, (h, w, 3) uint8.
-        why_kept: Why it is left as it is; empty if it is restored.
+        why_kept: Why it is not restored; empty if it is.
     """
 
     box: Box
@@ -125,21 +125,17 @@ def round_trip_db(image: Image.Image, lr_px: int) -> float:
 
     The better of bicubic and of blocks: nearest neighbours make blocks, which bicubic would smooth.
     """
-    original = np.asarray(image, dtype=np.float64)
-    best = 0.0
-    for down, up in ((Image.Resampling.BICUBIC,) * 2, (Image.Resampling.BOX, Image.Resampling.NEAREST)):
-        again = image.resize((lr_px, lr_px), down).resize(image.size, up)
-        error = np.square(original - np.asarray(again)).mean()
-        best = max(best, 10 * np.log10(255**2 / max(float(error), 1e-6)))
-    return best
+    filters = ((Image.Resampling.BICUBIC,) * 2, (Image.Resampling.BOX, Image.Resampling.NEAREST))
+    again = [image.resize((lr_px, lr_px), down).resize(image.size, up) for down, up in filters]
+    error = min(float(np.square(np.asarray(image, np.float64) - np.asarray(each)).mean()) for each in again)
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 
 def reduce(image: Image.Image, lr_px: int) -> NDArray[np.uint8]:
-    """Returns the LR that a square image was enlarged from, or what the training data would have made of it.
+    """Returns the LR that a square image was enlarged from, or the plain bicubic reduction of one with more detail.
 
-    Reducing smooths once more what enlarging has smoothed. So what the result lacks, enlarged, of the image is added
-    to it, a few times (back-projection, Irani and Peleg 1991): the bicubic enlargement of the result is then the
-    image, if any LR's is. Where none's is, for a face with more detail, it is the plain reduction.
+    Reducing would smooth an enlarged image once more, so the remaining error is added a few times (back-projection,
+    Irani and Peleg 1991) until the bicubic enlargement of the result is the image.
     """
     size = (lr_px, lr_px)
     if image.size == size:
@@ -158,29 +154,24 @@ def reduce(image: Image.Image, lr_px: int) -> NDArray[np.uint8]:
 
 def _aligned(image: Image.Image, restorer: Restorer, why: str = "") -> Decision:
     if image.width != image.height:
-        raise Rejected(
-            "not_square",
-            f"it is {image.width}x{image.height}; mode=aligned is for a face that fills a square. Crop it, or use "
-            "mode=photo",
-        )
+        hint = "mode=aligned is for a face that fills a square. Crop it, or use mode=photo"
+        raise Rejected("not_square", f"it is {image.width}x{image.height}; {hint}")
     return Decision("aligned", f"face of {image.width} px{why}", [reduce(image, restorer.lr_px)])
 
 
 def _photo(image: Image.Image, restorer: Restorer, which: WhichFaces, upscale: int | None) -> Decision:
     found = _detected(image)
     if not found:
-        raise Rejected(
-            "no_face", "no face was found. If the image is a face: mode=aligned, or mode=lr for one as small as LR"
-        )
+        hint = "If the image is a face: mode=aligned, or mode=lr for one as small as LR"
+        raise Rejected("no_face", f"no face was found. {hint}")
     faces = [_face(image, detection, restorer, which) for detection in found]
     restored = [face for face in faces if not face.why_kept]
     if upscale is None:
         upscale = _fitting(image.size, [face.box.side for face in restored], restorer)
     sides = ", ".join(str(face.box.side) for face in faces[:5]) + (", ..." if len(faces) > 5 else "")
-    kept = len(faces) - len(restored)
     why = f"photograph, {len(faces)} face{'s' if len(faces) > 1 else ''} ({sides} px), {len(restored)} restored"
-    if kept:
-        why += f", {kept} left alone: {next(face.why_kept for face in faces if face.why_kept)}; faces=all restores all"
+    if kept := [face.why_kept for face in faces if face.why_kept]:
+        why += f", {len(kept)} left alone: {kept[0]}; faces=all restores all"
     return Decision("photo", why, [face.lr for face in restored], faces, upscale)
 
 

@@ -50,8 +50,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
     job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
     if getattr(job.source, "ready", None) is not None:
         console.print(
-            f"{cfg.data.source.path} holds faces that are ready (<split>/images): they are taken as they are, and "
-            "options for crops and splits do not apply."
+            f"{cfg.data.source.path} has <split>/images: its faces are taken as they are, not cropped or split."
         )
     if cfg.dry_run:
         _say_what_would_happen(job, path, console)
@@ -63,9 +62,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
     try:
         store = prepare_store(job, path, workers=cfg.workers)
     except KeyboardInterrupt:
-        raise DataError(
-            f"Stopped by the keyboard. What was made is kept in {path}.partial: the same command goes on."
-        ) from None
+        raise DataError(f"Stopped by the keyboard. The same command continues with {path}.partial.") from None
     _report(store, console)
     return store
 
@@ -82,14 +79,13 @@ def _say_what_would_happen(job: "Job", path: Path, console: "Console") -> None:
     counts, quotas = Counter(candidate.entry.split for candidate in candidates), job.source.quotas()
     for split, count in counts.items():
         wanted = f"{quotas[split]:,} faces wanted of" if split in quotas else "all of"
-        people = len({c.entry.identity for c in candidates if c.entry.split == split and c.entry.identity})
-        of_people = f", {people:,} known identities" if people else ""
-        console.print(f"{split}: {wanted} {count:,} photographs{of_people}")
+        people = len({c.entry.identity for c in candidates if c.entry.split == split} - {""})
+        console.print(f"{split}: {wanted} {count:,} photographs{f', {people:,} known identities' if people else ''}")
     faces = sum(min(count, quotas.get(split, count)) for split, count in counts.items())
     for key, value in job.provenance().items():
         console.print(f"{key.replace('_', ' ')}: {value}", highlight=False)
     per_face = job.source.size_px**2 * (4 if job.parser or job.source.with_parsing else 3)
-    there = "exists already and would be left as it is" if path.exists() else f"about {faces * per_face / 1e6:,.0f} MB"
+    there = "exists already and would be kept" if path.exists() else f"about {faces * per_face / 1e6:,.0f} MB"
     console.print(f"Store: {path}, {there}")
 
 
@@ -105,15 +101,11 @@ def _report(store: "FaceStore", console: "Console") -> None:
     with (store.path / "duplicates.csv").open(newline="", encoding="utf-8") as file:
         across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
     if across:
-        console.print(
-            f"{len(across):,} images are in two splits, the first {across[0]['split']}/{across[0]['name']} and "
-            f"{across[0]['other_split']}/{across[0]['other_name']}. See {store.path}/duplicates.csv"
-        )
+        first = "{split}/{name} and {other_split}/{other_name}".format(**across[0])
+        console.print(f"{len(across):,} images are in two splits, the first {first}. See {store.path}/duplicates.csv")
     if store.parsing is None:
-        console.print(
-            "It has no parsing maps, so it trains students without a teacher: objective=reconstruction. Maps are made "
-            "by parser=bisenet parser.weights=<file>"
-        )
+        console.print("It has no parsing maps, so it trains students without a teacher: objective=reconstruction.")
+        console.print("Maps are made by parser=bisenet parser.weights=<file>")
     console.print(f"Look at it: {store.path}/card.md and the contact sheets beside it.")
 
 

@@ -9,7 +9,7 @@ Everything is a function of the store's arrays, so it is the same whenever it is
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,16 @@ def describe(folder: Path, manifest: Mapping[str, Any]) -> None:
             sheet = contact_sheet(hr, parsing, entries, [members[place] for place in shown])
             sheet.save(folder / f"sheet_{split}.png")
     if parsing is not None:
-        counts = count_labels(folder / "parsing.npy")
-        (folder / "labels.csv").write_bytes(b"".join(_label_lines(counts, len(entries))))
-        label_chart(counts, len(entries)).save(folder / "labels.png")
+        counts, total = count_labels(folder / "parsing.npy"), len(entries)
+        shares = [
+            (str(label), name, f"{pixels:.6f}", str(int(faces)), f"{faces / total:.6f}")
+            for label, (name, pixels, faces) in enumerate(zip(LABELS, *counts, strict=True))
+        ]
+        _write_csv(folder / "labels.csv", ("label", "name", "pixels_share", "faces", "faces_share"), shares)
+        label_chart(counts, total).save(folder / "labels.png")
     duplicates = find_duplicates(folder / "hr.npy", entries)
-    (folder / "duplicates.csv").write_bytes(b"".join(_duplicate_lines(duplicates)))
+    pairs = [(a.split, a.name, b.split, b.name, f"{correlation:.4f}") for a, b, correlation in duplicates]
+    _write_csv(folder / "duplicates.csv", ("split", "name", "other_split", "other_name", "correlation"), pairs)
     card = _card(manifest, hr.shape[1], duplicates, Counter(entry.split for entry in entries if entry.identity))
     (folder / "card.md").write_text(card, encoding="utf-8")
 
@@ -94,18 +99,8 @@ def label_chart(counts: NDArray[np.float64], total: int) -> Image.Image:
     return chart
 
 
-def _label_lines(counts: NDArray[np.float64], total: int) -> Iterator[bytes]:
-    yield csv_line(("label", "name", "pixels_share", "faces", "faces_share"))
-    for label, name in enumerate(LABELS):
-        faces = int(counts[1, label])
-        yield csv_line((str(label), name, f"{counts[0, label]:.6f}", str(faces), f"{faces / total:.6f}"))
-
-
-def _duplicate_lines(duplicates: list[Duplicate]) -> Iterator[bytes]:
-    yield csv_line(("split", "name", "other_split", "other_name", "correlation"))
-    for pair in duplicates:
-        first, second = pair.first, pair.second
-        yield csv_line((first.split, first.name, second.split, second.name, f"{pair.correlation:.4f}"))
+def _write_csv(file: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    file.write_bytes(b"".join(csv_line(row) for row in (header, *rows)))
 
 
 def _card(manifest: Mapping[str, Any], size_px: int, duplicates: list[Duplicate], identified: Mapping[str, int]) -> str:

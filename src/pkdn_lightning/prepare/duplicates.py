@@ -18,6 +18,7 @@ _HASH_SIDE = 8
 _BITS_APART = 6  # of 64; copies that were compressed or resized differ in up to about four
 _CORRELATION = 0.98  # of the reduced grey images; other faces that share a hash stay below
 _ROWS, _OTHERS = 64, 65_536  # hashes compared at a time, so that memory does not grow with the store
+_DCT = np.cos(np.pi * np.arange(_HASH_SIDE)[:, None] * (2 * np.arange(_SIDE_PX) + 1) / (2 * _SIDE_PX))
 
 
 class Duplicate(NamedTuple):
@@ -48,16 +49,13 @@ def find_duplicates(file: Path, entries: Sequence[Entry]) -> list[Duplicate]:
     )
     hr = np.load(file, mmap_mode="r")
     held_out = np.array([row for row, entry in enumerate(entries) if entry.split != "train"], dtype=np.int64)
-    pairs: set[tuple[int, int]] = set()
+    pairs = _equal(hashes)
     for start in range(0, len(held_out), _ROWS):
         rows = held_out[start : start + _ROWS]
         for chunk in range(0, len(hashes), _OTHERS):
             apart = np.bitwise_count(hashes[rows, None] ^ hashes[None, chunk : chunk + _OTHERS])
-            for row, other in np.argwhere(apart <= _BITS_APART):
-                a, b = int(rows[row]), chunk + int(other)
-                if a != b:
-                    pairs.add((min(a, b), max(a, b)))
-    pairs |= _equal(hashes)
+            near = ((int(rows[row]), chunk + int(other)) for row, other in np.argwhere(apart <= _BITS_APART))
+            pairs |= {(min(pair), max(pair)) for pair in near if pair[0] != pair[1]}
     found = [(a, b, _correlation(hr[a], hr[b])) for a, b in sorted(pairs)]
     return [Duplicate(entries[a], entries[b], round(alike, 4)) for a, b, alike in found if alike >= _CORRELATION]
 
@@ -88,11 +86,3 @@ def _correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     x, y = (_reduced(face) - _reduced(face).mean() for face in (a, b))
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return 1.0 if scale == 0 else float((x * y).sum()) / scale  # two flat images of one hash are the same
-
-
-def _dct() -> NDArray[np.float64]:
-    frequency, position = np.arange(_HASH_SIDE)[:, None], np.arange(_SIDE_PX)[None]
-    return np.cos(np.pi * frequency * (2 * position + 1) / (2 * _SIDE_PX))
-
-
-_DCT = _dct()

@@ -2,9 +2,9 @@
 
     source.candidates() ─> chunks ─> workers: source.read, landmarks ─> parser ─> StoreWriter ─> sheets, card ─> store
 
-A chunk of candidates is the unit of work: its faces are parsed in one go, written, and committed. Chunks lie at fixed
-places in the order of candidates and each is computed from nothing but its candidates, so the store's bytes depend
-neither on the number of workers, nor on interruptions, nor on how many machines shared the work (`sharing`).
+A chunk of candidates is the unit of work: its faces are parsed together, written, and committed. Chunks lie at fixed
+places in the order of candidates and depend on their own candidates only, so the store's bytes depend neither on the
+number of workers, nor on interruptions, nor on how many machines shared the work (`sharding`).
 """
 
 import hashlib
@@ -92,19 +92,17 @@ def build_job(
 
 
 def prepare_store(job: Job, path: Path, *, workers: int | None = None, progress: bool = True) -> FaceStore:
-    """Makes a store and returns it, verified.
-
-    Interrupted at any moment and called again, it goes on where it was.
+    """Makes a store and returns it, verified. Interrupted at any moment and called again, it continues.
 
     Args:
         job: What to make.
         path: Where the store will be.
-        workers: Worker processes; 0 works in this one; None takes one per core where there is enough to do.
+        workers: Worker processes; 0 works in this one; None takes one per core if there is enough to do.
         progress: Shows a progress bar.
 
     Raises:
-        DataError: If nothing can be made of the source, or it cannot be written. Single photographs that cannot be
-            used are listed in the store's `rejects.csv`.
+        DataError: If the source has no faces, or the store cannot be written. Single photographs that cannot be used
+            are listed in the store's `rejects.csv`.
     """
     candidates = job.source.candidates()
     with job.writer(path, job.plan(candidates)) as writer:
@@ -177,12 +175,9 @@ def _with_maps(
 ) -> list[Face | Rejected | None]:
     faces = {place: face for place, face in enumerate(found) if isinstance(face, Face)}
     names = [f"{chunk[place].entry.split}/{chunk[place].entry.name}" for place in faces]
-    made = list(found)
-    for (place, face), labels in zip(
-        faces.items(), parser.parse(names, [face.hr for face in faces.values()]), strict=True
-    ):
-        made[place] = labels if isinstance(labels, Rejected) else face._replace(parsing=labels)
-    return made
+    maps = zip(faces, parser.parse(names, [face.hr for face in faces.values()]), strict=True)
+    made = {place: made if isinstance(made, Rejected) else faces[place]._replace(parsing=made) for place, made in maps}
+    return [made.get(place, each) for place, each in enumerate(found)]
 
 
 class _Rate(ProgressColumn):

@@ -1,16 +1,18 @@
-"""What a publisher delivered: a folder, an archive or a URL, in which files are found by name wherever they lie."""
+"""What a publisher delivered: a folder, an archive or a URL, in which files are found by name at any depth."""
 
 import os
 import tarfile
 import zipfile
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from pkdn_lightning.data.downloads import fetch, is_url
+from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.prepare.archives import is_archive, unpack
 
 _DEPTH: Final = 4  # publishers nest folders this deep at most
+_MANY: Final = 500
 _UNFINISHED: Final = (".unpacked.partial", ".unpacked.old")  # what a killed process left; `archives` removes it
 
 
@@ -32,7 +34,7 @@ class Delivery:
         self.how_to_get, self.dry = how_to_get, dry
         if path is None:
             raise ConfigError(f"data.source.path is not set: say where the publisher's files are.\n{how_to_get}")
-        if is_url(path):
+        if is_remote(path):
             if dry:
                 raise Pending(f"download {path} and unpack it")
             place = fetch(path, sha256=sha256)
@@ -40,7 +42,7 @@ class Delivery:
             place = Path(path).expanduser()
         if not place.exists():
             raise DataError(f"There is nothing at {place} (data.source.path).\n{how_to_get}")
-        self.beside = None if place.is_dir() or is_url(path) else place.parent
+        self.beside = None if place.is_dir() or is_remote(path) else place.parent
         self.root = place if place.is_dir() else self._unpacked(place)
 
     def find(self, *names: str) -> Path | None:
@@ -58,11 +60,12 @@ class Delivery:
                 return self.beside / name
         for name in names:
             for place in self._places():
-                for file in sorted(place.iterdir()) if len(list(place.glob("*"))) < 1000 else ():
-                    if file.is_file() and is_archive(file) and file.name.split(".")[0] == name.split("/")[0]:
-                        found = _within(self._unpacked(file), name)
-                        if found is not None:
-                            return found
+                files = sorted(file for file in place.glob(f"{name.split('/')[0]}.*") if file.is_file())
+                for archive in filter(is_archive, files):
+                    folder = self._unpacked(archive)
+                    for inner in (folder / name, folder / name.partition("/")[2]):  # the archive's top may be `name`
+                        if inner.is_dir():
+                            return inner
         return None
 
     def need(self, what: str, *names: str) -> Path:
@@ -75,9 +78,8 @@ class Delivery:
         if found is None:
             there = sorted(child.name for child in self.root.iterdir())[:8]
             raise DataError(
-                f"{what} ({' or '.join(names)}) is not below {self.root}; "
-                f"found there: {', '.join(there) or 'nothing'}.\n"
-                f"{self.how_to_get}"
+                f"{what} ({' or '.join(names)}) is not below {self.root}; found there: "
+                f"{', '.join(there) or 'nothing'}.\n{self.how_to_get}"
             )
         return found
 
@@ -98,18 +100,8 @@ class Delivery:
 
 
 def _folders(place: Path) -> list[Path]:
-    """Returns the folders in a folder, or none where there are so many that they are the data itself."""
+    """Returns the folders in a folder, or none where there is so much that it is the data itself."""
     with os.scandir(place) as found:
-        folders = []
-        for number, child in enumerate(found):
-            if number > 500:
-                return []
-            if child.is_dir() and not child.name.startswith(".") and not child.name.endswith(_UNFINISHED):
-                folders.append(Path(child.path))
-    return sorted(folders)
-
-
-def _within(folder: Path, name: str) -> Path | None:
-    """Returns what is called `name` inside an unpacked archive; the archive's own folder may be its top."""
-    below = folder / name.partition("/")[2]
-    return next((inner for inner in (folder / name, below) if inner.is_dir()), None)
+        children = list(islice(found, _MANY + 1))
+    names = [child.name for child in children if child.is_dir() and not child.name.endswith(_UNFINISHED)]
+    return [] if len(children) > _MANY else [place / name for name in sorted(names) if not name.startswith(".")]

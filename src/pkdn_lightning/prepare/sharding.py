@@ -3,7 +3,6 @@
 import csv
 import glob
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,18 +47,7 @@ class Shard(NamedTuple):
 
 
 def prepare_shard(job: Job, path: Path, shard: Shard, *, workers: int | None = None, progress: bool = True) -> Path:
-    """Makes one share of a store and returns where it is; interrupted and called again, it goes on where it was.
-
-    Args:
-        job: What to make.
-        path: Where the whole store will be.
-        shard: Which share.
-        workers: As for `prepare_store`.
-        progress: Shows a progress bar.
-
-    Raises:
-        DataError: As for `prepare_store`.
-    """
+    """Makes one share of the store that will be at `path`, and returns where the share is; see `prepare_store`."""
     candidates = job.source.candidates()
     share = candidates[shard.share(len(candidates))]
     with job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)}) as writer:
@@ -108,9 +96,7 @@ def _find(path: Path) -> list[Path]:
     total = int(whole[0].name.rpartition("-")[2])
     wanted = [Shard(number, total).path(path) for number in range(1, total + 1)]
     if others := sorted({each.name for each in whole} - {each.name for each in wanted}):
-        raise DataError(
-            f"{path.parent} holds shards of different numbers: {whole[0].name} and {others[0]}. Keep one kind."
-        )
+        raise DataError(f"{path.parent} holds shards of different totals: {whole[0].name}, {others[0]}. Keep one kind.")
     if missing := [each for each in wanted if not each.is_dir()]:
         half = " (begun, not finished)" if missing[0].with_name(missing[0].name + ".partial").exists() else ""
         number = wanted.index(missing[0]) + 1
@@ -123,11 +109,11 @@ def _find(path: Path) -> list[Path]:
 
 def _agreed_plan(shards: list[Path]) -> dict[str, Any]:
     plans = [{key: value for key, value in _state(shard)["plan"].items() if key != "shard"} for shard in shards]
-    for (a, b), (plan, other) in zip(pairwise(shards), pairwise(plans), strict=True):
-        for key, value, other_value in differences(plan, other)[:1]:
+    for shard, plan in zip(shards, plans, strict=True):
+        for key, value, other in differences(plans[0], plan)[:1]:
             raise DataError(
-                f"{a.name} and {b.name} were made of different things:\n"
-                f"  {key}: {value!r}\n  {key}: {other_value!r}\nMake one of them anew."
+                f"{shards[0].name} and {shard.name} were made with different options:\n"
+                f"  {key}: {value!r}\n  {key}: {other!r}\nMake one of them anew."
             )
     return plans[0]
 
@@ -163,7 +149,6 @@ def _read(shard: Path) -> Iterator[tuple[Entry, Face | Rejected | None]]:
                 row += 1
             elif byte == REJECTED:
                 line = next(others)
-                entry = Entry(line["name"], line["split"], line["source"])
-                yield entry, Rejected(line["reason"], line["detail"])
+                yield Entry(line["name"], line["split"], line["source"]), Rejected(line["reason"], line["detail"])
             else:
                 yield Entry("", ""), None

@@ -1,4 +1,4 @@
-"""What a source of faces is: the contract between a dataset as its publisher ships it and the pipeline."""
+"""What a source of faces is: the interface between a dataset as its publisher ships it and the pipeline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -32,7 +32,7 @@ class Candidate(Protocol):
 
 
 class Source(Protocol):
-    """A dataset that can be turned into a store. It travels to worker processes, so it is small and can be pickled.
+    """A dataset that can be turned into a store. It is pickled for the worker processes, so it is small.
 
     Attributes:
         size_px: Side of the faces it delivers.
@@ -45,10 +45,7 @@ class Source(Protocol):
     with_landmarks: bool
 
     def candidates(self, *, dry: bool = False) -> Sequence[Candidate]:
-        """Returns what may become faces, in order.
-
-        Args:
-            dry: Changes nothing on disk.
+        """Returns what may become faces, in order; `dry` changes nothing on disk.
 
         Raises:
             DataError: If there is nothing to prepare, or names do not pair up.

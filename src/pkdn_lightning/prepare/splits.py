@@ -1,7 +1,7 @@
-"""Who trains, who validates, who tests: by stated rules and a fixed seed, nobody in two splits.
+"""Which photographs train, validate and test: by stated rules and a fixed seed, no identity in two splits.
 
-A photograph's place in a seeded order is the SHA-256 of the seed and its name, so it depends on nothing else: not on
-the file system, not on which other photographs are there.
+A photograph's place in a seeded order is the SHA-256 of the seed and its name; it depends neither on the file system
+nor on the other photographs.
 """
 
 import csv
@@ -55,31 +55,24 @@ def split_by_identity(
 ) -> list[Photograph]:
     """Returns all photographs with a split each; an identity, or a file where it is unknown, lies in one split only.
 
-    Identities are walked in the seeded order. Test takes whole identities until it has its number and a tenth in
-    reserve, then validation, each at most a tenth of all photographs, and that tenth where no number is given; what is
-    left is for training.
+    Identities are taken in the seeded order: by test until it has its number and a tenth in reserve, then by
+    validation, each at most a tenth of all photographs, which is also the default; the rest is for training.
 
     Args:
         photographs: In the publisher's order.
         counts: Faces wanted for `val` and `test`.
         seed: Another seed gives other splits.
     """
-    groups: dict[str, list[Photograph]] = {}
-    for photo in photographs:
-        groups.setdefault(photo.entry.identity or f"file {photo.entry.name}", []).append(photo)
-    walk = iter(seeded_order(groups, seed, str))
-    split_of: dict[str, str] = {}
+    who = [photo.entry.identity or f"file {photo.entry.name}" for photo in photographs]
+    sizes, at_most = Counter(who), int(len(photographs) * _AT_MOST)
+    walk, split_of = iter(seeded_order(sizes, seed, str)), {}
     for split in ("test", "val"):
         count, taken = counts.get(split), 0
-        wanted = int(len(photographs) * _AT_MOST)
-        wanted = wanted if count is None else min(wanted, reserve(count))
+        wanted = at_most if count is None else min(at_most, reserve(count))
         while taken < wanted and (group := next(walk, None)) is not None:
             split_of[group] = split
-            taken += len(groups[group])
-    return [
-        with_split(photo, split_of.get(photo.entry.identity or f"file {photo.entry.name}", "train"))
-        for photo in photographs
-    ]
+            taken += sizes[group]
+    return [with_split(photo, split_of.get(group, "train")) for photo, group in zip(photographs, who, strict=True)]
 
 
 def with_split(photo: Photograph, split: str) -> Photograph:
@@ -89,13 +82,11 @@ def with_split(photo: Photograph, split: str) -> Photograph:
 
 def by_split(photographs: Iterable[Photograph], counts: Mapping[str, int | None], seed: int) -> list[Photograph]:
     """Returns photographs split by split; a split of which only some are wanted in the seeded order."""
-    members: dict[str, list[Photograph]] = {split: [] for split in SPLITS}
-    for photo in photographs:
-        members[photo.entry.split].append(photo)
-    for split, photos in members.items():
-        if counts.get(split) is not None:
-            members[split] = seeded_order(photos, seed, lambda photo: photo.entry.name)
-    return [photo for photos in members.values() for photo in photos]
+    photographs, ordered = list(photographs), []
+    for split in SPLITS:
+        members = [photo for photo in photographs if photo.entry.split == split]
+        ordered += members if counts.get(split) is None else seeded_order(members, seed, lambda photo: photo.entry.name)
+    return ordered
 
 
 def split_by_list(photographs: Sequence[Photograph], file: Path) -> list[Photograph]:
@@ -142,8 +133,5 @@ def _read_list(file: Path) -> list[tuple[str, str]]:
 
 def shared_identities(photographs: Iterable[Photograph]) -> list[str]:
     """Returns the identities that occur in more than one split."""
-    splits: dict[str, set[str]] = {}
-    for photo in photographs:
-        if photo.entry.identity:
-            splits.setdefault(photo.entry.identity, set()).add(photo.entry.split)
-    return sorted(identity for identity, found in splits.items() if len(found) > 1)
+    pairs = {(photo.entry.identity, photo.entry.split) for photo in photographs if photo.entry.identity}
+    return sorted(identity for identity, splits in Counter(who for who, _ in pairs).items() if splits > 1)

@@ -1,8 +1,7 @@
-"""A store being made: it grows in `<path>.partial`, survives a kill at any moment, and moves into place when whole.
+"""A store being made: it grows in `<path>.partial`, survives a kill at any moment, and moves into place when complete.
 
-Every file only grows. `commit` makes what was added durable and then writes down how long each file is; whoever goes
-on later cuts the files back to those lengths and has lost nothing that was committed. So the bytes of a finished
-store do not depend on how often its making was interrupted.
+Every file only grows. `commit` makes what was added durable and then records the length of each file; a later run
+truncates the files to those lengths and continues. So the bytes of a finished store do not depend on interruptions.
 
     hr.npy, parsing.npy, landmarks.npy, index.csv    as in the finished store
     rejects.csv                                      photographs that became no face, and why
@@ -18,21 +17,21 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, BinaryIO, Final, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pkdn_lightning.config.training_keys import flatten
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SCHEMA_VERSION, SPLITS, Entry
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.files import file_sha256, write_text
+from pkdn_lightning.files import file_sha256, read_json, write_json
 
 HEADER_BYTES: Final = 128  # NumPy pads its header to this; it leaves room for any number of faces
 SKIPPED, ACCEPTED, REJECTED = 0, 1, 2
@@ -52,14 +51,13 @@ class StoreWriter:
         size_px: Side of the square faces.
         with_parsing: Whether every face comes with a parsing map.
         with_landmarks: Whether every face comes with 68 landmarks.
-        provenance: Plain values that say how the data was made (source, crop rule, parser, licence); kept in the
-            manifest.
-        plan: Plain values on which the store's bytes depend. What an interrupted run of the same plan left is gone on
-            with: `tried` says how far it came.
+        provenance: How the data was made (source, crop rule, parser, licence), plain values for the manifest.
+        plan: Plain values on which the store's bytes depend. An interrupted run of the same plan is continued; `tried`
+            says how far it came.
 
     Raises:
-        DataError: If there is something at `path` already, somebody else is writing there, or what an interrupted
-            run left followed another plan: nothing is ever overwritten.
+        DataError: If there is something at `path` already, another process is writing there, or an interrupted run
+            had another plan: nothing is ever overwritten.
     """
 
     def __init__(
@@ -88,33 +86,28 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> Self:
-        with self._translate_errors():
+        with self._translate_errors(), ExitStack() as on_error:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
                 raise DataError(
-                    f"Another process is writing {self.path}. Wait for it, or give another place: out=..."
+                    f"Another process is writing {self.path}. Wait, or give another place: out=..."
                 ) from error
-        try:
-            with self._translate_errors():
-                if self.path.exists():
-                    if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
-                        self._remove_scaffold()  # of a run killed when the store was in its place already
-                    raise DataError(
-                        f"{self.path} exists already and is left as it is. Give another place (out=...), or remove "
-                        "it first."
-                    )
-                self._open()
-        except BaseException:
-            self._close()
-            raise
+            on_error.callback(self.__exit__)
+            if self.path.exists():
+                if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
+                    self._remove_scaffold()  # of a run killed when the store was in its place already
+                raise DataError(f"{self.path} exists already and is kept. Give another place (out=...) or remove it.")
+            self._open()
+            on_error.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
+    def __exit__(self, *_: object) -> None:
+        self._close_files()
+        with suppress(OSError):  # while it is held, or another process's might be removed
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     @property
     def tried(self) -> int:
@@ -165,7 +158,7 @@ class StoreWriter:
         self.rejected[why.reason] += 1
 
     def skip(self) -> None:
-        """Notes a photograph that nobody needs, because its split is full."""
+        """Notes a photograph that is not needed because its split is full."""
         with self._translate_errors():
             self._files["tried.bin"].write(bytes([SKIPPED]))
 
@@ -180,16 +173,20 @@ class StoreWriter:
         """Completes the files, gives them hashes and moves the folder into place.
 
         Args:
-            describe: Called with the folder, its arrays whole, and the manifest; adds what is for people to read.
+            describe: Called with the folder, whose arrays are complete, and the manifest; adds the card and sheets.
 
         Raises:
             DataError: If there is no face.
         """
         self.commit()
         if not self.accepted.total():
-            why = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common(4))
-            first = self._first_reject() if self.rejected else ""
-            raise DataError(f"No photograph became a face ({why or 'none was tried'}), so no store was made.{first}")
+            why = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common(4)) or "none was tried"
+            with (self.partial / "rejects.csv").open(newline="", encoding="utf-8") as file:
+                first = next(csv.DictReader(file), {"detail": "none"})["detail"]
+            raise DataError(
+                f"No photograph became a face ({why}), so no store was made.\nThe first reject: {first}\n"
+                f"All of them: {file.name}"
+            )
         self.seal()
         with self._translate_errors():
             hashed = [*(f"{key}.npy" for key in self._rows), "index.csv"]
@@ -204,8 +201,7 @@ class StoreWriter:
             }
             if describe is not None:
                 describe(self.partial, manifest)
-            # The manifest comes last: without it a folder is no store.
-            write_text(self.partial / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+            write_json(self.partial / "manifest.json", manifest)  # last: without it a folder is not a store
             self.move()
             self._remove_scaffold()
 
@@ -244,51 +240,38 @@ class StoreWriter:
         self.accepted, self.rejected = Counter(state["accepted"]), Counter(state["rejected"])
 
     def _begin(self) -> dict[str, Any]:
-        shutil.rmtree(self.partial, ignore_errors=True)  # what a run left that had not begun in earnest
+        shutil.rmtree(self.partial, ignore_errors=True)  # of a run that committed nothing
         self.partial.mkdir(parents=True)
-        for name in self._names():
-            (self.partial / name).write_bytes(self._beginning(name))
+        first = {f"{key}.npy": _header(dtype, (0, *shape)) for key, (shape, dtype) in self._rows.items()}
+        first |= {"index.csv": csv_line(INDEX_COLUMNS), "rejects.csv": csv_line(REJECT_COLUMNS), "tried.bin": b""}
+        for name, content in first.items():
+            (self.partial / name).write_bytes(content)
         return self._write_state()
 
     def _saved_state(self) -> dict[str, Any] | None:
         """Returns the state that an interrupted run of this plan left, or None to begin anew.
 
         Raises:
-            DataError: If it was a run of another plan, whose faces are not to be thrown away silently.
+            DataError: If that run had another plan and holds faces.
         """
         state = read_state(self.partial)
         if state is None or not state["bytes"].get("tried.bin"):
-            return None  # a run killed before it had begun
+            return None  # killed before it committed anything
         changes = [f"{key}: {there!r} there, {now!r} now" for key, there, now in differences(state["plan"], self.plan)]
         if not changes:
             return state
         if not (faces := sum(state["accepted"].values())):
             return None  # nothing is lost
-        raise DataError(
-            f"{self.partial} holds {faces:,} faces of an interrupted run that was told otherwise:\n  "
-            + "\n  ".join(changes[:3])
-            + "\nGo on with its options, or remove that folder to begin anew."
-        )
+        found = f"{self.partial} holds {faces:,} faces of an interrupted run with other options:"
+        shown = "\n  ".join([found, *changes[:3]])
+        raise DataError(f"{shown}\nContinue with its options, or remove that folder to begin anew.")
 
     def _write_state(self) -> dict[str, Any]:
-        sizes = {name: (self.partial / name).stat().st_size for name in self._names()}
+        names = [*(f"{key}.npy" for key in self._rows), "index.csv", "rejects.csv", "tried.bin"]
+        sizes = {name: (self.partial / name).stat().st_size for name in names}
         state = {"plan": self.plan, "bytes": sizes, "accepted": self.accepted, "rejected": self.rejected}
-        write_text(self.partial / "state.json", json.dumps(state))
+        write_json(self.partial / "state.json", state)
         return state
-
-    def _names(self) -> list[str]:
-        return [*(f"{key}.npy" for key in self._rows), "index.csv", "rejects.csv", "tried.bin"]
-
-    def _beginning(self, name: str) -> bytes:
-        if name.endswith(".npy"):
-            shape, dtype = self._rows[name.removesuffix(".npy")]
-            return _header(dtype, (0, *shape))
-        return {"index.csv": csv_line(INDEX_COLUMNS), "rejects.csv": csv_line(REJECT_COLUMNS)}.get(name, b"")
-
-    def _first_reject(self) -> str:
-        with (self.partial / "rejects.csv").open(newline="", encoding="utf-8") as file:
-            detail = next(csv.DictReader(file))["detail"]
-        return f"\nThe first: {detail}\nAll of them are in {self.partial / 'rejects.csv'}"
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -301,43 +284,25 @@ class StoreWriter:
                     f"The disk of {self.path.parent} is full ({free / 1e9:.1f} GB free). What was made is kept in "
                     f"{self.partial}: make room and run the same command again."
                 ) from error
-            raise DataError(
-                f"{self.partial} could not be written: {error}. Mend it and run the same command again."
-            ) from error
-
-    def _close(self) -> None:
-        self._close_files()
-        with suppress(OSError):  # while it is held, lest somebody else's be removed; Windows removes it itself
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+            raise DataError(f"{self.partial} could not be written: {error}. Run the same command again.") from error
 
     def _close_files(self) -> None:
         for file in self._files.values():
-            with suppress(OSError):  # closing writes only what was not committed, which nobody will miss
+            with suppress(OSError):  # closing writes only what was not committed
                 file.close()
         self._files.clear()
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Returns the plan, lengths and counts at the last commit in a folder; None if there are none to be read."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return {key: dict(state[key]) for key in ("plan", "bytes", "accepted", "rejected")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Returns the plan, lengths and counts at the last commit in a folder, or None if they cannot be read."""
+    state = read_json(folder / "state.json")
+    return state if all(isinstance(state.get(key), dict) for key in ("plan", "bytes", "accepted", "rejected")) else None
 
 
 def differences(plan: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns the names of values that differ between two plans, and both values; `a.b` is `b` within `a`."""
-    a, b = (_flat(json.loads(json.dumps(each))) for each in (plan, other))
+    a, b = (dict(flatten(json.loads(json.dumps(each)))) for each in (plan, other))
     return [(key, a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key)]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def csv_line(values: tuple[str, ...]) -> bytes:

@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, *, skip: Callable[[Item], bool]
 ) -> Generator[tuple[Item, Result | None], None, None]:
-    """Yields each item with what `work` made of it, in order, computed a little ahead of whoever asks.
+    """Yields each item with what `work` made of it, in order, computed a little ahead.
 
     Args:
-        work: What to do; it travels to each worker process once, so it must be possible to pickle it.
+        work: What to do; pickled once for each worker process.
         items: What to do it with; drawn as needed.
         workers: Worker processes; 0 works in this one.
         skip: Says at the last moment that an item needs no work; its result is None.
@@ -49,27 +49,25 @@ def in_order(
             yield _finished(*waiting.popleft())
     except BrokenProcessPool as error:
         raise DataError(
-            "A worker process died, perhaps for want of memory. What was made is kept: run the same command again, "
-            "with a smaller workers=... if it happens again."
+            "A worker process died, perhaps out of memory: run the same command again, which continues; with a smaller "
+            "workers=... if it happens again."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def worker_count(wanted: int | None, faces: int) -> int:
-    """Returns how many worker processes to start; `wanted` of None takes one per core where there is enough to do.
+    """Returns how many worker processes to start; `wanted` of None takes one per core if there is enough to do.
 
     Raises:
         ConfigError: If `wanted` is negative.
     """
-    if wanted is not None and wanted < 0:
-        raise ConfigError(f"workers={wanted}: expected 0, which works without, or more; null takes one per core.")
-    if not faces:
-        return 0
-    if wanted is not None:
-        return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if cores > 1 and faces >= _WORTH_WORKERS else 0
+    if wanted is None:
+        wanted = cores if cores > 1 and faces >= _WORTH_WORKERS else 0
+    if wanted < 0:
+        raise ConfigError(f"workers={wanted}: expected 0 (no processes) or more; null takes one per core.")
+    return wanted if faces else 0
 
 
 def _finished(item: Item, future: "Future[Any] | None") -> tuple[Item, Any]:

@@ -8,11 +8,11 @@
     <path>/**/list_eval_partition.txt                0 train, 1 validation, 2 test: nobody in two of them
     <path>/**/identity_CelebA.txt                    who is who
 
-DIC, whom PKDN follows, published the numbers of its splits and not the lists. The rule here: test are the last 1,000
+DIC, which PKDN follows, published the sizes of its splits but not the lists. The rule here: test takes the last 1,000
 photographs of the official test partition that become a face (201600..202599 and, where some are rejected, those
-before); validation are 100 of the official validation partition, each of somebody else, in the seeded order; training
-are 168,854 in the seeded order of the official training partition and of what is left of the validation partition
-once everybody on the validation photographs is gone.
+before); validation takes 100 of the official validation partition, each of another person, in the seeded order;
+training takes 168,854, in the seeded order, of the official training partition and of those in the validation partition
+who are not on the validation photographs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ class CelebASource(PhotographSource):
         aligned = self.images == "aligned"
         folder = delivery.need("The images", "img_align_celeba" if aligned else "img_celeba")
         partition = read_partition(delivery.need("The official partition", "list_eval_partition.txt"))
-        identities = dict(read_pairs(delivery.need("The identities", "identity_CelebA.txt")))
+        identities = read_identities(delivery.need("The identities", "identity_CelebA.txt"))
         points = {}
         if self.crop == "dic":
             name = "list_landmarks_align_celeba.txt" if aligned else "list_landmarks_celeba.txt"
@@ -93,84 +93,72 @@ class CelebASource(PhotographSource):
     def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
         """Applies the rule of this module's docstring."""
         official = {split: [p for p in photographs if p.entry.split == split] for split in PARTITIONS.values()}
-        test = official["test"][::-1]
+        test, val = official["test"][::-1], official["val"]
         if self.counts["test"] is not None:
             test = test[: reserve(self.counts["test"])]
-        val, of_val = official["val"], set()
         if self.counts["val"] is not None:
-            val = list(one_each(seeded_order(val, self.seed, lambda photo: photo.entry.name)))
-            val = val[: reserve(self.counts["val"])]
-        of_val = {photo.entry.identity or photo.entry.name for photo in val}
-        rest = [photo for photo in official["val"] if (photo.entry.identity or photo.entry.name) not in of_val]
+            seeded = seeded_order(val, self.seed, lambda photo: photo.entry.name)
+            one_each = {_person(photo): photo for photo in reversed(seeded)}  # the first of each person
+            val = [photo for photo in seeded if one_each[_person(photo)] is photo][: reserve(self.counts["val"])]
+        people = {_person(photo) for photo in val}
+        rest = [photo for photo in official["val"] if _person(photo) not in people]
         train = [with_split(photo, "train") for photo in official["train"] + rest]
-        # Test keeps its own order, from the last backwards; the others are in the seeded one already or become so.
+        # Test keeps its own order, from the last backwards; the others are in the seeded order already or become so.
         return by_split(train, self.counts, self.seed) + val + test
 
 
-def one_each(photographs: Sequence[Photograph]) -> Iterator[Photograph]:
-    """Yields the first photograph of each identity."""
-    seen: set[str] = set()
-    for photo in photographs:
-        who = photo.entry.identity or photo.entry.name
-        if who not in seen:
-            seen.add(who)
-            yield photo
+def _person(photo: Photograph) -> str:
+    return photo.entry.identity or photo.entry.name
 
 
-def read_pairs(file: Path) -> Iterator[tuple[str, str]]:
-    """Yields the two words of each line of a list such as `000001.jpg 0`.
-
-    Raises:
-        DataError: If a line has not two words.
-    """
-    for number, words in read_words(file):
-        if len(words) != 2:
-            raise DataError(f"{file}, line {number}: expected a file name and a number, found {' '.join(words)!r}.")
-        yield words[0], words[1]
+def read_identities(file: Path) -> dict[str, str]:
+    """Returns the identity of each image, from `identity_CelebA.txt`; see `read_rows` for errors."""
+    return {name: identity for name, identity in read_rows(file, 2, "a file name and a number")}
 
 
 def read_partition(file: Path) -> dict[str, str]:
-    """Returns the split of each image, from `list_eval_partition.txt`.
-
-    Raises:
-        DataError: If the list is malformed.
-    """
-    partition = dict(read_pairs(file))
-    for name, number in partition.items():
+    """Returns the split of each image, from `list_eval_partition.txt`; see `read_rows` for errors."""
+    partition = {}
+    for name, number in read_rows(file, 2, "a file name and a number"):
         if number not in PARTITIONS:
             raise DataError(f"{file} puts {name} into {number!r}; expected 0, 1 or 2.")
-    return {name: PARTITIONS[number] for name, number in partition.items()}
+        partition[name] = PARTITIONS[number]
+    return partition
 
 
 def read_points(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Returns the five points of each image: left eye, right eye, nose, left and right corner of the mouth.
+    """Returns the five points of each image, (5, 2): both eyes from left to right, nose, both corners of the mouth.
 
-    Raises:
-        DataError: If a line has not ten numbers.
+    See `read_rows` for errors.
     """
     points = {}
-    for number, words in read_words(file):
-        if number <= 2 and len(words) != 11:
-            continue  # the count, and the names of the columns
+    for name, *numbers in read_rows(file, 11, "a file name and ten numbers", header=2):
         try:
-            points[words[0]] = np.array(words[1:], dtype=np.float32).reshape(5, 2)
+            points[name] = np.array(numbers, dtype=np.float32).reshape(5, 2)
         except ValueError as error:
-            raise DataError(
-                f"{file}, line {number}: expected a file name and ten numbers, found {' '.join(words)!r}."
-            ) from error
+            raise DataError(f"{file}: expected ten numbers for {name}, found {' '.join(numbers)!r}.") from error
     return points
 
 
-def read_words(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields number and words of each line of a list that is not blank.
+def read_rows(file: Path, columns: int, expected: str, *, header: int = 0) -> Iterator[list[str]]:
+    """Yields the words of each line of a list that is not blank.
+
+    Args:
+        file: The list.
+        columns: Words that each line has to have, except for the first `header` lines.
+        expected: What they are, for the message.
+        header: Lines in front that may be something else, and are left out then.
 
     Raises:
-        DataError: If it is no text.
+        DataError: If the file is not text, or a line has another number of words.
     """
     with file.open(encoding="utf-8-sig") as lines:
         try:
             for number, line in enumerate(lines, 1):
-                if words := line.split():
-                    yield number, words
+                words = line.split()
+                if len(words) == columns:
+                    yield words
+                elif words and number > header:
+                    raise DataError(f"{file}, line {number}: expected {expected}, found {' '.join(words)!r}.")
         except UnicodeDecodeError as error:
-            raise DataError(f"{file} is no text file ({error}). Get it from its publisher again.") from error
+            raise DataError(f"{file} is not a text file ({error}). Get it from its publisher again.") from error

@@ -5,12 +5,11 @@
     <path>/**/CelebA-HQ-to-CelebA-mapping.txt                      which image of CelebA each one was
     <path>/**/list_eval_partition.txt, identity_CelebA.txt         of CelebA; optional
 
-A map paints its parts in the order of the labels, so that a later one covers an earlier one, as the publisher's own
-script does. With CelebA's partition the splits are the official ones (24,183 / 2,993 / 2,824), else seeded ones.
+The masks are painted in the order of the labels, so that a later one covers an earlier one, as in the publisher's own
+script. With CelebA's partition the splits are the official ones (24,183 / 2,993 / 2,824), otherwise seeded ones.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -20,12 +19,11 @@ from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.crop import Box, CropName, cut
 from pkdn_lightning.faces.images import open_image
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.raw_files import Delivery
-from pkdn_lightning.prepare.sources.celeba import read_pairs, read_partition, read_words
+from pkdn_lightning.prepare.sources.celeba import read_identities, read_partition, read_rows
 from pkdn_lightning.prepare.sources.photographs import PhotographSource
 from pkdn_lightning.prepare.splits import Photograph, by_split, split_by_identity
 
@@ -68,13 +66,15 @@ class CelebAMaskHQSource(PhotographSource):
         mapping = delivery.find("CelebA-HQ-to-CelebA-mapping.txt")
         partition = delivery.find("list_eval_partition.txt")
         identity = delivery.find("identity_CelebA.txt")
-        originals = {} if mapping is None else read_mapping(mapping)
+        # The first line, the names of the columns, is no face's.
+        rows = [] if mapping is None else read_rows(mapping, 3, "two numbers and a file name")
+        originals = {number: original for number, _, original in rows}
         splits = {} if partition is None else read_partition(partition)
-        identities = {} if identity is None else dict(read_pairs(identity))
+        identities = {} if identity is None else read_identities(identity)
         found = []
         for file in sorted(folder.glob("*.jpg"), key=lambda file: (len(file.stem), file.stem)):
             if not file.stem.isdecimal():
-                continue  # a desktop's clutter: every face has a number
+                continue  # clutter: every face has a number
             original = originals.get(file.stem, "")
             entry = Entry(file.stem, splits.get(original, ""), original or file.name, identities.get(original, ""))
             found.append(Photograph(entry, str(file)))
@@ -88,27 +88,12 @@ class CelebAMaskHQSource(PhotographSource):
             return by_split(photographs, self.counts, self.seed)
         self.split_rule = f"seeded: the official partition is not known for {unknown} of {len(photographs)} faces"
         counts = {"val": 2993, "test": 2824, **{split: n for split, n in self.counts.items() if n is not None}}
-        unsplit = [replace(photo, entry=replace(photo.entry, split="")) for photo in photographs]
-        return by_split(split_by_identity(unsplit, counts, self.seed), self.counts, self.seed)
+        return by_split(split_by_identity(photographs, counts, self.seed), self.counts, self.seed)
 
     def parsing(self, photo: Photograph, box: Box, width: int) -> NDArray[np.uint8] | None:
         """Returns the merged map of the square."""
         labels = merge_masks(Path(self._masks), int(photo.entry.name))
         return cut(Image.fromarray(labels), box.scaled(labels.shape[1] / width), self.size_px, Image.Resampling.NEAREST)
-
-
-def read_mapping(file: Path) -> dict[str, str]:
-    """Returns the name of the image of CelebA that each face was, by the face's number.
-
-    Raises:
-        DataError: If a line has not three words.
-    """
-    originals = {}
-    for number, words in read_words(file):
-        if len(words) != 3:
-            raise DataError(f"{file}, line {number}: expected two numbers and a file name, found {' '.join(words)!r}.")
-        originals[words[0]] = words[2]  # the first line, the names of the columns, is no face's
-    return originals
 
 
 def merge_masks(folder: Path, number: int) -> NDArray[np.uint8]:
@@ -121,17 +106,13 @@ def merge_masks(folder: Path, number: int) -> NDArray[np.uint8]:
     Raises:
         Rejected: If a mask cannot be read, they differ in size, or there is none.
     """
-    labels: NDArray[np.uint8] | None = None
-    for part in LABELS[1:]:
-        file = folder / str(number // _FACES_PER_FOLDER) / f"{number:05d}_{part}.png"
-        if not file.is_file():
-            continue  # most faces wear no hat
-        mask = np.asarray(open_image(file).convert("L"))
-        if labels is None:
-            labels = np.zeros(mask.shape, dtype=np.uint8)
-        if mask.shape != labels.shape:
-            raise Rejected("bad_map", f"{file} is {mask.shape}, the other parts are {labels.shape}")
-        labels[mask > 127] = LABELS.index(part)
-    if labels is None:
+    files = {part: folder / str(number // _FACES_PER_FOLDER) / f"{number:05d}_{part}.png" for part in LABELS[1:]}
+    masks = {part: np.asarray(open_image(file).convert("L")) for part, file in files.items() if file.is_file()}
+    if not masks:
         raise Rejected("no_map", f"{folder} has no masks of {number:05d}")
+    if len(shapes := {mask.shape for mask in masks.values()}) > 1:
+        raise Rejected("bad_map", f"the masks of {number:05d} in {folder} differ in size: {sorted(shapes)}")
+    labels = np.zeros(shapes.pop(), dtype=np.uint8)
+    for part, mask in masks.items():
+        labels[mask > 127] = LABELS.index(part)
     return labels

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import MODES, SUFFIXES, open_image, to_rgb
+from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
 
@@ -29,8 +28,8 @@ class FolderSource:
     Args:
         path: The folder.
         size_px: Side every face has to have.
-        convert: Accepts grey, palette, RGBA and 16-bit images by converting them to 8-bit RGB (alpha over black).
-            Off by default, because such files are mostly there by mistake.
+        convert: Converts grey, palette, RGBA and 16-bit images to 8-bit RGB (alpha over black). Off by default,
+            because such files are mostly there by mistake.
         resize: Accepts square faces of another size by resizing them (Pillow's bicubic; maps by nearest neighbour).
     """
 
@@ -59,11 +58,10 @@ class FolderSource:
             for name, file in files.items()
         ]
         if not faces:
-            found = sorted(child.name for child in self.path.iterdir())[:8]
+            found = ", ".join(sorted(child.name for child in self.path.iterdir())[:8]) or "nothing"
             raise DataError(
                 f"No images below {self.path}. Expected <split>/images/NAME.png for a split of {', '.join(SPLITS)}; "
-                f"found there: {', '.join(found) or 'nothing'}.\n"
-                "Photographs out of which faces have to be cut are prepared by data=photos."
+                f"found there: {found}.\nUse data=photos for photographs from which faces have to be cropped."
             )
         if self.with_parsing:
             self._check_pairs()
@@ -76,7 +74,9 @@ class FolderSource:
     def read(self, candidate: "ReadyFace") -> Face:
         """Returns a face and its map."""
         hr = self._read_image(candidate.file)
-        return Face(hr, self._read_map(candidate.map) if candidate.map is not None else None)
+        if (file := candidate.map) is None:
+            return Face(hr)
+        return Face(hr, np.asarray(self._fit(file, open_label_map(file), Image.Resampling.NEAREST), dtype=np.uint8))
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
@@ -105,26 +105,9 @@ class FolderSource:
     def _read_image(self, file: Path) -> NDArray[np.uint8]:
         image = open_image(file)
         if image.mode != "RGB" and not self.convert:
-            raise Rejected(
-                "wrong_mode",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}), expected 8-bit RGB; "
-                "data.source.convert=true converts",
-            )
+            hint = "data.source.convert=true converts"
+            raise Rejected("wrong_mode", f"{file} is of {mode_of(image)}, expected 8-bit RGB; {hint}")
         return np.asarray(self._fit(file, to_rgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
-
-    def _read_map(self, file: Path) -> NDArray[np.uint8]:
-        image = open_image(file)
-        if image.mode not in ("L", "P"):
-            raise Rejected(
-                "bad_map",
-                f"{file} is of mode {image.mode} ({MODES.get(image.mode, 'unusual')}); a parsing map holds "
-                "label ids in an 8-bit grey or palette image",
-            )
-        labels = np.asarray(self._fit(file, image, Image.Resampling.NEAREST), dtype=np.uint8)
-        if labels.max() >= len(LABELS):
-            wrong = sorted({int(label) for label in np.unique(labels)} - set(range(len(LABELS))))
-            raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
-        return labels
 
     def _fit(self, file: Path, image: Image.Image, resample: Image.Resampling) -> Image.Image:
         if image.size == (self.size_px, self.size_px):
@@ -156,9 +139,7 @@ def _files(folder: Path) -> dict[str, Path]:
         DataError: If two files share a stem: they could not be told apart.
     """
     files: dict[str, Path] = {}
-    if not folder.is_dir():
-        return files
-    for file in sorted(folder.iterdir()):
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
             if file.stem in files:
                 raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")

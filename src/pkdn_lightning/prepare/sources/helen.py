@@ -4,8 +4,8 @@
     <path>/**/annotation/1.txt ... 2330.txt      194 landmarks each; a folder or its archive
     <path>/**/trainnames.txt, testnames.txt      the official lists of 2,000 and 330; optional
 
-The rule: test are 50 of the official test list and validation another 50 of it, both in the seeded order; training
-are 1,955 of the official training list in the seeded order. Without the lists all three come from all photographs.
+The rule: test takes 50 of the official test list and validation another 50 of it, training 1,955 of the official
+training list, all in the seeded order. Without the lists all three come from all photographs.
 """
 
 from collections.abc import Sequence
@@ -58,27 +58,23 @@ class HelenSource(PhotographSource):
         folders = [delivery.find(f"helen_{part}") for part in range(1, _PARTS + 1)]
         if not any(folders):
             folders = [delivery.need("The images", "helen_1")]
-        points = (
-            read_annotation(delivery.need("The landmarks, which crop=dic needs,", "annotation"))
-            if (self.crop == "dic")
-            else {}
-        )
-        official = {
-            name: split
-            for split, file in (("train", delivery.find("trainnames.txt")), ("test", delivery.find("testnames.txt")))
-            if file is not None
-            for name in file.read_text(encoding="utf-8").split()
-        }
+        points: dict[str, NDArray[np.float32]] = {}
+        official: dict[str, str] = {}
         found = []
+        if self.crop == "dic":
+            points = read_annotation(delivery.need("The landmarks, which crop=dic needs,", "annotation"))
+        for split in ("train", "test"):
+            if (file := delivery.find(f"{split}names.txt")) is not None:
+                official |= dict.fromkeys(file.read_text(encoding="utf-8").split(), split)
         for folder in folders:
             for photo in scan(folder) if folder is not None else ():
                 entry = replace(photo.entry, split=official.get(photo.entry.name, ""))
                 found.append(Photograph(entry, photo.file, points.get(photo.entry.name)))
         there = {photo.entry.name for photo in found}
         folder = next(folder for folder in folders if folder is not None)
-        for name in sorted(official.keys() - there):  # they will be rejected as missing rather than be passed over
-            file = f"{name}.jpg"
-            found.append(Photograph(Entry(name, official[name], file), str(folder / file), points.get(name)))
+        for name in sorted(official.keys() - there):  # to be rejected as missing, not ignored
+            entry = Entry(name, official[name], f"{name}.jpg")
+            found.append(Photograph(entry, str(folder / entry.source), points.get(name)))
         return found
 
     def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
@@ -86,13 +82,10 @@ class HelenSource(PhotographSource):
         listed = [photo for photo in photographs if photo.entry.split]
         if not listed:
             return super().assign(photographs)
-        held = seeded_order(
-            (photo for photo in listed if photo.entry.split == "test"), self.seed, lambda photo: photo.entry.name
-        )
-        # The official test list is shared by halves, so that either has a reserve for rejected photographs.
-        half = (len(held) + 1) // 2
+        train, held = ([photo for photo in listed if photo.entry.split == split] for split in ("train", "test"))
+        held = seeded_order(held, self.seed, lambda photo: photo.entry.name)
+        half = (len(held) + 1) // 2  # for each of test and validation, so that both have a reserve
         val = [with_split(photo, "val") for photo in held[half:]]
-        train = [photo for photo in listed if photo.entry.split == "train"]
         return by_split(train + val + held[:half], self.counts, self.seed)
 
 
@@ -105,12 +98,11 @@ def read_annotation(folder: Path) -> dict[str, NDArray[np.float32]]:
     points = {}
     for file in sorted(folder.rglob("*.txt")):
         if file.name.startswith("."):
-            continue  # a desktop's clutter
+            continue  # clutter
         try:
             name, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
-            points[name.strip()] = np.array(
-                [line.split(",") for line in lines if line.strip()], dtype=np.float32
-            ).reshape(-1, 2)
+            rows = [line.split(",") for line in lines if line.strip()]
+            points[name.strip()] = np.array(rows, dtype=np.float32).reshape(-1, 2)
         except ValueError as error:
             raise DataError(f"{file}: expected a photograph's name and then lines of 'x , y' ({error}).") from error
     return points

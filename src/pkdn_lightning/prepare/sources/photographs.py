@@ -1,6 +1,6 @@
 """Photographs with faces in them: what all such sources share, and any folder of them as a source of its own.
 
-<path>/**/NAME.jpg      in folders as deep as one likes; the archive of such a folder; or its URL
+<path>/**/NAME.jpg      in folders of any depth; the archive of such a folder; or its URL
 """
 
 from collections import Counter
@@ -19,22 +19,16 @@ from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.raw_files import Delivery
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.sources.folder import FolderSource, is_folder_of_faces
-from pkdn_lightning.prepare.splits import (
-    Photograph,
-    by_split,
-    shared_identities,
-    split_by_identity,
-    split_by_list,
-)
+from pkdn_lightning.prepare.splits import Photograph, by_split, shared_identities, split_by_identity, split_by_list
 
 
 class PhotographSource:
-    """Crops faces out of photographs. A dataset says in a subclass where its files are and who is in which split.
+    """Crops faces out of photographs. A subclass per dataset says where its files are and who is in which split.
 
     Args:
-        path: What the publisher delivered: a folder, an archive, or the archive's URL. A folder of faces that are
-            ready (`<split>/images/NAME.png`, see `FolderSource`) is taken as it is.
-        sha256: What a downloaded file has to have; `md5:<digest>` where the publisher gives only that.
+        path: What the publisher delivered: a folder, an archive, or the archive's URL. Faces that are ready
+            (`<split>/images/NAME.png`, see `FolderSource`) are taken as they are.
+        sha256: Expected digest of a download; `md5:<digest>` where the publisher gives only that.
         size_px: Side of the faces (HR).
         crop: `dic`, `aligned`, `detector` or `whole`; see `faces.crop`.
         margin: Share of the square's side added on each side; None is the rule's own.
@@ -128,10 +122,8 @@ class PhotographSource:
         image = open_photograph(Path(photo.file), upright=photo.points is None)
         box = self.rule.box(image, photo.points)
         if box.side < self.min_side_px:
-            raise Rejected(
-                "too_small",
-                f"the face's square has a side of {box.side} px; data.source.min_side_px={self.min_side_px}",
-            )
+            why = f"the face's square has a side of {box.side} px; data.source.min_side_px={self.min_side_px}"
+            raise Rejected("too_small", why)
         return Face(cut(image, box, self.size_px), self.parsing(photo, box, image.width))
 
     def parsing(self, photo: Photograph, box: Box, width: int) -> NDArray[np.uint8] | None:
@@ -165,12 +157,11 @@ def scan(folder: Path, identity: Callable[[Path], str] = lambda file: "") -> lis
     files = list(walk_images(folder))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
     several = {name for name, count in Counter(names).items() if count > 1}  # a.jpg beside a.png
-    photographs = []
-    for file, name in zip(files, names, strict=True):
-        source = file.relative_to(folder).as_posix()
-        entry = Entry(source if name in several else name, "", source, identity(file))
-        photographs.append(Photograph(entry, str(file)))
-    return photographs
+    sources = [file.relative_to(folder).as_posix() for file in files]
+    return [
+        Photograph(Entry(source if name in several else name, "", source, identity(file)), str(file))
+        for file, name, source in zip(files, names, sources, strict=True)
+    ]
 
 
 class PhotosSource(PhotographSource):

@@ -41,13 +41,7 @@ class SyntheticSource:
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
-        return {
-            "source": "synthetic",
-            "crop_rule": "drawn",
-            "parser": "drawn",
-            "seed": self.seed,
-            "licence": "CC0-1.0",
-        }
+        return {"source": "synthetic", "crop_rule": "drawn", "parser": "drawn", "seed": self.seed, "licence": "CC0-1.0"}
 
 
 class DrawnFace(NamedTuple):
