@@ -11,20 +11,19 @@ from PIL import Image
 
 from pkdn_lightning import load_model
 from pkdn_lightning import predict as verb
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.predict import predict
 from pkdn_lightning.predict import prediction as running
-from pkdn_lightning.predict import restore as restoring
 from pkdn_lightning.predict.manifest import FILE
-from pkdn_lightning.predict.restore import as_tensor
 
 from .conftest import blurred, face
 
 
 def restored_by(net, lr: Image.Image) -> np.ndarray:
     with torch.inference_mode():
-        return restoring.as_pixels(net(as_tensor([np.asarray(lr)])).sr)[0]
+        return to_pixels(net(to_tensor([np.asarray(lr)])).sr)[0]
 
 
 def test_a_folder_of_lr_faces(config, images, model):
@@ -126,10 +125,10 @@ def test_stopped_work_goes_on(config, images, monkeypatch):
 def test_the_flip_ensemble(config, images, model):
     face(2, 16).save(images / "a.png")
     made = np.asarray(Image.open(predict(config("ensemble=flip")).folder / "a.png")).astype(int)
-    net, lr = load_model(model), as_tensor([np.asarray(face(2, 16))])
+    net, lr = load_model(model), to_tensor([np.asarray(face(2, 16))])
     with torch.inference_mode():
         mean = (net(lr).sr + net(lr.flip(-1)).sr.flip(-1)) / 2
-    np.testing.assert_allclose(made, restoring.as_pixels(mean)[0], atol=1)
+    np.testing.assert_allclose(made, to_pixels(mean)[0], atol=1)
 
 
 def test_references_are_measured_by_the_headline_protocol(config, images, tmp_path):
@@ -139,7 +138,7 @@ def test_references_are_measured_by_the_headline_protocol(config, images, tmp_pa
     face(0).save(tmp_path / "true" / "0.bmp")
     result = predict(config(f"references={tmp_path / 'true'}"))
     made = Image.open(result.folder / "0.png")
-    expected = psnr_y(as_tensor([np.asarray(made)]), as_tensor([np.asarray(face(0))])).item()
+    expected = psnr_y(to_tensor([np.asarray(made)]), to_tensor([np.asarray(face(0))])).item()
     assert result.metrics["psnr_y"] == pytest.approx(expected, abs=1e-9)
     assert result.rows[1].metrics == {}
 

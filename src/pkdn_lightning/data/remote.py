@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.files import exclusive, whole_file
 
@@ -68,7 +68,6 @@ def fetch(url: str, *, sha256: str | None = None) -> Path:
     target = _cache() / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"  # equal names stay apart
     if target.exists() and (digest is None or _hash(target, digest) == digest):
         return target  # before the lock: a shared folder may be read-only
-    console = Console(soft_wrap=True, markup=False)
     with _storing(target):
         if target.exists() and digest is not None and (found := _hash(target, digest)) != digest:
             target.replace(f"{target}.wrong")  # not deleted: it may have been placed by hand

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.demo.examples import known_map
 from pkdn_lightning.demo.limits import Deadline, Limits
 from pkdn_lightning.demo.restorers import Models
@@ -24,7 +25,7 @@ from pkdn_lightning.faces.crop import Box, cut
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.paste import assemble
-from pkdn_lightning.predict.restore import as_pixels, as_tensor, restore_all
+from pkdn_lightning.predict.restore import restore_all
 from pkdn_lightning.predict.routing import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
 
 _FACES_AT_A_TIME = 8  # the deadline is looked at between two batches
@@ -183,8 +184,8 @@ def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredF
     parsing = models.maps.of(face.hr)
     if parsing is None:
         return face
-    taught = models.teacher.restore(as_tensor([face.lr]), torch.from_numpy(parsing.astype(np.int64))[None])
-    return face._replace(parsing=parsing, taught=as_pixels(taught)[0])
+    taught = models.teacher.restore(to_tensor([face.lr]), torch.from_numpy(parsing.astype(np.int64))[None])
+    return face._replace(parsing=parsing, taught=to_pixels(taught)[0])
 
 
 def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image: ImageFile, models: Models) -> str:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.labels import PALETTE
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.demo.actions import Pixels, RestoredFace
 from pkdn_lightning.metrics import psnr_y, ssim_y
-from pkdn_lightning.predict.restore import as_pixels, as_tensor
 
 LR: Final = "LR"
 BICUBIC: Final = "Bicubic"
@@ -53,7 +53,7 @@ def views(face: RestoredFace) -> list[View]:
     height, width = face.lr.shape[:2]
     scale = sr.shape[0] // height
     blocks = face.lr.repeat(scale, 0).repeat(scale, 1)
-    bicubic = as_pixels(enlarge(as_tensor([face.lr]), scale))[0]
+    bicubic = to_pixels(enlarge(to_tensor([face.lr]), scale))[0]
     shown = [
         View(LR, blocks, f"{width}×{height} px, all the model sees", smooth=False),
         _measured(BICUBIC, bicubic, "plain enlargement", face.hr),
@@ -72,7 +72,7 @@ def views(face: RestoredFace) -> list[View]:
 def _measured(name: str, sr: Pixels, about: str, hr: Pixels | None) -> View:
     if hr is None or hr.shape != sr.shape:
         return View(name, sr, about)
-    pair = as_tensor([sr]), as_tensor([hr])
+    pair = to_tensor([sr]), to_tensor([hr])
     return View(name, sr, about, float(psnr_y(*pair)), float(ssim_y(*pair)))
 
 

@@ -47,8 +47,7 @@ def main() -> None:
 
 
 def _task(cfg: "DictConfig") -> Any:
-    from rich.console import Console
-
+    from pkdn_lightning.console import console
     from pkdn_lightning.errors import DataError
     from pkdn_lightning.predict.manifest import FILE
 
@@ -56,7 +55,7 @@ def _task(cfg: "DictConfig") -> Any:
     done = len(result.rows) - len(result.failed) - result.skipped
     words = [f"{done} written", *([f"{result.skipped} done before"] if result.skipped else [])]
     words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
-    Console(soft_wrap=True, highlight=False).print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
+    console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
     if result.failed:
         raise DataError(
             f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.crop import Box
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.restore import as_pixels, as_tensor
 from pkdn_lightning.predict.routing import Decision
 
 _SOFT = 0.15  # share of the square's side over which a face fades into the photograph, on each side
@@ -48,8 +48,8 @@ def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         face: (S, S, 3).
         lr: (s, s, 3).
     """
-    sr, wanted = as_tensor([face]), as_tensor([lr])
-    return as_pixels(sr + bicubic(wanted - bicubic(sr, lr.shape[:2]), face.shape[:2]))[0]
+    sr, wanted = to_tensor([face]), to_tensor([lr])
+    return to_pixels(sr + bicubic(wanted - bicubic(sr, lr.shape[:2]), face.shape[:2]))[0]
 
 
 def paste(image: Image.Image, faces: Sequence[tuple[Box, NDArray[np.uint8]]], upscale: int) -> Image.Image:

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.files import file_sha256
-from pkdn_lightning.hardware import choose_device
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
@@ -64,18 +62,15 @@ class Task(NamedTuple):
 def run_prediction(cfg: DictConfig) -> Prediction:
     """Restores what `cfg` names; see `predict.predict`."""
     _check(cfg)
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     folder = Path(cfg.output).expanduser()
     inputs = find_inputs(cfg.input, folder, cfg.format)
     references = References(cfg.references) if cfg.references else None
-    restorer = load_runtime(
-        cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=choose_device(cfg.accelerator)
-    )
+    restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device)
     if cfg.ensemble == "flip":
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
     run = _Run(cfg, restorer, Manifest(folder), references)
-    run.console.print(
+    console.print(
         f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
         f"{restorer.runtime}, {restorer.sha256[:12]}"
     )
@@ -102,13 +97,12 @@ class _Run:
     def __init__(self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: References | None) -> None:
         self.cfg, self.restorer, self.manifest, self.references = cfg, restorer, manifest, references
         self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": restorer.runtime}
-        self.console = Console(soft_wrap=True, highlight=False)
         self.skipped = 0
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
         """Restores every input, and returns their rows in order."""
         columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress("restoring", *columns, console=self.console, transient=True) as progress:
+        with Progress("restoring", *columns, console=console, transient=True) as progress:
             bar = progress.add_task("", total=len(inputs))
             try:
                 for done, tasks in self._chunks(inputs):
@@ -175,7 +169,7 @@ class _Run:
             else:
                 task.row.seconds = round(time.perf_counter() - task.begun, 3)
                 self.manifest.add(task.row)
-                self.console.print(f"{escape(task.row.input)}: {escape(task.row.decision)}")
+                console.print(f"{task.row.input}: {task.row.decision}")
 
     def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
         result = assemble(task.image, task.decision, results)
@@ -195,4 +189,4 @@ class _Run:
         words = said.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
         row = replace(row, seconds=round(time.perf_counter() - begun, 3), error=words)
         self.manifest.add(row)
-        self.console.print(f"[red]{escape(row.input)}: {escape(row.error)}[/]")
+        console.print(f"{row.input}: {row.error}", style="red")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pkdn_lightning.data.pixels import to_tensor
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.images import walk_images
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.restore import as_tensor
 
 
 class References:
@@ -43,5 +43,5 @@ class References:
             )
         from pkdn_lightning.metrics import psnr_y, ssim_y
 
-        pair = as_tensor([np.asarray(result)]), as_tensor([np.asarray(truth)])
+        pair = to_tensor([np.asarray(result)]), to_tensor([np.asarray(truth)])
         return {"psnr_y": float(psnr_y(*pair)), "ssim_y": float(ssim_y(*pair))}

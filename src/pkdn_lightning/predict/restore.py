@@ -4,12 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import PKDNError
-from pkdn_lightning.functional.colour import round_8bit
 
 
 def restore_all(
@@ -30,20 +29,9 @@ def restore_all(
         for start in range(0, len(numbers), batch_size):
             batch = numbers[start : start + batch_size]
             try:
-                sr = restore(as_tensor([faces[number] for number in batch]))
+                sr = restore(to_tensor([faces[number] for number in batch]))
             except PKDNError as error:
                 results |= dict.fromkeys(batch, error)
             else:
-                results |= dict(zip(batch, as_pixels(sr), strict=True))
+                results |= dict(zip(batch, to_pixels(sr), strict=True))
     return [results[number] for number in range(len(faces))]
-
-
-def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Returns images (h, w, 3) of one size as (B, 3, h, w) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-
-
-def as_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Returns (B, 3, h, w) as 8-bit images (B, h, w, 3)."""
-    pixels: NDArray[np.uint8] = (round_8bit(images).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-    return pixels

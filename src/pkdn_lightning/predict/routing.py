@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.faces.crop import Box, DetectorCrop, LandmarkCrop, cut
 from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
@@ -22,7 +23,6 @@ from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.models.runtimes import Restorer
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.restore import as_pixels, as_tensor
 
 Mode = Literal["auto", "lr", "aligned", "photo"]
 WhichFaces = Literal["low_res", "all"]
@@ -146,10 +146,10 @@ def reduce(image: Image.Image, lr_px: int) -> NDArray[np.uint8]:
     plain = image.resize(size, Image.Resampling.BICUBIC)
     if round_trip_db(image, lr_px) < LITTLE_LOST_DB:
         return np.asarray(plain)
-    original, found = as_tensor([np.asarray(image)]), as_tensor([np.asarray(plain)])
+    original, found = to_tensor([np.asarray(image)]), to_tensor([np.asarray(plain)])
     for _ in range(4):
         found = found + bicubic(original - bicubic(found, image.size[::-1]), size)
-    return as_pixels(found)[0]
+    return to_pixels(found)[0]
 
 
 def _aligned(image: Image.Image, restorer: Restorer, why: str = "") -> Decision:

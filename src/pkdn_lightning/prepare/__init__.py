@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pkdn_lightning.config.verb import run_verb
+from pkdn_lightning.console import console
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.console import Console
 
     from pkdn_lightning.data.store import FaceStore
     from pkdn_lightning.prepare.pipeline import Job
@@ -30,14 +30,11 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
     Raises:
         DataError: If nothing can be made of the source, or a store is damaged; the message says what to do.
     """
-    from rich.console import Console
-
     from pkdn_lightning.data.store import FaceStore, verify_store
     from pkdn_lightning.errors import DataError
     from pkdn_lightning.prepare.pipeline import build_job, prepare_store
     from pkdn_lightning.prepare.sharding import Shard, join, prepare_shard
 
-    console = Console(soft_wrap=True, markup=False)  # names of files may look like markup
     if cfg.verify:
         verify_store(cfg.verify)
         store = FaceStore.open(cfg.verify)
@@ -45,7 +42,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
         return store
     if cfg.join:
         store = join(Path(cfg.join))
-        _report(store, console)
+        _report(store)
         return store
     job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
     if getattr(job.source, "ready", None) is not None:
@@ -53,7 +50,7 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
             f"{cfg.data.source.path} has <split>/images: its faces are taken as they are, not cropped or split."
         )
     if cfg.dry_run:
-        _say_what_would_happen(job, path, console)
+        _print_plan(job, path)
         return None
     if cfg.shard:
         made = prepare_shard(job, path, Shard.parse(cfg.shard), workers=cfg.workers)
@@ -63,11 +60,11 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
         store = prepare_store(job, path, workers=cfg.workers)
     except KeyboardInterrupt:
         raise DataError(f"Stopped by the keyboard. The same command continues with {path}.partial.") from None
-    _report(store, console)
+    _report(store)
     return store
 
 
-def _say_what_would_happen(job: "Job", path: Path, console: "Console") -> None:
+def _print_plan(job: "Job", path: Path) -> None:
     from pkdn_lightning.prepare.raw_files import Pending
 
     console.print("A dry run: nothing is written.")
@@ -83,13 +80,13 @@ def _say_what_would_happen(job: "Job", path: Path, console: "Console") -> None:
         console.print(f"{split}: {wanted} {count:,} photographs{f', {people:,} known identities' if people else ''}")
     faces = sum(min(count, quotas.get(split, count)) for split, count in counts.items())
     for key, value in job.provenance().items():
-        console.print(f"{key.replace('_', ' ')}: {value}", highlight=False)
+        console.print(f"{key.replace('_', ' ')}: {value}")
     per_face = job.source.size_px**2 * (4 if job.parser or job.source.with_parsing else 3)
     there = "exists already and would be kept" if path.exists() else f"about {faces * per_face / 1e6:,.0f} MB"
     console.print(f"Store: {path}, {there}")
 
 
-def _report(store: "FaceStore", console: "Console") -> None:
+def _report(store: "FaceStore") -> None:
     console.print(f"Store {store.path}: {_describe(store)}.")
     if rejected := store.manifest.get("rejected"):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
