@@ -27,10 +27,10 @@ _SHORT = (
 )  # fmt: skip
 _FEW_FACES = ("data.source.train=8", "data.source.val=2", "data.source.test=2")
 _SMALLER = {
-    "experiment=student_": ("model.width=8", "model.rcabs_per_level=1"),
-    "experiment=teacher_": ("model.width=8",),
-    "experiment=dic_": ("model.features=8", "model.groups=1", "model.hourglass_features=16"),
-    "experiment=sparnet_": ("model.width=8", "model.max_width=16", "model.attention_width=8"),
+    "experiment=student": ("model.width=8", "model.rcabs_per_level=1"),
+    "experiment=teacher": ("model.width=8",),
+    "experiment=dic": ("model.features=8", "model.groups=1", "model.hourglass_features=16"),
+    "experiment=sparnet": ("model.width=8", "model.max_width=16", "model.attention_width=8"),
     "experiment=demo": ("model.width=8", *_FEW_FACES),
     "ablation=student": ("model.rcabs_per_level=1,2", "model.ffb=false,true"),
     "ablation=lambdas": ("objective.ts.weight=0,0.1", "objective.fs.weight=0"),

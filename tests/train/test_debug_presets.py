@@ -1,0 +1,28 @@
+"""Every debug preset, started as it is typed, on a store of a few faces."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pkdn_lightning import train as verb
+from pkdn_lightning.runs import find_runs
+from tests.conftest import write_store
+
+STEPS = {"fast": None, "profile": 12, "overfit": 200}  # None: nothing is kept
+
+
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=[pytest.mark.slow] if steps else []) for name, steps in STEPS.items()]
+)
+@pytest.mark.parametrize("experiment", ["student_small", "sparnet size=reduced"])
+def test_a_preset_runs_on_two_faces_and_leaves_nothing_that_a_training_would_take(preset, experiment, monkeypatch):
+    write_store(Path("faces"), size_px=64, counts={"train": 2, "val": 1, "test": 1})
+    typed = f"train experiment={experiment} debug={preset} data.store=faces"
+    monkeypatch.setattr(sys, "argv", typed.split())
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # run_verb sets it for good
+    with pytest.raises(SystemExit) as ended:
+        verb.main()
+    assert not ended.value.code
+    assert not list(find_runs("runs"))
+    assert {run.read_results()["steps"] for run in find_runs("debug")} == {STEPS[preset]} - {None}
