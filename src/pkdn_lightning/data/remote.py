@@ -71,9 +71,7 @@ def fetch(url: str, *, sha256: str | None = None) -> Path:
     with _storing(target):
         if target.exists() and digest is not None and (found := _hash(target, digest)) != digest:
             target.replace(f"{target}.wrong")  # not deleted: it may have been placed by hand
-            console.print(
-                f"{target} has {found}, expected {digest}. Renamed it to {target.name}.wrong; downloading again."
-            )
+            console.print(f"{target} has {found}, expected {digest}. Kept as {target.name}.wrong; downloading again.")
         if not target.exists():
             _download(url, target, digest)
             if digest is None:
@@ -130,7 +128,10 @@ def _download(url: str, target: Path, digest: str | None) -> None:
                     raise
                 attempts = 1 if _received(target) > most else attempts + 1
                 most = max(most, _received(target))
-                cause = error.__cause__ or error  # fsspec hides HTTP errors behind a FileNotFoundError
+                hidden = (
+                    error.__cause__ if isinstance(error, FileNotFoundError) else None
+                )  # fsspec hides HTTP errors so
+                cause = hidden or error
                 status = getattr(cause, "status", next((_STATUS[k] for k in _STATUS if isinstance(cause, k)), 0))
                 if attempts == _ATTEMPTS or (400 <= status < 500 and status not in _TEMPORARY):
                     raise _failure(url, target, cause, status) from error
@@ -158,7 +159,7 @@ def _receive(url: str, target: Path, digest: str | None, bar: Progress) -> Path:
         raise OSError(errno.ENOSPC, f"the disk has {decimal(free)} free, {decimal(total - have)} are needed")
     if have == total and part.exists():
         return part  # all was received, and the process ended before it was checked
-    with _opened(files, path, have) as (source, begin), part.open("ab" if begin else "wb") as file:
+    with _opened(files, path, have, info) as (source, begin), part.open("ab" if begin else "wb") as file:
         while chunk := source.read(1 << 20):
             if file.tell() == 0 and info.get("mimetype") == "text/html" and chunk.lstrip().startswith(b"<"):
                 raise PermissionError("it returned a web page instead of a file")
@@ -170,14 +171,16 @@ def _receive(url: str, target: Path, digest: str | None, bar: Progress) -> Path:
 
 
 @contextmanager
-def _opened(files: Any, path: str, start: int) -> Iterator[tuple[Any, int]]:
-    """Opens a remote file at `start`, and says where it begins: at 0 if the server does not support ranges."""
+def _opened(files: Any, path: str, start: int, info: dict[str, Any]) -> Iterator[tuple[Any, int]]:
+    """Opens a remote file at `start`; yields where it begins, too: at 0 if it changed or the server has no ranges."""
     if "http" not in files.protocol:
         with files.open(path) as source:
             source.seek(start)
             yield source, start
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    strong = [tag for tag in (info.get("ETag"), info.get("Last-Modified")) if tag and not tag.startswith("W/")]
+    headers |= {"If-Range": strong[0]} if start and strong else {}
     with files.open(path, block_size=0, size=1, headers=headers) as source:  # a stream, for which no size is asked
         yield source, start if source.r.headers.get("Content-Range", "").startswith(f"bytes {start}-") else 0
 
@@ -186,18 +189,19 @@ def _file_system(url: str) -> tuple[Any, str]:
     """Returns the file system of a URL and the path in it."""
     import fsspec
 
-    if not url.lower().startswith(("http://", "https://")):
+    protocol, _, rest = url.partition("://")
+    if protocol.lower() not in ("http", "https"):
         return fsspec.url_to_fs(url)
     import aiohttp
 
+    url = f"{protocol.lower()}://{rest}"
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
     # trust_env: proxies. What arrives compressed is kept so: its size and digest are those of the file.
     return fsspec.url_to_fs(url, client_kwargs={"trust_env": True, "auto_decompress": False, "timeout": timeout})
 
 
 def _failure(url: str, target: Path, error: BaseException, status: int) -> DataError:
-    message = getattr(error, "message", "")
-    reason = f"HTTP {status} {message}" if message else str(error) or type(error).__name__
+    reason = f"HTTP {status} {error.message}" if hasattr(error, "message") else str(error) or type(error).__name__
     after = f" after {decimal(received)}" if (received := _received(target)) else ""
     network = "Check the network (behind a proxy: HTTPS_PROXY). The same command continues where this one stopped."
     return DataError(

@@ -149,15 +149,12 @@ def _local(path: str | Path) -> Path:
 
 def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
     """Verifies a store unless a stamp says that these very files were verified before."""
-    state = {name: _file_state(path / name) for name in [*manifest["sha256"], "manifest.json"]}
+    files = [path / name for name in (*manifest["sha256"], "manifest.json")]
+    state = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()}
     if read_json(path / _STAMP) != state:
         verify_store(path)
         with contextlib.suppress(OSError):  # a read-only store is verified each time
             write_json(path / _STAMP, state)
-
-
-def _file_state(file: Path) -> list[int]:
-    return [file.stat().st_size, file.stat().st_mtime_ns] if file.exists() else []
 
 
 def blocks(file: Path, rows: int = 256) -> Iterator[NDArray[Any]]:

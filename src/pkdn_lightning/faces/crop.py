@@ -99,7 +99,7 @@ class FixedCrop:
     Args:
         box: left, top, side in pixels of the image as published.
         margin: Share of the side added on each side.
-        size: Width and height of the images the box is meant for; another size is refused.
+        size: Width and height that an image has to have, or None.
     """
 
     def __init__(self, box: Sequence[int], margin: float = 0.0, *, size: Sequence[int] | None = None) -> None:
@@ -205,7 +205,7 @@ def cut(
         image: RGB, or labels when `resample` is NEAREST.
         box: The square.
         size_px: Side of the result.
-        resample: Pillow's filter; it is antialiased.
+        resample: Pillow's filter, antialiased.
         outside_at_most: Share of the square that may lie outside the image.
 
     Raises:
@@ -217,10 +217,8 @@ def cut(
     outside = 1 - seen / box.side**2
     if outside > outside_at_most:
         raise Rejected("outside", f"{outside:.0%} of the face's square lies outside the image")
+    square = image.crop((box.left, box.top, right, bottom))
     if outside > 0:
-        columns = np.arange(box.left, right).clip(0, width - 1)
-        rows = np.arange(box.top, bottom).clip(0, height - 1)
+        rows, columns = np.arange(box.top, bottom).clip(0, height - 1), np.arange(box.left, right).clip(0, width - 1)
         square = Image.fromarray(np.asarray(image)[rows[:, None], columns])
-    else:
-        square = image.crop((box.left, box.top, right, bottom))
     return np.asarray(square.resize((size_px, size_px), resample), dtype=np.uint8)

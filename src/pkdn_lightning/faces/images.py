@@ -99,21 +99,15 @@ def to_rgb(image: Image.Image, file: Path) -> Image.Image:
         Rejected: If it cannot be converted.
     """
     with explained(file, "cannot be converted to RGB"):
-        return _to_rgb(image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
-        grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("a float image has no agreed range")
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-    return image.convert("RGB")
+        if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
+            grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
+            return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        if image.mode == "F":
+            raise ValueError("a float image has no agreed range")
+        if "A" in image.getbands() or ("transparency" in image.info and image.mode != "RGB"):
+            rgba = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
+        return image.convert("RGB")
 
 
 @contextmanager

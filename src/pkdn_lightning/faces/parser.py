@@ -192,9 +192,8 @@ class BiSeNetParser:
         """The device, and the precision that suits it."""
         import torch
 
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        name = best if self.device == "auto" else self.device
         try:
             device = torch.device(name)
             torch.empty(0, device=device)
@@ -203,9 +202,8 @@ class BiSeNetParser:
             raise ConfigError(
                 f"parser.device={self.device} cannot be used here: {reason}\nparser.device=auto takes what there is."
             ) from error
-        if self.precision != "auto":
-            return device, self.precision
-        return device, "float16" if device.type == "cuda" else "float32"
+        best = "float16" if device.type == "cuda" else "float32"
+        return device, best if self.precision == "auto" else self.precision
 
     @cached_property
     def _net(self) -> torch.nn.Module:
@@ -288,8 +286,7 @@ def _reproducible(threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     choice = cudnn.benchmark, cudnn.deterministic
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     cudnn.benchmark, cudnn.deterministic = False, True
     try:
         yield

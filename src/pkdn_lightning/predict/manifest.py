@@ -30,8 +30,8 @@ class Row:
         model_sha256: The model's hash.
         settings: The options that the result depends on.
         seconds: Time spent on it.
-        metrics: PSNR and SSIM, where there was a reference.
-        error: What went wrong; empty if nothing did.
+        metrics: PSNR and SSIM, if there was a reference.
+        error: What went wrong, or empty.
     """
 
     input: str
@@ -64,7 +64,7 @@ class Manifest:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / FILE).open("ab+") as file:
                 file.seek(max(0, file.tell() - 1))
-                if file.read(1) not in (b"", b"\n"):  # torn by a kill: the next line must not go on with it
+                if file.read(1) not in (b"", b"\n"):  # the process was killed within a line
                     file.write(b"\n")
         except OSError as error:
             raise DataError(f"Nothing can be written to output={folder}: {error.strerror}.") from error
@@ -85,7 +85,7 @@ class Manifest:
 
 
 def changes(known: Row, row: Row) -> list[str]:
-    """Returns in what the work of two rows differs."""
+    """Returns what differs in the work of two rows."""
     return [
         name for name in ("input", "sha256", "model_sha256", "settings") if getattr(known, name) != getattr(row, name)
     ]

@@ -61,7 +61,7 @@ class Decision(NamedTuple):
 
     Attributes:
         mode: `lr`, `aligned` or `photo`.
-        why: In words, for the user.
+        why: The reason, in words.
         lr: What goes through the network, each (h, w, 3) uint8: one image, or a photograph's faces to be restored.
         faces: A photograph's faces, those left as they are among them.
         upscale: How many times larger the photograph becomes.

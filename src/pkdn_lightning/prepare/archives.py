@@ -156,11 +156,8 @@ def _as_tar(info: zipfile.ZipInfo) -> tarfile.TarInfo:
 
 
 def _checked_path(archive: Path, entry: tarfile.TarInfo) -> str:
-    """Returns where a member goes in the folder; empty for what is left out.
-
-    A backslash counts as a slash on every system: an archive is as safe here as it is on Windows.
-    """
-    path = entry.name.replace("\\", "/")
+    """Returns where a member goes in the folder; empty for what is left out."""
+    path = entry.name.replace("\\", "/")  # on every system, so that an archive is as safe here as on Windows
     outside = _OUTSIDE.search(path)
     if outside or not (entry.isreg() or entry.isdir()):
         raise DataError(
@@ -175,12 +172,7 @@ def _checked_path(archive: Path, entry: tarfile.TarInfo) -> str:
 
 
 def _checked_total(archive: Path, wanted: list[tuple[str, tarfile.TarInfo, Any]]) -> int:
-    """Returns how many bytes will be written.
-
-    Raises:
-        DataError: If an honest archive of this size could not hold them.
-        OSError: If there is no room for them.
-    """
+    """Returns how many bytes will be written; raises if the archive is a bomb or there is no room for them."""
     total, packed = sum(entry.size for _, entry, _ in wanted), archive.stat().st_size
     if total > _HARMLESS and total > _RATIO * packed:
         raise DataError(

@@ -37,8 +37,8 @@ class Duplicate(NamedTuple):
 def find_duplicates(file: Path, entries: Sequence[Entry]) -> list[Duplicate]:
     """Returns the pairs that show the same image, in the order of the store.
 
-    Every face of `val` and `test` is compared with every other face; faces of `train` among themselves are compared
-    with those of equal hash only, because near ones do no harm there.
+    Faces of `val` and `test` are compared with all others; faces of `train` only with those of equal hash, because near
+    duplicates do no harm there.
 
     Args:
         file: The array of the faces, (N, S, S, 3) uint8.

@@ -48,10 +48,8 @@ class Job(NamedTuple):
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the store is made."""
-        made = self.source.provenance()
-        for part in (self.parser, self.landmarker):
-            made |= part.provenance() if part is not None else {}
-        return made
+        parts = (part for part in (self.source, self.parser, self.landmarker) if part is not None)
+        return {key: value for part in parts for key, value in part.provenance().items()}
 
     def plan(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
         """Returns the plain values on which the store's bytes depend."""

@@ -95,14 +95,13 @@ def _find(path: Path) -> list[Path]:
         raise DataError(f"There are no shards of {path}. Make them with the options of the store and shard=i/n.")
     total = int(whole[0].name.rpartition("-")[2])
     wanted = [Shard(number, total).path(path) for number in range(1, total + 1)]
-    if others := sorted({each.name for each in whole} - {each.name for each in wanted}):
+    if others := sorted(each.name for each in {*whole} - {*wanted}):
         raise DataError(f"{path.parent} holds shards of different totals: {whole[0].name}, {others[0]}. Keep one kind.")
     if missing := [each for each in wanted if not each.is_dir()]:
-        half = " (begun, not finished)" if missing[0].with_name(missing[0].name + ".partial").exists() else ""
-        number = wanted.index(missing[0]) + 1
+        begun = " (begun, not finished)" if Path(f"{missing[0]}.partial").exists() else ""
         raise DataError(
-            f"{len(missing)} of {total} shards are missing, the first is {missing[0]}{half}.\n"
-            f"Make it with the options of the others and shard={number}/{total}."
+            f"{len(missing)} of {total} shards are missing, the first is {missing[0]}{begun}.\n"
+            f"Make it with the options of the others and shard={wanted.index(missing[0]) + 1}/{total}."
         )
     return wanted
 

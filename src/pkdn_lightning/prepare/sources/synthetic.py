@@ -27,9 +27,8 @@ class SyntheticSource:
 
     def candidates(self, *, dry: bool = False) -> list["DrawnFace"]:
         """Returns the numbers of the faces."""
-        source = f"drawn with seed {self.seed}"
         splits = (split for split, count in self.counts.items() for _ in range(count))
-        return [DrawnFace(Entry(f"{number:06d}", split, source)) for number, split in enumerate(splits)]
+        return [DrawnFace(Entry(f"{n:06d}", split, f"drawn with seed {self.seed}")) for n, split in enumerate(splits)]
 
     def quotas(self) -> dict[str, int]:
         """Returns nothing: all faces are taken."""
