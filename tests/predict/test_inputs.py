@@ -31,13 +31,10 @@ def test_the_format_may_stay(folder):
     }  # fmt: skip
 
 
-def test_a_pattern(folder):
+def test_a_pattern_and_a_file(folder):
     assert names(folder / "*.jpg") == {"b.jpg": "b.png"}
     assert names(folder / "**" / "*.PNG") == {"c.PNG": "sub/c.png"}
     assert names(folder / "*.txt") == {"notes.txt": "notes.png"}  # whoever names it means it
-
-
-def test_a_file(folder):
     assert names(folder / "sub" / "c.PNG") == {"c.PNG": "c.png"}
 
 

@@ -18,16 +18,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_what_is_done_is_found_again(folder):
-    assert Manifest(folder).find(replace(ROW, metrics={}, seconds=3.0)) == ROW
-
-
 @pytest.mark.parametrize("change", [{"sha256": "13"}, {"model_sha256": "cd"}, {"settings": {"mode": "lr"}}])
-def test_other_work_is_not(folder, change):
+def test_what_is_done_is_found_again_and_other_work_is_not(folder, change):
+    assert Manifest(folder).find(replace(ROW, metrics={}, seconds=3.0)) == ROW
     assert Manifest(folder).find(replace(ROW, **change)) is None
-
-
-def test_a_result_that_is_gone_is_made_anew(folder):
     (folder / "a.png").unlink()
     assert Manifest(folder).find(ROW) is None
 

@@ -27,6 +27,8 @@ def test_the_middle_is_the_face_and_the_border_has_no_step():
     row = np.asarray(paste(image, [(Box(50, 50, 100), white(128))], 1))[100, :, 0].astype(int)
     assert row[100] == 255
     assert np.abs(np.diff(row)).max() < 30
+    assert soft_mask(1).size == (1, 1)
+    assert np.asarray(soft_mask(9))[4, 4] == 255
 
 
 def test_a_face_at_the_border_is_whole_there():
@@ -60,8 +62,3 @@ def test_colours_are_those_of_the_lr_and_details_the_networks():
     matched = match(reddish, lr)
     assert np.abs(matched.astype(int) - sr).mean() < 2.5 < np.abs(reddish.astype(int) - sr).mean() / 4
     np.testing.assert_allclose(match(np.asarray(face()), lr).astype(int), sr, atol=4)
-
-
-def test_the_mask_of_a_tiny_face():
-    assert soft_mask(1).size == (1, 1)
-    assert np.asarray(soft_mask(9))[4, 4] == 255

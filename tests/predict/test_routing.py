@@ -48,12 +48,9 @@ def test_an_enlarged_lr_is_recognised_and_undone(restorer, filter_, size):
         assert error < {FILTERS.BICUBIC: 0.6, FILTERS.BILINEAR: 5, FILTERS.LANCZOS: 2.5, FILTERS.NEAREST: 4}[filter_]
 
 
-def test_blocks_are_undone_exactly():
+def test_blocks_are_undone_exactly_and_a_sharp_face_is_reduced_as_training_data_is():
     lr = face(2, 16)
     np.testing.assert_array_equal(reduce(lr.resize((128, 128), FILTERS.NEAREST), 16), np.asarray(lr))
-
-
-def test_a_sharp_face_is_reduced_as_training_data_is():
     np.testing.assert_array_equal(reduce(face(), 16), np.asarray(face(2, 16)))
 
 
@@ -100,15 +97,12 @@ def test_a_face_at_the_border(restorer, detector):
     assert "lies outside" in decide(image, restorer).faces[0].why_kept
 
 
-def test_forty_faces(restorer, detector):
+def test_forty_faces_and_none(restorer, detector):
     detector(*[(x * 50, y * 50, 40) for x in range(10) for y in range(4)])
     decision = decide(on_canvas(size=(520, 220)), restorer, faces="all")
     assert len(decision.lr) == 40
     assert "40 faces" in decision.why
     assert len(decision.why) < 100
-
-
-def test_no_face(restorer, detector):
     detector()
     with pytest.raises(Rejected, match="no_face"):
         decide(on_canvas(), restorer)
@@ -127,12 +121,9 @@ def test_the_detector_finds_small_faces_where_it_is_thorough(restorer):
     assert len(decide(image, restorer, faces="all").lr) == 2
 
 
-def test_aligned_wants_a_square(restorer):
+def test_mistakes(restorer):
     with pytest.raises(Rejected, match="not_square: it is 300x200"):
         decide(on_canvas(), restorer, mode="aligned")
-
-
-def test_mistakes(restorer):
     with pytest.raises(ConfigError, match=r"mode=photos is none of .* Did you mean 'photo'"):
         decide(on_canvas(), restorer, mode="photos")
     with pytest.raises(ConfigError, match="faces=every is none of"):

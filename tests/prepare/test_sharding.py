@@ -31,7 +31,7 @@ def wholes(tmp_path_factory):
     return {name: contents(make(folder / name, job).path) for name, job in JOBS.items()}
 
 
-@pytest.mark.parametrize("total", [1, 2, 3])
+@pytest.mark.parametrize("total", [1, 2, 3, 7])  # of four chunks, so three of seven are empty
 @pytest.mark.parametrize("name", JOBS)
 def test_joined_shards_are_what_one_machine_makes(tmp_path, wholes, name, total):
     make_shards(tmp_path / "tiny", JOBS[name], total)
@@ -39,11 +39,6 @@ def test_joined_shards_are_what_one_machine_makes(tmp_path, wholes, name, total)
     assert len(shards) == total
     assert contents(join(tmp_path / "tiny").path) == wholes[name]
     assert {each: contents(tmp_path / each) for each in left_beside(tmp_path / "tiny")} == shards
-
-
-def test_more_shards_than_chunks(tmp_path, wholes):
-    make_shards(tmp_path / "tiny", JOBS["parsed"], 7)  # of four chunks, so three of them are empty
-    assert contents(join(tmp_path / "tiny").path) == wholes["parsed"]
 
 
 def test_a_shard_without_a_face_can_be_joined(tmp_path):
@@ -71,9 +66,6 @@ def test_shares_cover_everything_once_at_the_chunks(count, total):
 def test_what_names_no_share(text):
     with pytest.raises(ConfigError, match="names no share of the work; expected i/n"):
         Shard.parse(text)
-
-
-def test_a_share_is_named():
     assert Shard.parse("2/10") == (2, 10)
 
 
@@ -124,22 +116,19 @@ def test_a_missing_shard_is_named(tmp_path):
     assert not (tmp_path / "tiny").exists()
 
 
-def test_no_shards_at_all(tmp_path):
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (Job(Tiny(seed=3), "tiny"), r"made with different options:\n  made\.seed: 0\n  made\.seed: 3\nMake one"),
+        (Job(Tiny(), "tiny", BatchParser()), r"made\.parser: None\n  made\.parser: 'batch'"),
+    ],
+)
+def test_shards_of_different_things(tmp_path, job, said):
     with pytest.raises(DataError, match=r"There are no shards of .*Make them with the options of the store and shard="):
-        join(tmp_path / "nowhere/tiny")
-
-
-def test_shards_of_different_things(tmp_path):
-    make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
-    make_shards(tmp_path / "tiny", Job(Tiny(seed=3), "tiny"), 2, [2])
-    with pytest.raises(DataError, match=r"made with different options:\n  made\.seed: 0\n  made\.seed: 3\nMake one"):
         join(tmp_path / "tiny")
-
-
-def test_something_only_the_later_shard_was_told(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
-    make_shards(tmp_path / "tiny", Job(Tiny(), "tiny", BatchParser()), 2, [2])
-    with pytest.raises(DataError, match=r"made\.parser: None\n  made\.parser: 'batch'"):
+    make_shards(tmp_path / "tiny", job, 2, [2])
+    with pytest.raises(DataError, match=said):
         join(tmp_path / "tiny")
 
 

@@ -8,16 +8,8 @@ import pytest
 
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.prepare.splits import (
-    Photograph,
-    by_split,
-    reserve,
-    seeded_order,
-    shared_identities,
-    split_by_identity,
-    split_by_list,
-    with_split,
-)
+from pkdn_lightning.prepare import splits as module
+from pkdn_lightning.prepare.splits import Photograph, seeded_order, shared_identities, split_by_identity, split_by_list
 
 
 def photo(name: str, split: str = "", identity: str = "", suffix: str = ".jpg") -> Photograph:
@@ -38,21 +30,13 @@ def test_the_seeded_order_is_that_of_the_hashes():
     assert found == sorted(names, key=lambda name: hashlib.sha256(f"3:{name}".encode()).hexdigest())
     assert found != seeded_order(names, 4, str)
     assert seeded_order(reversed(names), 3, str) == found
-
-
-def test_a_place_in_the_order_depends_on_nobody_else():
-    names = [f"{number:03d}" for number in range(50)]
-    few = names[::3]
-    assert seeded_order(few, 0, str) == [name for name in seeded_order(names, 0, str) if name in few]
-
-
-def test_names_that_are_no_unicode_have_a_place():
+    assert seeded_order(names[::3], 3, str) == [name for name in found if name in names[::3]]
     assert sorted(seeded_order(["a", "\udcff", "b"], 0, str)) == ["a", "b", "\udcff"]
 
 
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (1, 11), (50, 65), (100, 120), (1000, 1110)])
 def test_the_reserve(count, kept):
-    assert reserve(count) == kept
+    assert module.reserve(count) == kept
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -64,21 +48,18 @@ def test_nobody_is_in_two_splits(seed):
     assert counts == {"test": 15, "val": 15, "train": 170}  # whole people, until 14 and 12 are reached
 
 
-def test_whoever_has_no_identity_is_a_person():
-    found = split_by_identity([photo(f"{number}") for number in range(200)], {"val": 5, "test": 3}, 0)
-    assert Counter(each.entry.split for each in found) == {"test": 13, "val": 15, "train": 172}
-
-
-def test_held_out_splits_are_a_tenth_at_most():
-    found = split_by_identity([photo(f"{number}") for number in range(60)], {"val": 500, "test": 500}, 0)
-    assert Counter(each.entry.split for each in found) == {"test": 6, "val": 6, "train": 48}
-    few = split_by_identity([photo(f"{number}") for number in range(9)], {"val": 5, "test": 5}, 0)
-    assert Counter(each.entry.split for each in few) == {"train": 9}
-
-
-def test_a_number_that_is_not_given_is_a_tenth_and_none_is_none():
-    found = split_by_identity([photo(f"{number}") for number in range(60)], {"val": None, "test": 0}, 0)
-    assert Counter(each.entry.split for each in found) == {"val": 6, "train": 54}
+@pytest.mark.parametrize(
+    ("count", "wanted", "expected"),
+    [
+        (200, {"val": 5, "test": 3}, {"test": 13, "val": 15, "train": 172}),  # who has no identity is a person
+        (60, {"val": 500, "test": 500}, {"test": 6, "val": 6, "train": 48}),  # a tenth at most
+        (9, {"val": 5, "test": 5}, {"train": 9}),
+        (60, {"val": None, "test": 0}, {"val": 6, "train": 54}),  # a tenth by default
+    ],
+)
+def test_held_out_splits_have_their_number(count, wanted, expected):
+    found = split_by_identity([photo(f"{number}") for number in range(count)], wanted, 0)
+    assert Counter(each.entry.split for each in found) == expected
 
 
 def test_another_number_of_test_faces_keeps_the_first_ones():
@@ -91,16 +72,10 @@ def test_another_number_of_test_faces_keeps_the_first_ones():
 
 def test_only_a_split_of_which_some_are_wanted_is_shuffled():
     photographs = [photo(f"{number:02d}", ("train", "test")[number % 2]) for number in range(20)]
-    found = [each.entry.name for each in by_split(photographs, {"train": None, "test": 3}, 0)]
+    found = [each.entry.name for each in module.by_split(photographs, {"train": None, "test": 3}, 0)]
     odd = [f"{number:02d}" for number in range(1, 20, 2)]
     assert found[:10] == [f"{number:02d}" for number in range(0, 20, 2)]
     assert found[10:] == seeded_order(odd, 0, str) != odd
-
-
-def test_with_split_changes_nothing_else():
-    before = photo("a", "train", "ann")
-    assert with_split(before, "val") == photo("a", "val", "ann")
-    assert before.entry.split == "train"
 
 
 def test_shared_identities():
@@ -118,9 +93,8 @@ def test_a_list_is_taken_in_its_order_split_by_split(tmp_path):
     photographs = [photo(name) for name in "abcd"]
     found = by_list(tmp_path, photographs, "name,split\r\nd,test\r\nc,train\r\n\r\na.jpg,train\r\n")
     assert found == [("c", "train"), ("a", "train"), ("d", "test")]
-
-
-def test_a_list_may_begin_with_a_mark_and_hold_more_columns(tmp_path):
+    assert by_list(tmp_path, photographs, "name,split\n") == []
+    # It may begin with a mark and hold more columns.
     found = by_list(tmp_path, [photo("a"), photo("b")], '\ufeffnote,split,name\n"x, y",val,a\n,train,b\n')
     assert found == [("b", "train"), ("a", "val")]
 
@@ -132,10 +106,6 @@ def test_a_name_means_one_photograph(tmp_path):
     ]  # fmt: skip
     with pytest.raises(DataError, match=r"names 1 photographs that are not there: 1\.jpg\."):
         by_list(tmp_path, photographs, "name,split\n1.jpg,train\n")
-
-
-def test_a_list_of_nobody(tmp_path):
-    assert by_list(tmp_path, [photo("a")], "name,split\n") == []
 
 
 def test_a_list_in_the_home_folder(tmp_path, monkeypatch):

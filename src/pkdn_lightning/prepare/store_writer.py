@@ -301,7 +301,8 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 def differences(plan: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns the names of values that differ between two plans, and both values; `a.b` is `b` within `a`."""
-    a, b = (dict(flatten(json.loads(json.dumps(each)))) for each in (plan, other))
+    plain = (json.loads(json.dumps(each)) for each in (plan, other))
+    a, b = ({key: value for key, value in flatten(each) if value != {}} for each in plain)
     return [(key, a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
