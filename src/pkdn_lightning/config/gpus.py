@@ -1,6 +1,6 @@
-"""One accelerator per job: which there are on this machine, and which of them is free. Needs no torch.
+"""One GPU per job: lists the GPUs of this machine and reserves a free one.
 
-It must not: a process that has asked CUDA what there is keeps the answer, whatever is hidden from it later.
+Does not import torch: once a process has queried CUDA, changes of `CUDA_VISIBLE_DEVICES` no longer have an effect.
 """
 
 import getpass
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 
 def gpus() -> list[str]:
-    """Returns the NVIDIA devices that this process may use, by the names that `CUDA_VISIBLE_DEVICES` takes."""
+    """Returns the NVIDIA devices that this process may use, as in `CUDA_VISIBLE_DEVICES`."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip()]
@@ -27,16 +27,16 @@ def gpus() -> list[str]:
 
 
 def jobs_at_once() -> int:
-    """Returns how many jobs this machine can run side by side: one per GPU, or one per core where there is none."""
+    """Returns how many jobs this machine can run in parallel: one per GPU, or one per core without GPUs."""
     return len(gpus()) or os.cpu_count() or 1
 
 
 @cache
 def take_gpu() -> FileLock | None:
-    """Takes a GPU that no job on this machine has, for as long as this process lives; the others are hidden from it.
+    """Reserves a GPU that no other job on this machine uses, until this process ends, and hides the others from it.
 
     Returns:
-        What keeps other jobs from it, or None where there is nothing to choose from.
+        The lock that reserves it, or None if there is at most one GPU, or none is free.
     """
     names = gpus()
     for name in names if len(names) > 1 else []:
