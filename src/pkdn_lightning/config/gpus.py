@@ -1,6 +1,6 @@
-"""One GPU per job of a sweep.
+"""One GPU per job: lists the GPUs of this machine and reserves a free one.
 
-Without torch: once a process has initialised CUDA, changing `CUDA_VISIBLE_DEVICES` has no effect.
+Does not import torch: once a process has queried CUDA, changes of `CUDA_VISIBLE_DEVICES` no longer have an effect.
 """
 
 import getpass
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 
 def gpus() -> list[str]:
-    """Returns the NVIDIA devices of this process, as named in `CUDA_VISIBLE_DEVICES`."""
+    """Returns the NVIDIA devices that this process may use, as in `CUDA_VISIBLE_DEVICES`."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip()]
@@ -27,16 +27,16 @@ def gpus() -> list[str]:
 
 
 def jobs_at_once() -> int:
-    """Returns how many jobs run at once on this machine: one per GPU, or one per core without GPUs."""
+    """Returns how many jobs this machine can run in parallel: one per GPU, or one per core without GPUs."""
     return len(gpus()) or os.cpu_count() or 1
 
 
 @cache
 def take_gpu() -> FileLock | None:
-    """Reserves a GPU that no other job on this machine uses, and hides the others from this process.
+    """Reserves a GPU that no other job on this machine uses, until this process ends, and hides the others from it.
 
     Returns:
-        The lock, held until the process ends; None if there is no choice.
+        The lock that reserves it, or None if there is at most one GPU, or none is free.
     """
     names = gpus()
     for name in names if len(names) > 1 else []:

@@ -1,7 +1,7 @@
-"""Objects made from what a `_target_` names. This is the only module that instantiates.
+"""Instantiates the classes that configurations name in `_target_`. No other module does.
 
-Open mappings are checked here against the signature of the class they name, so that a typo in `model.widht` is told
-as clearly as one in a key of the schema.
+Open mappings are checked against the signature of their class, so that a typo in `model.widht` gives the same error
+message as one in a key of the schema.
 """
 
 import inspect
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def make_partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...]) -> Callable[..., Any] | None:
-    """Returns the class that `spec` names with its arguments filled in, short of the `provided` ones."""
+    """Returns the class that `spec` names with its arguments bound, except the `provided` ones."""
     if not spec:
         return None
     target, arguments = _target(spec, where)
-    # A scheduler that has no use for the length of the training is not told it.
+    # A scheduler without the parameter total_steps is called without it.
     accepted = [name for name in provided if name in inspect.signature(target).parameters]
     check_arguments(target, arguments, where)
     if "total_steps" in provided and "total_steps" not in accepted:
@@ -43,7 +43,7 @@ def make(spec: Mapping[str, Any], where: str) -> Any:
         return instantiate({"_target_": spec["_target_"], **arguments}, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, PKDNError):
-            raise error.__cause__ from None  # the message is the class's own
+            raise error.__cause__ from None  # its message says what is wrong
         raise
 
 
@@ -56,7 +56,7 @@ def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], di
         target = get_object(name)
     except (HydraException, ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
-    # Choosing another class merges with the arguments of the one before; null takes one away that it does not know.
+    # Another class is merged with the arguments of the previous one; null removes an argument that it does not have.
     known, _ = _signature(target)
     return target, {key: value for key, value in plain.items() if value is not None or key in known}
 
@@ -77,11 +77,11 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], wh
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """Returns the parameters and type hints of a target.
 
-    A class of this package that hands `**options` on to its base class has those of the base class too.
+    For a class of this package that passes `**options` to its base class, they include those of the base class.
     """
     parameters = dict(inspect.signature(target).parameters)
     try:
-        # Of a class, the annotations that matter are those of its constructor.
+        # For a class, the annotations of its constructor.
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError):
         hints = {}  # a library's annotations that cannot be resolved here

@@ -27,9 +27,7 @@ def _new_folder(parent: Path, name: str) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-    raise ConfigError(
-        f"{parent / name} exists already, and so do {name}_2 to {name}_999. Set another folder: run_dir=..."
-    )
+    raise ConfigError(f"{parent / name} exists, and so do {name}_2 to {name}_999. Set another folder: run_dir=...")
 
 
 _LONGEST: Final = 150

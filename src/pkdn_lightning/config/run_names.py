@@ -47,8 +47,7 @@ def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> ListConfig:
     job = _job()
     choices = dict(job.runtime.choices) if job is not None else {}
     chosen = [f"{group}={choices[group]}" for group in _TAGGED if choices.get(group)]
-    # A ListConfig: OmegaConf cannot resolve a plain list in place.
-    return ListConfig([f"data={dataset}", f"seed={seed}", *chosen, *tags])
+    return ListConfig([f"data={dataset}", f"seed={seed}", *chosen, *tags])  # OmegaConf cannot resolve plain lists
 
 
 def _job() -> Any:

@@ -1,9 +1,9 @@
-"""Which keys of a configuration affect the trained weights."""
+"""Which keys of a configuration change what is learned, and which only concern where and how it is run and logged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-_WITHOUT_EFFECT: Final = (
+_OBSERVING: Final = (
     "run_dir", "resume", "test", "tuned", "threads", "tags", "paths", "logger", "data.test_stores", "data.source",
     "data.verify", "data.resident", "data.num_workers", "data.eval_batch_size", "module.compile",
     "module.channels_last", "module.recompute", "optimizer.fused", "optimizer.foreach",
@@ -11,7 +11,7 @@ _WITHOUT_EFFECT: Final = (
     "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler",
     "trainer.detect_anomaly", "trainer.fast_dev_run", "trainer.benchmark", "trainer.deterministic",
 )  # fmt: skip
-_CALLBACKS: Final = ("callbacks.ema", "callbacks.early_stopping")  # other callbacks do not
+_LEARNING: Final = ("callbacks.ema", "callbacks.early_stopping")  # the other callbacks only observe
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -24,8 +24,8 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def affects_training(key: str) -> bool:
-    """Returns whether a key affects the trained weights."""
-    return within(key, _CALLBACKS) if key.startswith("callbacks.") else not within(key, _WITHOUT_EFFECT)
+    """Returns whether a key affects what is learned."""
+    return within(key, _LEARNING) if key.startswith("callbacks.") else not within(key, _OBSERVING)
 
 
 def within(key: str, parents: Sequence[str]) -> bool:
