@@ -113,7 +113,7 @@ def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, 
     gains: list[dict[str, Difference]] = []
     for metric in range(2):
         columns = np.split(differences, 2, axis=1)[metric]
-        p = [paired_test(columns[:, labels.index(label)], seed=seed) for label in others]
+        p = [paired_test(columns[:, labels.index(label)]) for label in others]
         corrected = holm(p)
         gains.append({})
         for place, label in enumerate(others):

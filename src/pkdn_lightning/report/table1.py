@@ -9,7 +9,7 @@ from pkdn_lightning.report.measurements import BATCH, Speed
 from pkdn_lightning.report.methods import STUDENT, rank
 from pkdn_lightning.report.published_values import SCALE, TABLE_1, TEST_FACES, Score, dataset_of
 from pkdn_lightning.report.rows import Row
-from pkdn_lightning.report.statistics import RESAMPLES, paired_test_name
+from pkdn_lightning.report.statistics import PAIRED_TEST, RESAMPLES
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 
 SEES_PARSING: Final = "sees the parsing map of the true face: a bound, not comparable with the methods above"
@@ -188,7 +188,7 @@ def _quality_notes(subject: Subject, test_set: str, count: int) -> list[str]:
     has_pkdn = any(row.method == STUDENT for row in subject.rows)
     why = "" if has_pkdn else f", the best method here: there is no {STUDENT} run"
     notes.append(
-        f"Δ: face by face against {subject.reference}{why}. p: {paired_test_name()}, two-sided, Holm-corrected over "
+        f"Δ: face by face against {subject.reference}{why}. p: {PAIRED_TEST}, two-sided, Holm-corrected over "
         "the other rows of the table."
     )
     return notes

@@ -18,6 +18,7 @@ from pkdn_lightning.report.page.not_run import missing
 from pkdn_lightning.report.page.panels import choose_colours, cost_plots, forests, heat_map, loss_plots
 from pkdn_lightning.report.page.plots import validation_plot
 from pkdn_lightning.report.rows import LeftOut
+from pkdn_lightning.report.statistics import PAIRED_TEST
 from pkdn_lightning.report.table1 import Subject
 from pkdn_lightning.report.tables import Table
 
@@ -79,6 +80,7 @@ def write_page(
         left_out=left_out,
         missing=missing(subject, grids, table2[0].commands),
         command=command,
+        paired_test=PAIRED_TEST,
         images_note=_images_note(shown, subject, faces),
         **_curves(subject, measurements, colours),
     )
