@@ -21,7 +21,8 @@ def test_a_run_is_passed_on_with_its_card(run, store, tmp_path):
     torch.testing.assert_close(from_pretrained(tmp_path / "out")(lr).sr, load_model(run.path)(lr).sr)
     card = (tmp_path / "out" / "README.md").read_text()
     results = run.read_results()
-    assert card.startswith("---\nlibrary_name: pkdn-lightning\n")
+    data = huggingface_hub.ModelCard(card).data  # as the hub reads it
+    assert (data.library_name, data.license, data.pipeline_tag) == ("pkdn-lightning", "other", "image-to-image")
     assert f"test/drawn/psnr_y | {results['metrics']['test/drawn/psnr_y']:.4f}" in card
     assert results["command"] in card
     assert f"Data: drawn, store SHA-256 `{store.sha256[:16]}`, train 13, val 3, test 5" in card

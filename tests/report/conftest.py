@@ -1,5 +1,6 @@
 """Run folders made by hand: a few weights, a configuration and an outcome, in the time of a file's writing."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,13 @@ def plain(cfg: DictConfig) -> DictConfig:
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
+@dataclass
 class RunMaker:
     """Writes run folders below a root."""
 
-    def __init__(self, root: Path, store: FaceStore) -> None:
-        self.root, self.store = root, store
-        places = [f"data.store={store.path}", "data.name=celeba", "paths.runs=runs", "run_dir=somewhere"]
-        self.bases = {
-            name: plain(compose("train", [f"experiment={name}", *TINY, *places]))
-            for name in ("student_celeba", "teacher_celeba")
-        }
+    root: Path
+    store: FaceStore
+    bases: dict[str, DictConfig]
 
     def __call__(
         self, name: str, *changes: str, teacher: RunFolder | None = None, status: str = "finished"
@@ -70,6 +68,11 @@ class RunMaker:
         write_json(run.results, run.read_results() | {"params": count_parameters(net), "macs": 12345})
 
 
+@pytest.fixture(autouse=True)
+def _quick_timing(monkeypatch):
+    monkeypatch.setattr(measurements, "_LONGEST_S", 1e-9)
+
+
 @pytest.fixture(scope="session")
 def celeba(tmp_path_factory) -> FaceStore:
     """Drawn faces of 32 px in a store called celeba, five of them for tests; read only."""
@@ -77,16 +80,16 @@ def celeba(tmp_path_factory) -> FaceStore:
 
 
 @pytest.fixture(scope="session")
-def _bases(tmp_path_factory, celeba) -> RunMaker:
-    return RunMaker(tmp_path_factory.mktemp("bases"), celeba)
+def _bases(celeba) -> dict[str, DictConfig]:
+    places = [f"data.store={celeba.path}", "data.name=celeba", "paths.runs=runs", "run_dir=somewhere"]
+    names = ("student_celeba", "teacher_celeba")
+    return {name: plain(compose("train", [f"experiment={name}", *TINY, *places])) for name in names}
 
 
 @pytest.fixture
-def make_run(_bases, tmp_path) -> RunMaker:
+def make_run(_bases, celeba, tmp_path) -> RunMaker:
     """Writes run folders below `runs` of the test's folder."""
-    maker = object.__new__(RunMaker)
-    maker.root, maker.store, maker.bases = tmp_path / "runs", _bases.store, _bases.bases
-    return maker
+    return RunMaker(tmp_path / "runs", celeba, _bases)
 
 
 @pytest.fixture(scope="session")
@@ -118,15 +121,14 @@ HOSTILE = '<img src=x onerror="alert(1)">&amp;'
 
 
 @pytest.fixture(scope="session")
-def rich_report(_bases, tmp_path_factory, store):
+def rich_report(_bases, celeba, tmp_path_factory, store):
     """A report of many kinds of runs on two test sets, one of them called HOSTILE; read only.
 
     A teacher and one without FFB, PKDN with two seeds, four other pairs of weights, one with that other teacher, a
     student without distillation, and an unfinished run. The rows without metrics.csv are the teachers.
     """
     root = tmp_path_factory.mktemp("rich")
-    make = object.__new__(RunMaker)
-    make.root, make.store, make.bases = root / "runs", _bases.store, _bases.bases
+    make = RunMaker(root / "runs", celeba, _bases)
     teacher, other = make("teacher"), make("teacher_without", "model.ffb=false")
     for seed in (0, 1):
         write_metrics(make(f"pkdn{seed}", f"seed={seed}", teacher=teacher), 21 + seed, "sr", "ts", "fs")
@@ -137,7 +139,7 @@ def rich_report(_bases, tmp_path_factory, store):
     write_metrics(make(HOSTILE), 19, "sr")
     make("stopped" + HOSTILE, status="interrupted")
     cfg = plain(compose("report", [f"runs={root / 'runs'}", "accelerator=cpu", "faces=3"]))
-    cfg.data.test_stores = {"celeba": str(_bases.store.path), HOSTILE: str(store.path)}
+    cfg.data.test_stores = {"celeba": str(celeba.path), HOSTILE: str(store.path)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measurements, "_ENOUGH_S", 0.0)
+        patch.setattr(measurements, "_LONGEST_S", 1e-9)
         return report(cfg)

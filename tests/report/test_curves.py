@@ -26,12 +26,7 @@ class TestReading:
         (tmp_path / "empty").write_text("")
         (tmp_path / "binary").write_bytes(b"\xff\x00\n\x00")
         (tmp_path / "ragged").write_text("step,loss\n1,2,3,4\nx\n")
-        assert (
-            read_metrics(tmp_path / "none")
-            == read_metrics(tmp_path / "empty")
-            == read_metrics(tmp_path / "binary")
-            == {}
-        )
+        assert [read_metrics(tmp_path / name) for name in ("none", "empty", "binary")] == [{}] * 3
         assert read_metrics(tmp_path / "ragged")["loss"].values.tolist() == [2]
 
 

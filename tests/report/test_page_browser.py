@@ -21,7 +21,7 @@ def labels(page):
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
 def test_it_opens_quietly_and_fits(chromium_page, address, viewport, scheme):
     opened = chromium_page(address, viewport=viewport, color_scheme=scheme)
-    opened.page.wait_for_function("document.querySelector('.error-right-said').textContent.includes('grey levels')")
+    opened.page.wait_for_function("document.querySelector('.error-right-caption').textContent.includes('grey levels')")
     assert opened.complaints == []
     assert opened.requests == [address]
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
@@ -47,7 +47,7 @@ def test_sorting_by_mouse_and_keyboard(chromium_page, address, rich_report):
     assert labels(page)[0] == "bicubic"
     page.keyboard.press("Enter")
     assert labels(page)[-1] == "bicubic"
-    assert "Method" in page.locator("#said").text_content()
+    assert "Method" in page.locator("#status").text_content()
     page.keyboard.press("Tab")  # on to the next column's button
     page.keyboard.press("Space")
     assert [scores[label].psnr.mean for label in labels(page)] == sorted(
@@ -82,7 +82,7 @@ def test_comparing_faces(chromium_page, address, rich_report):
     for _ in range(10):
         page.keyboard.press("ArrowRight")
     assert divider.input_value() == "60"
-    assert viewer.locator(".slide").evaluate("slide => slide.style.getPropertyValue('--cut')") == "60%"
+    assert viewer.locator(".slide").evaluate("slide => slide.style.getPropertyValue('--divider')") == "60%"
     assert divider.get_attribute("aria-valuetext") == "60 % left, 40 % right"
 
     said = viewer.locator(".compare > figure:first-child figcaption")
@@ -90,10 +90,10 @@ def test_comparing_faces(chromium_page, address, rich_report):
     viewer.locator(".choose-left").select_option(label="HR")
     assert "Left: HR" in said.text_content()
     page.wait_for_function(
-        "document.querySelector('.error-left-said').textContent === 'HR: mean error 0.0 grey levels'"
+        "document.querySelector('.error-left-caption').textContent === 'HR: mean error 0.0 grey levels'"
     )
 
-    viewer.locator(".who button").nth(1).click()
+    viewer.locator(".face-choice button").nth(1).click()
     name = viewer.locator(".gallery:not([hidden])").get_attribute("data-name")
     assert said.text_content().startswith(f"Face {name}.")
     assert viewer.locator(".gallery:visible").count() == 1

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
-from pkdn_lightning.report.page.label_placement import Named, name_dots, name_ends
+from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
 from pkdn_lightning.report.page.plots import Point, cost_plot, forest_plot, loss_plot, validation_plot
 from pkdn_lightning.report.page.svg import STYLE, new_figure
 from tests.report.pages import parse
@@ -33,14 +33,14 @@ class TestNames:
         axes.plot([0, 1], [0, 0])
         axes.plot([0, 1], [0, 10])
         axes.axhline(30)  # stretches the axis after it was drawn on
-        name_ends(axes, {str(y): Named(str(y), 1, y, "") for y in (0, 10)})
+        label_ends(axes, [Label(str(y), 1, y, "") for y in (0, 10)])
         for text, y in zip(axes.texts, (0, 10), strict=True):
             assert text.xyann[1] == pytest.approx(axes.transData.transform((1, y))[1])
 
     def test_ends_that_would_meet_are_moved_apart_around_them(self, axes):
         heights = [5.0, 5.01, 5.02, 5.03]
         axes.plot([0, 1], [0, 10])
-        name_ends(axes, {str(y): Named(str(y), 1, y, "") for y in heights})
+        label_ends(axes, [Label(str(y), 1, y, "") for y in heights])
         placed = [text.xyann[1] for text in axes.texts]
         assert [text.get_text() for text in axes.texts] == [str(y) for y in heights]
         assert min(np.diff(placed)) >= 15 - 1e-6
@@ -49,7 +49,7 @@ class TestNames:
     def test_dots_that_find_no_room_are_left_to_the_legend(self, axes):
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
-        name_dots(axes, [Named(f"a rather long name {place}", 0.5, 0.5, "") for place in range(30)])
+        label_dots(axes, [(0.5, 0.5)], [Label(f"a rather long name {place}", 0.5, 0.5, "") for place in range(30)])
         assert 2 <= len(axes.texts) < 30
         axes.figure.draw_without_rendering()
         boxes = [Text.get_window_extent(text) for text in axes.texts]  # without its thread

@@ -27,10 +27,7 @@ TABLE = Table(
 def test_markdown():
     lines = to_markdown(TABLE).splitlines()
     assert lines[:7] == [
-        "**x8 & more**",
-        "",
-        "| Method | PSNR |",
-        "|---|---:|",
+        *("**x8 & more**", "", "| Method | PSNR |", "|---|---:|"),
         r"| SPARNet (max\_steps=5) | <u>27.42 ± 0.10</u> |",
         r"| A\|B | **27.56** |",
         "| *bound* |  |",
@@ -100,9 +97,5 @@ def test_published_numbers():
     assert TABLE_1["helen"]["PKDN"][:2] == (26.84, 0.7982)
     assert TABLE_1["celeba"]["bicubic"] == (23.58, 0.6285, "DIC")
     assert [max(scores, key=lambda name: scores[name].psnr) for scores in TABLE_1.values()] == ["PKDN", "PKDN"]
-    assert [dataset_of(name) for name in ("celeba", "helen_test", "celebamask_hq", "lfw")] == [
-        "celeba",
-        "helen",
-        None,
-        None,
-    ]
+    found = [dataset_of(name) for name in ("celeba", "helen_test", "celebamask_hq", "lfw")]
+    assert found == ["celeba", "helen", None, None]

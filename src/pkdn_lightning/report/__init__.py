@@ -3,18 +3,16 @@
 pkdn report runs=runs
 pkdn report runs=runs data.test_stores.celeba=stores/celeba data.test_stores.helen=stores/helen
 
-It reads run folders and test stores, and writes the paper's tables and figure with what was measured beside what was
-published. Each part does one thing and can be used without the others:
+It reads run folders and test stores, and writes the paper's tables and figure, measured values beside published ones:
 
-rows          run folders -> rows: runs that differ in their seed only
-measurements  rows -> values per image, and speeds; kept beside the runs
-statistics    numbers -> intervals and tests
-comparison    values per image -> how the rows stand on every test set
-table1, ...   how they stand -> tables, which `tables` turns into Markdown, LaTeX and CSV
-figure        rows -> Figure 4
-lambdas, effects, curves, faces    rows -> what the page shows besides
-page          all of it -> report.html
-builder       all of it in turn
+rows             run folders -> rows: runs that differ in their seed only
+measurements     rows -> values per image, and speeds; kept beside the runs
+comparison       values per image -> how the rows compare on every test set, by `statistics`
+table1, table2   comparisons -> tables, which `tables` turns into Markdown, LaTeX and CSV
+faces            rows -> the same faces restored by all, Figure 4
+lambdas, effects, curves    rows -> what the page shows besides
+page             everything -> report.html
+builder          everything in turn
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,76 +1,94 @@
-"""How rows stand on every test set: means over seeds, intervals over images, differences to the reference."""
+"""How rows compare on every test set: means over seeds, intervals over images, differences from the reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from pkdn_lightning.evaluate.measure import BICUBIC
-from pkdn_lightning.report.measurements import Faces
+from pkdn_lightning.report.measurements import Faces, Speed
 from pkdn_lightning.report.methods import STUDENT
+from pkdn_lightning.report.published_values import SCALE, TABLE_1, Score, dataset_of
 from pkdn_lightning.report.rows import Row
-from pkdn_lightning.report.statistics import bootstrap_intervals, holm, paired_test
+from pkdn_lightning.report.statistics import Array, bootstrap_intervals, holm, paired_test
 
-FLOOR: Final = Row(BICUBIC, BICUBIC, (), {})
-"""The row without a run."""
+BASELINE: Final = Row(BICUBIC, BICUBIC, (), {})
+"""Bicubic interpolation, the row without a run."""
+
+Measured = Mapping[str, Sequence[Faces]]
+"""Values of a row by test set, one entry per seed."""
 
 
 class Mean(NamedTuple):
-    """A metric of a row on a test set.
+    """A metric of a row on a test set, with its 95 % interval over images."""
 
-    Attributes:
-        mean: Over images and seeds.
-        std: Of the seeds' means; None of a single seed.
-        low: Lower end of the 95 % interval over images, of the values averaged over seeds.
-        high: Upper end.
-    """
-
-    mean: float
-    std: float | None
+    mean: float  # over images and seeds
+    std: float | None  # of the seeds' means; None of a single seed
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """A row less the reference, image by image, of the values averaged over seeds.
-
-    Attributes:
-        mean: Over images.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        p: Of the paired test.
-        p_holm: Corrected for the number of rows on the test set.
-    """
+    """A row minus the reference, image by image, with its 95 % interval over images."""
 
     mean: float
     low: float
     high: float
-    p: float
-    p_holm: float
+    p: float  # of the paired test
+    p_holm: float  # corrected for the number of rows on the test set
 
 
 class RowScores(NamedTuple):
-    """A row on a test set; the differences are None of the reference itself.
+    """A row on a test set; the reference itself has no differences."""
 
-    Attributes:
-        faces: Values per image, averaged over seeds.
-        psnr: In dB.
-        ssim: Up to 1.
-        psnr_gain: PSNR less the reference's.
-        ssim_gain: SSIM less the reference's.
-        seeds: Number of trainings.
-    """
-
-    faces: Faces
-    psnr: Mean
+    faces: Faces  # averaged over seeds
+    psnr: Mean  # in dB
     ssim: Mean
     psnr_gain: Difference | None
     ssim_gain: Difference | None
     seeds: int
 
 
-Measured = Mapping[str, Sequence[Faces]]
-"""Values of a row by test set, one entry per seed."""
+@dataclass(frozen=True)
+class Subject:
+    """What all tables and plots of a report are about."""
+
+    rows: Sequence[Row]  # without bicubic
+    measured: Mapping[str, Measured]  # [label][test set], one entry per seed, with bicubic
+    scores: Mapping[str, Mapping[str, RowScores]]  # [test set][label], with bicubic
+    reference: str  # label of the row that the others are compared with
+    speeds: Mapping[str, Speed]  # by label
+    scale: int
+    protocol: str  # what is compared, in words
+    data: str  # what the runs were trained on, in words
+    device: str  # what speeds were measured on, in words
+    seed: int  # of the resampling
+
+    @property
+    def budget(self) -> str:
+        """How long the methods were trained, and on how many faces a step, in words."""
+        budgets = {(row.steps, row.runs[0].batch) for row in self.rows if not row.reads_parsing}
+        if len(budgets) != 1:
+            return "budgets differ (see the costs)"
+        steps, batch = budgets.pop()
+        return f"{steps} steps of {batch} faces"
+
+    def published(self, test_set: str) -> Mapping[str, Score]:
+        """Returns the paper's scores on a test set by method; none on test sets that it does not have."""
+        dataset = dataset_of(test_set)
+        return TABLE_1[dataset] if dataset and self.scale == SCALE else {}
+
+    def against(self, reference: Row, others: Iterable[Row], test_set: str) -> dict[str, RowScores]:
+        """Returns how some rows compare with another reference than the report's, by label."""
+        labels = dict.fromkeys(row.label for row in (reference, *others))
+        return compare({label: self.measured[label] for label in labels}, reference.label, test_set, seed=self.seed)
+
+
+def to_record(name: str, values: Mean | Difference | None) -> dict[str, float | None]:
+    """Returns values for a CSV file: the mean as `name`, the others as `name_low` and so on; empty for None."""
+    fields = values._asdict() if values else {}
+    return {name if key == "mean" else f"{name}_{key}": value for key, value in fields.items()}
 
 
 def choose_reference(rows: Sequence[Row], measured: Mapping[str, Measured]) -> Row:
@@ -79,69 +97,55 @@ def choose_reference(rows: Sequence[Row], measured: Mapping[str, Measured]) -> R
     It is PKDN; of several, the longest trained one. Where PKDN was not run, it is the best comparable row by PSNR on
     the first test set.
     """
+    students = [row for row in rows if row.method == STUDENT]
+    if students:
+        return max(students, key=lambda row: (max(run.faces_seen for run in row.runs), row.best.validation))
 
     def psnr(row: Row) -> float:
         return float(np.mean([faces.psnr.mean() for faces in next(iter(measured[row.label].values()))]))
 
-    def budget(row: Row) -> tuple[int, float]:
-        return max(int(run.results["steps"]) * run.batch for run in row.runs), row.best.validation
-
-    candidates = [row for row in rows if row.method == STUDENT]
-    if candidates:
-        return max(candidates, key=budget)
     return max([row for row in rows if not row.reads_parsing] or rows, key=psnr)
 
 
 def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, seed: int = 0) -> dict[str, RowScores]:
-    """Returns how rows stand on a test set, by label.
+    """Returns how rows compare on a test set, by label.
 
     Args:
         measured: The values of every row, by label.
         reference: Label of the row that is subtracted.
         test_set: Name of the test set.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
-    labels = list(measured)
-    seeds = {label: measured[label][test_set] for label in labels}
-    faces = {label: _average(seeds[label]) for label in labels}
-    others = [label for label in labels if label != reference]
-    psnr, ssim = (np.stack([getattr(faces[label], key) for label in labels], axis=1) for key in ("psnr", "ssim"))
-    base = labels.index(reference)
-    differences = np.hstack([psnr - psnr[:, [base]], ssim - ssim[:, [base]]])
-    intervals = bootstrap_intervals(np.hstack([psnr, ssim, differences]), seed=seed)
-    means = np.split(intervals, 4)  # of PSNR, SSIM and the differences in both
-    gains: list[dict[str, Difference]] = []
-    for metric in range(2):
-        columns = np.split(differences, 2, axis=1)[metric]
-        p = [paired_test(columns[:, labels.index(label)], seed=seed) for label in others]
-        corrected = holm(p)
-        gains.append({})
-        for place, label in enumerate(others):
-            low, high = means[2 + metric][labels.index(label)]
-            mean = float(columns[:, labels.index(label)].mean())
-            gains[metric][label] = Difference(mean, float(low), float(high), p[place], corrected[place])
-    return {
-        label: RowScores(
-            faces[label],
-            _mean([each.psnr for each in seeds[label]], means[0][place]),
-            _mean([each.ssim for each in seeds[label]], means[1][place]),
-            gains[0].get(label),
-            gains[1].get(label),
-            len(seeds[label]),
+    seeds = {label: sets[test_set] for label, sets in measured.items()}
+    (psnr, psnr_gain), (ssim, ssim_gain) = (
+        _compare(
+            {label: [getattr(each, metric) for each in values] for label, values in seeds.items()}, reference, seed
         )
-        for place, label in enumerate(labels)
-    }
-
-
-def _average(seeds: Sequence[Faces]) -> Faces:
-    return Faces(
-        seeds[0].names,
-        np.mean([faces.psnr for faces in seeds], axis=0),
-        np.mean([faces.ssim for faces in seeds], axis=0),
+        for metric in ("psnr", "ssim")
     )
+    found = {}
+    for label, values in seeds.items():
+        means = [np.mean([getattr(each, metric) for each in values], axis=0) for metric in ("psnr", "ssim")]
+        gains = psnr_gain.get(label), ssim_gain.get(label)
+        found[label] = RowScores(Faces(values[0].names, *means), psnr[label], ssim[label], *gains, len(values))
+    return found
 
 
-def _mean(seeds: Sequence[np.ndarray], interval: np.ndarray) -> Mean:
-    means = [float(values.mean()) for values in seeds]
-    std = float(np.std(means, ddof=1)) if len(means) > 1 else None
-    return Mean(float(np.mean(means)), std, float(interval[0]), float(interval[1]))
+def _compare(
+    seeds: Mapping[str, Sequence[Array]], reference: str, seed: int
+) -> tuple[dict[str, Mean], dict[str, Difference]]:
+    """Returns means and differences of one metric, by label."""
+    values = np.stack([np.mean(each, axis=0) for each in seeds.values()], axis=1)
+    differences = values - values[:, [list(seeds).index(reference)]]
+    ends = bootstrap_intervals(np.hstack([values, differences]), seed=seed).tolist()
+    means, gains = {}, {}
+    for (label, each), interval in zip(seeds.items(), ends, strict=False):
+        of_seeds = [float(one.mean()) for one in each]
+        std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
+        means[label] = Mean(float(np.mean(of_seeds)), std, *interval)
+    others = {label: place for place, label in enumerate(seeds) if label != reference}
+    p_values = [paired_test(differences[:, place]) for place in others.values()]
+    for (label, place), p, p_holm in zip(others.items(), p_values, holm(p_values), strict=True):
+        low, high = ends[len(seeds) + place]
+        gains[label] = Difference(float(differences[:, place].mean()), low, high, p, p_holm)
+    return means, gains

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,53 +11,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pkdn_lightning.data.store import FaceStore
-from pkdn_lightning.errors import DataError
-from pkdn_lightning.evaluate.measure import Serving, bicubic_method, gather, serve
-from pkdn_lightning.metrics import psnr
+from pkdn_lightning.evaluate.measure import Serving, bicubic_method, measure
+from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.rows import Row
 
 VALIDATION: Final = "val/psnr_y"
 LOSS: Final = "train/loss/"
 WEIGHT: Final = "train/weight/"
 POINTS: Final = 240
-"""How many points of a curve are kept; of longer ones, means of neighbours."""
+"""How many points of a curve are kept; longer ones are averaged over neighbouring points."""
+
+Values = NDArray[np.float64]
 
 
 class Series(NamedTuple):
-    """A logged value over time.
+    """Logged values, (N,), and the number of training steps after which each was logged, ascending, (N,)."""
 
-    Attributes:
-        steps: After how many training steps, ascending, (N,).
-        values: The values, (N,).
-    """
-
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
+    steps: Values
+    values: Values
 
 
 class Curve(NamedTuple):
-    """A value of a row over time.
+    """A value of a row after N numbers of training steps: mean and range over seeds, (N,) each."""
 
-    Attributes:
-        steps: After how many training steps, (N,).
-        mean: Over seeds, (N,).
-        low: The lowest of the seeds, (N,).
-        high: The highest of the seeds, (N,).
-        seeds: How many there are.
-    """
-
-    steps: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    steps: Values
+    mean: Values
+    low: Values
+    high: Values
     seeds: int
 
 
 def read_metrics(file: Path) -> dict[str, Series]:
     """Returns the logged values of a run by name; none where there is no such file, or it cannot be read.
 
-    What is not a finite number is left out; so is everything that was logged without a step.
+    Values that are not finite, and values without a step, are left out.
     """
     found: dict[str, dict[float, float]] = {}
     try:
@@ -69,7 +57,7 @@ def read_metrics(file: Path) -> dict[str, Series]:
                         found.setdefault(name, {})[step + 1] = value  # the first step is logged as 0
     except (OSError, ValueError, csv.Error):
         return {}
-    return {name: _thinned(values) for name, values in found.items()}
+    return {name: _averaged(values) for name, values in found.items()}
 
 
 def read_curves(row: Row) -> dict[str, Curve]:
@@ -80,49 +68,33 @@ def read_curves(row: Row) -> dict[str, Curve]:
 
 
 def over_seeds(seeds: Sequence[Series]) -> Curve:
-    """Returns the mean and the range of several runs, as far as all of them were trained."""
-    end = min(float(series.steps[-1]) for series in seeds)
-    steps = np.unique(np.concatenate([series.steps[series.steps <= end] for series in seeds]))
-    begin = max(float(series.steps[0]) for series in seeds)
-    steps = steps[steps >= begin] if begin <= end else steps
-    values = np.stack([np.interp(steps, series.steps, series.values) for series in seeds])
+    """Returns the mean and the range of several runs, over the steps that all of them logged."""
+    begin, end = max(float(each.steps[0]) for each in seeds), min(float(each.steps[-1]) for each in seeds)
+    steps = np.unique(np.concatenate([each.steps for each in seeds]))
+    steps = steps[(steps <= end) & (steps >= min(begin, end))]
+    values = np.stack([np.interp(steps, each.steps, each.values) for each in seeds])
     return Curve(steps, values.mean(0), values.min(0), values.max(0), len(seeds))
 
 
-def terms_of(curves: Mapping[str, Mapping[str, Curve]]) -> list[str]:
+def loss_terms(curves: Mapping[str, Mapping[str, Curve]]) -> list[str]:
     """Returns the names of the loss terms that rows logged, those of most rows first."""
-    count: dict[str, int] = {}
-    for logged in curves.values():
-        for name in logged:
-            if name.startswith(LOSS):
-                count[name.removeprefix(LOSS)] = count.get(name.removeprefix(LOSS), 0) + 1
+    count = Counter(name.removeprefix(LOSS) for logged in curves.values() for name in logged if name.startswith(LOSS))
     return sorted(count, key=lambda term: (-count[term], term))
 
 
-@torch.inference_mode()
-def validation_floor(rows: Sequence[Row], serving: Serving, device: torch.device) -> float | None:
+def bicubic_validation(rows: Sequence[Row], serving: Serving, device: torch.device) -> float | None:
     """Returns bicubic's PSNR in dB on the faces that all rows were validated on.
 
-    None where the rows were validated on different faces or on a part of them, or the store is no longer there.
+    None where rows were validated on different faces or on a part of them, or their store is no longer there.
     """
     runs = [run for row in rows for run in row.runs]
     limits = {str(run.config["trainer"].get("limit_val_batches")) for run in runs}
-    if len({run.results["data"]["sha256"] for run in runs}) != 1 or not limits <= {"1.0", "None"}:
+    alike = len({run.results["data"]["sha256"] for run in runs}) == 1 and limits <= {"1.0", "None"}
+    store = runs[0].open_store() if alike else None
+    if store is None:
         return None
-    try:
-        store = FaceStore.open(runs[0].config["data"]["store"], verify=False)
-        chosen = store.indices("val")
-    except (DataError, OSError):
-        return None
-    if store.sha256 != runs[0].results["data"]["sha256"]:
-        return None
-    bicubic = bicubic_method(serving.scale)
-    found = []
-    for start in range(0, len(chosen), serving.batch_size):
-        raw = gather(store, chosen[start : start + serving.batch_size], device)
-        batch = serve(raw, serving, bicubic)
-        found.append(psnr(bicubic.restore(batch), batch["hr"]))
-    return float(torch.cat(found).mean())
+    faces = measure([bicubic_method(serving.scale)], store, serving._replace(split="val"), [HEADLINE.name], device)
+    return float(np.mean([face["psnr_y"] for face in faces]))
 
 
 def _number(text: object) -> float | None:
@@ -133,9 +105,9 @@ def _number(text: object) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _thinned(values: Mapping[float, float]) -> Series:
-    steps = np.array(sorted(values))
-    ordered = np.array([values[step] for step in steps])
+def _averaged(logged: Mapping[float, float]) -> Series:
+    steps = np.array(sorted(logged))
+    values = np.array([logged[step] for step in steps])
     if len(steps) > POINTS:
-        steps, ordered = (np.array([part.mean() for part in np.array_split(each, POINTS)]) for each in (steps, ordered))
-    return Series(steps, ordered)
+        steps, values = (np.array([part.mean() for part in np.array_split(each, POINTS)]) for each in (steps, values))
+    return Series(steps, values)

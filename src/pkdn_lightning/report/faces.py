@@ -1,20 +1,23 @@
-"""The same faces under every row, as images a page can hold; a rule chooses the faces."""
+"""The same faces restored by every row, for Figure 4 and for the page; a rule chooses the faces."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
+from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.pixels import to_pixels
-from pkdn_lightning.evaluate.measure import BICUBIC, Method, bicubic_method, gather, serve
-from pkdn_lightning.report.comparison import FLOOR, RowScores
-from pkdn_lightning.report.figure import choose_faces, percentiles
-from pkdn_lightning.report.measurements import Faces, Measurements
+from pkdn_lightning.evaluate.measure import BICUBIC, gather, serve
+from pkdn_lightning.report.comparison import BASELINE, Subject
+from pkdn_lightning.report.measurements import Measurements
+from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.rows import Row
 
 LR: Final = "LR"
@@ -22,120 +25,140 @@ HR: Final = "HR"
 BUDGET: Final = 4_500_000
 """Bytes of a page that images may take; faces are left out beyond it."""
 
-
-class View(NamedTuple):
-    """An image of a face.
-
-    Attributes:
-        name: LR, bicubic, a row's label, or HR.
-        psnr: In dB; None of LR and HR.
-        uri: The image, lossless, as a data URI.
-    """
-
-    name: str
-    psnr: float | None
-    uri: str
+Pixels = NDArray[np.uint8]
 
 
-class Face(NamedTuple):
-    """A face under every row.
+class RestoredFaces(NamedTuple):
+    """N faces of a test set, as every row restores them."""
 
-    Attributes:
-        name: Its name in the test set.
-        percentile: Of the reference's gain over bicubic.
-        views: LR, bicubic, every row, HR.
-    """
+    names: Sequence[str]
+    percentiles: Sequence[float]  # of the reference's PSNR gain over bicubic, ascending
+    images: dict[str, Pixels]  # LR, bicubic, every row by its label, HR: (N, H, W, 3) each
+    psnr: dict[str, NDArray[np.float64]]  # in dB, of bicubic and every row: (N,) each
 
-    name: str
-    percentile: float
-    views: tuple[View, ...]
+    def spread(self, count: int) -> "RestoredFaces":
+        """Returns `count` of the faces, evenly spread over the percentiles; all of them if there are fewer."""
+        chosen = choose_faces(np.array(self.percentiles), count)
+        return RestoredFaces(
+            [self.names[face] for face in chosen],
+            [self.percentiles[face] for face in chosen],
+            {name: images[chosen] for name, images in self.images.items()},
+            {name: psnr[chosen] for name, psnr in self.psnr.items()},
+        )
 
 
-def restore_faces(
-    rows: Sequence[Row],
-    measured: Mapping[str, Mapping[str, Sequence[Faces]]],
-    scores: Mapping[str, Mapping[str, RowScores]],
-    reference: str,
-    measurements: Measurements,
-    *,
-    faces: int,
-    budget: int = BUDGET,
-) -> dict[str, list[Face]]:
-    """Returns faces by test set: as many as asked for, or fewer where their images would take more than `budget`.
+class Figure(NamedTuple):
+    """Figure 4: the file, titles of columns from left to right, names of faces from top to bottom, and caption."""
+
+    file: Path
+    columns: tuple[str, ...]
+    faces: tuple[str, ...]
+    caption: str
+
+
+def choose_faces(gain: NDArray[np.float64], count: int) -> list[int]:
+    """Returns the faces at evenly spread percentiles of a gain: of five, the 10th, 30th, 50th, 70th and 90th.
 
     Args:
-        rows: All rows; of each the run that validated best.
-        measured: Values by label and test set, one entry per seed.
-        scores: How they stand, by test set and label.
-        reference: Label of the row whose gain over bicubic chooses the faces.
-        measurements: Loads the networks.
-        faces: How many faces of a test set at most.
-        budget: Bytes that all images together may take; one face of the first test set is shown whatever it takes.
+        gain: One value per face, (N,).
+        count: How many faces to choose; at most N are.
+
+    Example:
+        >>> choose_faces(np.array([3.0, 1.0, 2.0]), 2)
+        [1, 0]
     """
-    chosen = _choose(rows, scores, reference, measurements, faces, budget)
-    serving, device = measurements.serving, measurements.device
-    raws = {
-        name: gather(store, store.indices(serving.split)[chosen[name]], device)
-        for name, store in measurements.stores.items()
-        if chosen[name]
-    }
-    restored = {name: [_ends(raw, measurements, LR)] for name, raw in raws.items()}
-    for row in track([FLOOR, *rows], "Restoring faces for the page", transient=True):
-        run = row.best if row.runs else None
-        method = measurements.method(run, row.label) if run else bicubic_method(serving.scale)
-        for name, raw in raws.items():
-            psnr = measured[row.label][name][row.runs.index(run) if run else 0].psnr
-            images = to_uris(_restored(method, raw, measurements))
-            views = [View(row.label, float(psnr[face]), uri) for face, uri in zip(chosen[name], images, strict=True)]
-            restored[name].append(views)
-    found = {}
-    for name, raw in raws.items():
-        names, ranks = scores[name][BICUBIC].faces.names, percentiles(len(chosen[name]))
-        by_face = zip(*restored[name], _ends(raw, measurements, HR), strict=True)
-        found[name] = [
-            Face(names[face], rank, views) for face, rank, views in zip(chosen[name], ranks, by_face, strict=True)
-        ]
-    return found
+    count = min(count, len(gain))
+    order = np.argsort(gain, kind="stable")
+    return [int(order[int((place + 0.5) / count * len(gain))]) for place in range(count)]
 
 
-def _choose(
-    rows: Sequence[Row],
-    scores: Mapping[str, Mapping[str, RowScores]],
-    reference: str,
-    measurements: Measurements,
-    faces: int,
-    budget: int,
-) -> dict[str, list[int]]:
-    """Returns the places of the faces in each test set's split; none of the sets that are beyond the budget."""
-    stores, split = measurements.stores, measurements.serving.split
-    first = next(iter(stores.values()))
-    hr = torch.from_numpy(first.hr[first.indices(split)[:1]]).permute(0, 3, 1, 2) / 255
-    size = len(to_uris(hr)[0]) * (len(rows) + 2)  # restored faces are smoother than the true one, and take less
-    count = max(1, min(faces, budget // (size * len(stores))))
-    chosen = {}
-    for place, (name, each) in enumerate(scores.items()):
-        fits = place == 0 or size * count * (place + 1) <= budget
-        gain = each[reference].faces.psnr - each[BICUBIC].faces.psnr
-        chosen[name] = choose_faces(gain, count) if fits else []
-    return chosen
+def shown_rows(rows: Sequence[Row], reference: str) -> list[Row]:
+    """Returns the rows of Figure 4: the best of every comparable method by validation, the reference last.
+
+    The ablation is left to Table 2.
+    """
+    comparable = [row for row in rows if not row.reads_parsing] or list(rows)
+    last = next(row for row in rows if row.label == reference)
+    chosen: dict[str, Row] = {}
+    for row in comparable:
+        if row.method != last.method and not is_ablation(row.method):
+            chosen[row.method] = max(chosen.get(row.method, row), row, key=lambda each: each.best.validation)
+    return [*chosen.values(), last]
 
 
 @torch.inference_mode()
-def _restored(method: Method, raw: Mapping[str, torch.Tensor], measurements: Measurements) -> torch.Tensor:
-    return method.restore(serve(raw, measurements.serving, method))
+def restore_faces(subject: Subject, measurements: Measurements, count: int) -> dict[str, RestoredFaces]:
+    """Returns `count` faces of every test set, or all of a smaller one; each row's network is loaded once.
+
+    Args:
+        subject: What the report is about; of every row the run that validated best restores.
+        measurements: Loads the networks.
+        count: How many faces of a test set.
+    """
+    chosen, raws, found = {}, {}, {}
+    for test_set, store in measurements.stores.items():
+        scores = subject.scores[test_set]
+        gain = scores[subject.reference].faces.psnr - scores[BICUBIC].faces.psnr
+        chosen[test_set] = faces = choose_faces(gain, count)
+        names = [scores[BICUBIC].faces.names[face] for face in faces]
+        percentiles = [100 * (place + 0.5) / len(names) for place in range(len(names))]
+        found[test_set] = RestoredFaces(names, percentiles, {}, {})
+        raws[test_set] = gather(store, store.indices(measurements.serving.split)[faces], measurements.device)
+    for row in track([BASELINE, *subject.rows], "Restoring faces", transient=True):
+        run = row.best if row.runs else None
+        method = measurements.method(run, row.label)
+        for test_set, (_, _, images, psnr) in found.items():
+            batch = serve(raws[test_set], measurements.serving, method)
+            images.pop(HR, None)  # stays last
+            images |= {
+                LR: to_pixels(batch["lr"]),
+                row.label: to_pixels(method.restore(batch)),
+                HR: to_pixels(batch["hr"]),
+            }
+            measured = subject.measured[row.label][test_set][row.runs.index(run) if run else 0]
+            psnr[row.label] = measured.psnr[chosen[test_set]]
+    return found
 
 
-def _ends(raw: Mapping[str, torch.Tensor], measurements: Measurements, name: str) -> list[View]:
-    """Returns what was given, LR, or what is wanted, HR."""
-    batch = serve(raw, measurements.serving, bicubic_method(measurements.serving.scale))
-    return [View(name, None, uri) for uri in to_uris(batch["lr"] if name == LR else batch["hr"])]
+def draw_figure(subject: Subject, restored: Mapping[str, RestoredFaces], file: Path) -> Figure:
+    """Draws Figure 4, the faces of the first test set.
+
+    Args:
+        subject: What the report is about.
+        restored: Faces by test set, of which the first is drawn.
+        file: Where the image goes.
+    """
+    test_set, faces = next(iter(restored.items()))
+    titles = {BICUBIC: BICUBIC} | {row.label: row.method for row in shown_rows(subject.rows, subject.reference)}
+    images = {LR: faces.images[LR].repeat(subject.scale, 1).repeat(subject.scale, 2)}
+    images |= {title: faces.images[label] for label, title in titles.items()} | {HR: faces.images[HR]}
+    columns = {title: torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 for title, pixels in images.items()}
+    below = {title: [f"{psnr:.2f} dB" for psnr in faces.psnr[label]] for label, title in titles.items()}
+    render_figure(columns, below, file)
+    caption = (
+        f"Figure 4: faces of {test_set}, x{subject.scale}, with their PSNR. Chosen by rule: the faces at the "
+        f"percentiles {', '.join(f'{each:g}' for each in faces.percentiles)} of the PSNR gain of {subject.reference} "
+        f"over bicubic, from top to bottom ({', '.join(faces.names)}). Of every method the run that validated best."
+    )
+    return Figure(file, tuple(columns), tuple(faces.names), caption)
 
 
-def to_uris(images: torch.Tensor) -> list[str]:
-    """Returns images (B, 3, H, W) in [0, 1] as data URIs of PNG files: what was measured, to the last bit."""
-    uris = []
-    for pixels in to_pixels(images):
-        file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
-        uris.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
-    return uris
+def page_faces(restored: Mapping[str, RestoredFaces], budget: int = BUDGET) -> dict[str, RestoredFaces]:
+    """Returns the faces that the page shows: fewer, or none of some test sets, where images would exceed `budget`.
+
+    Args:
+        restored: Faces by test set.
+        budget: Bytes that all images together may take; one face of the first test set is shown whatever it takes.
+    """
+    first = next(iter(restored.values()))
+    size = len(to_uri(first.images[HR][0])) * len(first.images)  # restored faces are smoother than HR, and take less
+    count = max(1, min(len(first.names), budget // (size * len(restored))))
+    fits = max(1, budget // (size * count))
+    return {test_set: faces.spread(count) for test_set, faces in list(restored.items())[:fits]}
+
+
+def to_uri(pixels: Pixels) -> str:
+    """Returns an image (H, W, 3) as the data URI of a lossless PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -2,30 +2,23 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from pkdn_lightning.config.training_keys import within
 from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.table2 import base_command
 
 TERMS: Final = ("objective.ts", "objective.fs")
 """The terms that learn from the teacher, as conf/objective/distillation.yaml calls them."""
 
-_TEACHER: Final = "teacher"
 _FEWEST: Final = 3  # two cells are a comparison, which the effects show
 
 
-@dataclass(frozen=True)
-class LambdaGrid:
-    """Rows by their weights.
-
-    Attributes:
-        method: What the distilled rows are called.
-        rows: `rows[λ_TS, λ_FS]`.
-    """
+class LambdaGrid(NamedTuple):
+    """Rows by their weights, and the method of the distilled ones."""
 
     method: str
-    rows: Mapping[tuple[float, float], Row]
+    rows: Mapping[tuple[float, float], Row]  # [λ_TS, λ_FS]
 
     @property
     def ts(self) -> list[float]:
@@ -39,15 +32,15 @@ class LambdaGrid:
 
 
 class _Student(NamedTuple):
-    """A row as a grid sees it; `how` is None of a part that its weights switch off."""
+    """A row, its weights, and its other settings of each term and of the teacher: None where a weight is 0."""
 
     row: Row
     weights: tuple[float, float]
-    how: tuple[Any, Any, Any]  # the schedules of both terms, and the teacher
+    others: tuple[str | None, ...]
 
 
 def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
-    """Returns the grids that rows make: three or more students that differ in λ_TS and λ_FS only.
+    """Returns the grids that rows form: three or more students that differ in λ_TS and λ_FS only.
 
     A student without distillation has the weights 0 and 0, whatever its configuration says of terms it does not have;
     it belongs to every grid of its other settings.
@@ -55,24 +48,24 @@ def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
     alike: dict[str, list[_Student]] = {}
     for row in rows:
         if not row.reads_parsing:
-            own = {key: value for key, value in row.settings.items() if not _within(key, (*TERMS, _TEACHER))}
+            own = {key: value for key, value in row.settings.items() if not within(key, (*TERMS, "teacher"))}
             alike.setdefault(repr(sorted(own.items())), []).append(_student(row))
     grids = []
     for students in alike.values():
-        whole = {student.how: student for student in students}
-        for how in whole:
-            if not any(how != other and _fits(how, other) for other in whole):
-                found = {each.weights: each.row for each in students if _fits(each.how, how)}
-                taught = [weights for weights in found if any(weights)]
-                if taught and len(found) >= _FEWEST:
-                    grids.append(LambdaGrid(found[max(taught)].method, found))
+        variants = list(dict.fromkeys(student.others for student in students))
+        for others in variants:
+            if any(others != variant and _agree(others, variant) for variant in variants):
+                continue  # its rows are part of that variant's grid
+            found = {each.weights: each.row for each in students if _agree(each.others, others)}
+            if len(found) >= _FEWEST and any(map(any, found)):
+                grids.append(LambdaGrid(found[max(weights for weights in found if any(weights))].method, found))
     return grids
 
 
 def commands(grid: LambdaGrid) -> list[str]:
     """Returns the command lines that run the cells which are empty."""
-    taught = grid.rows[max(grid.rows)].best  # the plain student's command may name an objective without the terms
-    base = base_command(taught, [f"{term}.weight" for term in TERMS])
+    distilled = grid.rows[max(grid.rows)].best  # the plain student's command may name an objective without the terms
+    base = base_command(distilled, [f"{term}.weight" for term in TERMS])
     return [
         shlex.join([*base, f"objective.ts.weight={ts:g}", f"objective.fs.weight={fs:g}"])
         for ts in grid.ts
@@ -82,21 +75,15 @@ def commands(grid: LambdaGrid) -> list[str]:
 
 
 def _student(row: Row) -> _Student:
-    taught = bool(row.runs) and row.runs[0].teacher is not None
-    weights = [float(row.settings.get(f"{term}.weight") or 0) if taught else 0.0 for term in TERMS]
-    how = [_own(row, term, f"{term}.weight") if weight else None for term, weight in zip(TERMS, weights, strict=True)]
-    return _Student(row, (weights[0], weights[1]), (how[0], how[1], _own(row, _TEACHER) if taught else None))
+    ts, fs = (float(row.settings.get(f"{term}.weight") or 0) if row.distilled else 0.0 for term in TERMS)
+    others = [_settings_of(row, term) if weight else None for term, weight in zip(TERMS, (ts, fs), strict=True)]
+    return _Student(row, (ts, fs), (*others, _settings_of(row, "teacher") if row.distilled else None))
 
 
-def _own(row: Row, parent: str, *dropped: str) -> str:
-    return repr(
-        sorted((key, row.settings[key]) for key in row.settings if _within(key, (parent,)) and key not in dropped)
-    )
+def _settings_of(row: Row, parent: str) -> str:
+    items = row.settings.items()
+    return repr(sorted((key, value) for key, value in items if within(key, [parent]) and key != f"{parent}.weight"))
 
 
-def _within(key: str, parents: Sequence[str]) -> bool:
-    return any(key.startswith(f"{parent}.") for parent in parents)
-
-
-def _fits(part: tuple[Any, Any, Any], whole: tuple[Any, Any, Any]) -> bool:
-    return all(mine is None or mine == theirs for mine, theirs in zip(part, whole, strict=True))
+def _agree(part: Sequence[str | None], whole: Sequence[str | None]) -> bool:
+    return all(own is None or own == other for own, other in zip(part, whole, strict=True))

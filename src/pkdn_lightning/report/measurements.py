@@ -1,19 +1,17 @@
-"""Values per image and speeds: measured once and kept, and measured again when what they are of has changed."""
+"""Values per image and speeds: measured once and kept, and measured again when what they belong to has changed."""
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.benchmark import Timer
 
 from pkdn_lightning.data.parsing import encoding_channels
 from pkdn_lightning.data.store import FaceStore
@@ -27,7 +25,7 @@ from pkdn_lightning.evaluate.measure import (
     measure,
     network_method,
 )
-from pkdn_lightning.files import read_json, write_json, write_text
+from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.models.checkpoints import network_from_card
 from pkdn_lightning.networks.contract import SRNetwork
@@ -36,22 +34,15 @@ from pkdn_lightning.report.rows import Row, Run
 BATCH: Final = 8
 """Faces at a time in the second of the two speeds."""
 
-_WARM_UPS: Final = 2
-_FEWEST, _MOST, _ENOUGH_S = 3, 20, 2.0  # timed forwards: a few, or many where they are quick
+_SHORTEST_S, _LONGEST_S = 0.5, 5.0  # how long a network is timed: the less its times vary, the shorter
 
 
 class Faces(NamedTuple):
-    """What was measured of one run, or of several, on one test set.
-
-    Attributes:
-        names: The faces, (N,).
-        psnr: In dB, (N,).
-        ssim: (N,).
-    """
+    """What was measured of one run, or of several, on the N faces of a test set."""
 
     names: tuple[str, ...]
-    psnr: NDArray[np.float64]
-    ssim: NDArray[np.float64]
+    psnr: NDArray[np.float64]  # in dB, (N,)
+    ssim: NDArray[np.float64]  # (N,)
 
 
 class Speed(NamedTuple):
@@ -122,36 +113,49 @@ class Measurements:
     def __init__(self, serving: Serving, stores: Mapping[str, FaceStore], device: torch.device, folder: Path) -> None:
         self.serving, self.stores, self.device, self.folder = serving, stores, device, folder
 
-    def floor(self) -> dict[str, Faces]:
-        """Returns bicubic's values by test set."""
-        places = {name: self.folder / "per_image" / f"bicubic_{name}.csv" for name in self.stores}
-        return self._cached(places, BICUBIC, BICUBIC, lambda: bicubic_method(self.serving.scale))
-
-    def run(self, run: Run, title: str) -> dict[str, Faces]:
-        """Returns a run's values by test set.
+    def values(self, run: Run | None, title: str) -> dict[str, Faces]:
+        """Returns the values of a run's best checkpoint by test set; of bicubic interpolation for None.
 
         Args:
-            run: The run; its best checkpoint counts.
+            run: The run.
             title: What the progress bar calls it.
         """
-        places = {name: run.folder.path / "per_image" / f"{name}.csv" for name in self.stores}
-        return self._cached(places, run.sha256, title, lambda: self.method(run, title))
+        folder, sha256 = (run.folder.path, run.sha256) if run else (self.folder, BICUBIC)
+        fed = {key: value for key, value in self.serving._asdict().items() if key != "batch_size"}
+        method: Method | None = None
+        found: dict[str, Faces] = {}
+        for name, store in self.stores.items():
+            file = folder / "per_image" / f"{name}.json"
+            stamp = {"checkpoint": sha256, "store": store.sha256, "protocol": HEADLINE.name, **fed}
+            known = _read_faces(file, stamp)
+            if known is None:
+                method = method or self.method(run, title)
+                check_parsing([method], store)
+                bar = f"{title} on {name}"
+                rows = list(measure([method], store, self.serving, [HEADLINE.name], self.device, bar))
+                measured = {key: [row[key] for row in rows] for key in ("face", "psnr_y", "ssim_y")}
+                with contextlib.suppress(OSError):  # in a read-only folder they are measured each time
+                    write_json(file, {"stamp": stamp, **measured})
+                known = _faces(measured)
+            found[name] = known
+        return found
 
-    def method(self, run: Run, name: str) -> Method:
-        """Returns the loaded network of a run."""
+    def method(self, run: Run | None, name: str) -> Method:
+        """Returns the loaded network of a run; bicubic interpolation for None."""
         serving = self.serving
+        if run is None:
+            return bicubic_method(serving.scale)
         return network_method(
             name, str(run.checkpoint), scale=serving.scale, degradation=serving.degradation, device=self.device
         )
 
     def speed(self, run: Run) -> Speed:
-        """Returns how quick a run's network is on this device."""
+        """Returns how fast a run's network is on this device."""
         network = run.config["model"]
         side_px = next(iter(self.stores.values())).size_px // self.serving.scale
-        key = {"network": network, "lr_px": side_px, "torch": torch.__version__, **where(self.device)}
+        key = {"network": network, "lr_px": side_px, "torch": torch.__version__, **describe_device(self.device)}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        file = self.folder / "speeds.json"
-        known = read_json(file)
+        known = read_json(file := self.folder / "speeds.json")
         if digest not in known:
             net = network_from_card(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
             channels = encoding_channels(run.config["data"]["encoding"])
@@ -160,74 +164,28 @@ class Measurements:
             write_json(file, known)
         return Speed(*known[digest]["images_per_s"])
 
-    def _cached(
-        self, places: Mapping[str, Path], sha256: str, title: str, load: Callable[[], Method]
-    ) -> dict[str, Faces]:
-        method: Method | None = None
-        found: dict[str, Faces] = {}
-        for name, store in self.stores.items():
-            stamp = self._stamp(sha256, store)
-            known = read_faces(places[name], stamp)
-            if known is None:
-                method = method or load()
-                check_parsing([method], store)
-                bar = f"{title} on {name}"
-                rows = list(measure([method], store, self.serving, [HEADLINE.name], self.device, bar))
-                known = Faces(
-                    tuple(row["face"] for row in rows),
-                    np.array([row["psnr_y"] for row in rows]),
-                    np.array([row["ssim_y"] for row in rows]),
-                )
-                write_faces(places[name], stamp, known)
-            found[name] = known
-        return found
 
-    def _stamp(self, sha256: str, store: FaceStore) -> dict[str, Any]:
-        return {
-            "checkpoint": sha256,
-            "store": store.sha256,
-            "split": self.serving.split,
-            "scale": self.serving.scale,
-            "degradation": self.serving.degradation,
-            "protocol": HEADLINE.name,
-        }
+def _faces(values: Mapping[str, Any]) -> Faces:
+    return Faces(tuple(values["face"]), np.array(values["psnr_y"], float), np.array(values["ssim_y"], float))
 
 
-def read_faces(file: Path, stamp: Mapping[str, Any]) -> Faces | None:
-    """Returns the values kept in a file; None if there are none, or they are of something else than `stamp` says."""
+def _read_faces(file: Path, stamp: Mapping[str, Any]) -> Faces | None:
+    """Returns the values kept in a file; None if there are none, or they belong to something else than `stamp`."""
+    known = read_json(file)
     try:
-        first, _, table = file.read_text(encoding="utf-8").partition("\n")
-        if json.loads(first.removeprefix("# ")) != stamp:
-            return None
-        rows = list(csv.DictReader(io.StringIO(table)))
-        return Faces(
-            tuple(row["face"] for row in rows),
-            np.array([float(row["psnr_y"]) for row in rows]),
-            np.array([float(row["ssim_y"]) for row in rows]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return _faces(known) if known.get("stamp") == stamp else None
+    except (KeyError, TypeError, ValueError):
         return None
-
-
-def write_faces(file: Path, stamp: Mapping[str, Any], faces: Faces) -> None:
-    """Keeps values in a file, in one step; where the folder is read-only they are measured each time."""
-    text = io.StringIO()
-    text.write(f"# {json.dumps(stamp)}\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["face", "psnr_y", "ssim_y"])
-    writer.writerows(zip(faces.names, faces.psnr.tolist(), faces.ssim.tolist(), strict=True))
-    with contextlib.suppress(OSError):
-        write_text(file, text.getvalue())
 
 
 @torch.inference_mode()
 def measure_speed(net: SRNetwork, lr_px: int, parsing_channels: int, scale: int, batch: int) -> float:
-    """Returns images per second: of a batch, over the median of a few timed forwards after a warm-up.
+    """Returns images per second: of a batch, over the median of timed forward passes after a warm-up.
 
     Args:
         net: The network, on its device.
         lr_px: Side of the LR faces.
-        parsing_channels: Channels of the parsing maps, which are only fed to a network that reads them.
+        parsing_channels: Channels of the parsing maps, for a network that reads them.
         scale: Enlargement from LR to HR.
         batch: Faces at a time.
     """
@@ -235,29 +193,15 @@ def measure_speed(net: SRNetwork, lr_px: int, parsing_channels: int, scale: int,
     inputs = [torch.rand(batch, 3, lr_px, lr_px, device=device)]
     if net.uses_parsing:
         inputs.append(torch.rand(batch, parsing_channels, lr_px * scale, lr_px * scale, device=device))
-    times: list[float] = []
-    for _ in range(_WARM_UPS):
-        _time(net, inputs)
-    while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH_S):
-        times.append(_time(net, inputs))
-    return batch / float(np.median(times))
+    timer = Timer("net(*inputs)", globals={"net": net, "inputs": inputs}, num_threads=torch.get_num_threads())
+    timed = timer.adaptive_autorange(min_run_time=_SHORTEST_S, max_run_time=_LONGEST_S)
+    return batch / timed.median
 
 
-def where(device: torch.device) -> dict[str, Any]:
-    """Returns on what speeds are measured: the device's name and the CPU threads."""
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Returns what speeds are measured on: the device's name and the CPU threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {"device": name, "threads": torch.get_num_threads()}
-
-
-def _time(net: SRNetwork, inputs: Sequence[torch.Tensor]) -> float:
-    on_gpu = inputs[0].is_cuda
-    if on_gpu:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    net(*inputs)
-    if on_gpu:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _cpu_name() -> str:

@@ -1,22 +1,12 @@
-"""What a run is called: its method is its network and the way it was trained, both read from its configuration."""
+"""Names of methods: network and training scheme, both read from a run's configuration."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 ORDER: Final = (
-    "bicubic",
-    "URDGN",
-    "FSRNet",
-    "FSRGAN",
-    "DIC",
-    "DICGAN",
-    "SISN",
-    "SPARNet",
-    "RCAN",
-    "SFMNet",
-    "FishFSRNet",
+    *("bicubic", "URDGN", "FSRNet", "FSRGAN", "DIC", "DICGAN", "SISN", "SPARNet", "RCAN", "SFMNet", "FishFSRNet"),
 )
-"""The order of rows, which is the paper's; what is not listed comes behind, then KDFSRNet, PKDN and teachers."""
+"""The order of rows, which is the paper's; other methods follow, then KDFSRNet, PKDN and teachers."""
 
 STUDENT: Final = "PKDN"
 TEACHER: Final = "PKDN teacher"
@@ -25,10 +15,7 @@ BLOCKS: Final = ("pfb", "ffb")
 
 _LAST: Final = ("KDFSRNet", STUDENT)
 _ADVERSARIAL: Final = {"FSRNet": "FSRGAN", "DIC": "DICGAN", "URDGN": "URDGN"}
-_HEATMAPS: Final = {
-    "landmarks": "landmark heatmaps",
-    "components": "component heatmaps from parsing maps",
-}
+_HEATMAPS: Final = {"landmarks": "landmark heatmaps", "components": "component heatmaps from parsing maps"}
 
 
 def class_name(target: Any) -> str:
@@ -36,18 +23,17 @@ def class_name(target: Any) -> str:
     return str(target or "").rpartition(".")[2]
 
 
-def method_name(config: Mapping[str, Any], *, distilled: bool, teacher: Mapping[str, Any] | None = None) -> str:
+def method_name(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     """Returns the name of the method that a configuration trains.
 
     Args:
         config: The resolved configuration of a training.
-        distilled: Whether it learned from a teacher.
-        teacher: That teacher's network, as far as it is known. PKDN is what learned from a teacher with PFB and FFB;
-            the others are its ablation and bear another name.
+        teacher: The network that it was distilled from, empty if unknown; None without distillation. PKDN is a student
+            of a teacher with PFB and FFB; students of other teachers are its ablation and have another name.
 
     Example:
         >>> config = {"model": {"_target_": "pkdn_lightning.networks.pkdn.PKDNStudent"}, "module": {}}
-        >>> method_name(config, distilled=True), method_name(config, distilled=False)
+        >>> method_name(config, teacher={}), method_name(config, teacher=None)
         ('PKDN', 'PKDN student, no distillation')
     """
     name = class_name(config["model"]["_target_"])
@@ -56,9 +42,9 @@ def method_name(config: Mapping[str, Any], *, distilled: bool, teacher: Mapping[
         return name + without_blocks(config["model"], " ") if name == TEACHER else name
     if name.endswith("Student"):
         name = name.removesuffix("Student")
-        name = name if distilled else f"{name} student, no distillation"
+        name = f"{name} student, no distillation" if teacher is None else name
         name += without_blocks(teacher or {}, ", teacher ") if name == STUDENT else ""
-    elif distilled:
+    elif teacher is not None:
         name = f"{name}, distilled"
     if class_name(config["module"].get("_target_")) == "AdversarialModule":
         return _ADVERSARIAL.get(name, f"{name}, adversarial")
@@ -66,10 +52,10 @@ def method_name(config: Mapping[str, Any], *, distilled: bool, teacher: Mapping[
 
 
 def without_blocks(teacher: Mapping[str, Any], before: str) -> str:
-    """Returns which of PFB and FFB a teacher lacks, in words behind `before`; nothing if it has both or is unknown."""
+    """Returns which of PFB and FFB a teacher lacks, in words after `before`; empty if it has both or is unknown."""
     standard = class_name(teacher.get("_target_")) in ("", "PKDNTeacher")  # KDFSRNet's teacher has neither
-    low_res = [block.upper() for block in BLOCKS if not teacher.get(block, standard)]
-    return f"{before}without {' and '.join(low_res)}" if low_res else ""
+    absent = [block.upper() for block in BLOCKS if not teacher.get(block, standard)]
+    return f"{before}without {' and '.join(absent)}" if absent else ""
 
 
 def is_ablation(method: str) -> bool:
@@ -97,18 +83,14 @@ def rank(method: str) -> tuple[int, str]:
 
 def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
     """Returns what a method saw in training besides LR and HR faces, in words; empty if nothing."""
-    lessons = []
     terms = [term.get("term") or {} for term in config.get("objective", {}).values()]
     priors = {term.get("prior") for term in terms if class_name(term.get("_target_")) == "PriorEstimate"}
-    if "parsing" in priors:
-        lessons.append("parsing maps")
-    heatmaps = config["data"].get("heatmaps", "none")
-    if heatmaps in _HEATMAPS:
-        lessons.append(_HEATMAPS[heatmaps])
-    if distilled:
-        lessons.append("a teacher that sees parsing maps")
-    if class_name(config["module"].get("_target_")) == "AdversarialModule":
-        lessons.append("a discriminator")
-    if config["module"].get("init_from"):
-        lessons.append("the first weights of another network")
-    return ", ".join(lessons)
+    adversarial = class_name(config["module"].get("_target_")) == "AdversarialModule"
+    supervision = [
+        "parsing maps" if "parsing" in priors else "",
+        _HEATMAPS.get(config["data"].get("heatmaps", "none"), ""),
+        "a teacher that sees parsing maps" if distilled else "",
+        "a discriminator" if adversarial else "",
+        "the first weights of another network" if config["module"].get("init_from") else "",
+    ]
+    return ", ".join(filter(None, supervision))

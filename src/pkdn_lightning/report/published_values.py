@@ -12,17 +12,11 @@ SCALE: Final = 8
 
 
 class Score(NamedTuple):
-    """A published result.
+    """A published result."""
 
-    Attributes:
-        psnr: In dB.
-        ssim: Up to 1.
-        source: The paper it is from.
-    """
-
-    psnr: float
+    psnr: float  # in dB
     ssim: float
-    source: str = "PKDN"
+    source: str = "PKDN"  # the paper it is from
 
 
 TABLE_1: Final[Mapping[str, Mapping[str, Score]]] = {

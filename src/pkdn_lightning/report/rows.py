@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,9 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
-from pkdn_lightning.errors import CheckpointError, ConfigError
+from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.models.checkpoints import resolve_checkpoint
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.report.methods import method_name, rank, taught_with
 from pkdn_lightning.report.settings import labels, settings
 from pkdn_lightning.runs import RunFolder, find_runs
@@ -26,40 +28,26 @@ _RECORDED: Final = ("data", "params", "macs", "steps", "metrics")  # what the ta
 
 @dataclass(frozen=True)
 class Teacher:
-    """Whom a run learned from.
+    """The network that a run was distilled from."""
 
-    Attributes:
-        network: `_target_` and arguments.
-        length: `max_steps` and `max_epochs` of its training, as far as they are known.
-        folder: Its run, where it is among those that are reported.
-    """
-
-    network: Mapping[str, Any]
-    length: Mapping[str, Any]
-    folder: Path | None
+    network: Mapping[str, Any]  # `_target_` and arguments
+    length: Mapping[str, Any]  # `max_steps` and `max_epochs` of its training, as far as they are known
+    folder: Path | None  # its run folder, if it is among the reported runs
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
-
-    Attributes:
-        folder: Where it is.
-        config: Its resolved configuration, completed with the defaults of today.
-        results: Its `results.json`.
-        teacher: Whom it learned from, or None.
-    """
+    """A finished run."""
 
     folder: RunFolder
-    config: Mapping[str, Any]
-    results: Mapping[str, Any]
-    teacher: Teacher | None
+    config: Mapping[str, Any]  # resolved, completed with today's defaults
+    results: Mapping[str, Any]  # its results.json
+    teacher: Teacher | None = None  # the teacher it was distilled from
 
     @property
     def method(self) -> str:
-        """What its network and scheme are called."""
-        teacher = self.teacher.network if self.teacher else None
-        return method_name(self.config, distilled=teacher is not None, teacher=teacher)
+        """Name of the method: network and training scheme."""
+        return method_name(self.config, self.teacher.network if self.teacher else None)
 
     @property
     def seed(self) -> int:
@@ -80,16 +68,33 @@ class Run:
         batch = self.config["data"]["batch_size"] * trainer["accumulate_grad_batches"]
         return int(batch * devices * trainer["num_nodes"])
 
+    @property
+    def faces_seen(self) -> int:
+        """Faces in all steps together."""
+        return int(self.results["steps"]) * self.batch
+
+    @property
+    def reads_parsing(self) -> bool:
+        """Whether its network takes the parsing map of the face as a second input."""
+        network = _network(self.config["model"])
+        return network is not None and network.uses_parsing
+
+    def open_store(self) -> FaceStore | None:
+        """Opens the store that the run was trained on; None if it is gone, or now holds other data."""
+        try:
+            store = FaceStore.open(self.config["data"]["store"], verify=False)
+        except (DataError, OSError):
+            return None
+        return store if store.sha256 == self.results["data"]["sha256"] else None
+
     @cached_property
     def checkpoint(self) -> Path:
         """The checkpoint that validated best; the last one where none was chosen."""
         try:
             return resolve_checkpoint(self.folder.path)
         except CheckpointError as error:
-            raise CheckpointError(
-                f"{error}\nIts results.json says that it is finished: restore the checkpoint, or move the run out of "
-                "the folder that is reported."
-            ) from error
+            way_out = "Its results.json says that it is finished: restore the checkpoint, or move the run out of the"
+            raise CheckpointError(f"{error}\n{way_out} folder that is reported.") from error
 
     @cached_property
     def sha256(self) -> str:
@@ -99,29 +104,35 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in their seed only.
+    """Runs that differ in their seed only."""
 
-    Attributes:
-        label: The method, with the settings that tell it from other rows of that method.
-        method: What its network and scheme are called.
-        runs: One run per seed, by seed; empty for bicubic.
-        settings: What the runs have in common, by dotted key.
-    """
-
-    label: str
-    method: str
-    runs: tuple[Run, ...]
-    settings: Mapping[str, Any]
+    label: str  # the method, with the settings that tell it from other rows of that method
+    method: str  # network and training scheme
+    runs: tuple[Run, ...]  # one per seed, by seed; none for bicubic
+    settings: Mapping[str, Any]  # what the runs share, by dotted key
 
     @property
     def reads_parsing(self) -> bool:
         """Whether it sees the parsing map of the true face, which no comparable method does."""
-        return bool(self.runs) and _reads_parsing(self.runs[0])
+        return bool(self.runs) and self.runs[0].reads_parsing
 
     @property
     def taught_with(self) -> str:
-        """What the method saw in training besides LR and HR faces, in words."""
-        return taught_with(self.runs[0].config, distilled=self.runs[0].teacher is not None) if self.runs else ""
+        """What the method saw in training besides LR and HR faces, in words; empty if nothing."""
+        if self.reads_parsing:
+            return "parsing maps, which it also sees in use"
+        return taught_with(self.runs[0].config, distilled=self.distilled) if self.runs else ""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether it learned from a teacher."""
+        return bool(self.runs) and self.runs[0].teacher is not None
+
+    @property
+    def steps(self) -> str:
+        """Training steps, in words; a range where runs differ."""
+        steps = sorted({int(run.results["steps"]) for run in self.runs})
+        return f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
 
     @property
     def best(self) -> Run:
@@ -144,7 +155,7 @@ class Collected(NamedTuple):
 
 
 def collect(root: str | Path) -> Collected:
-    """Returns the rows that the finished runs below a folder make, and the runs that are in none.
+    """Groups the finished runs below a folder into rows, and lists the runs that are in none.
 
     Raises:
         ConfigError: If there is no such folder, or no finished run in it.
@@ -153,23 +164,24 @@ def collect(root: str | Path) -> Collected:
     if not root.is_dir():
         raise ConfigError(f"There is no folder {root}. Name the one that the run folders lie in: pkdn report runs=runs")
     left_out = list(_unfinished(root))
-    opened: list[tuple[RunFolder, Mapping[str, Any]]] = []
+    runs: list[Run] = []
     for folder in find_runs(root):
-        config = _read_config(folder)
-        low_res = [key for key in _RECORDED if key not in folder.read_results()]
+        config, results = _read_config(folder), folder.read_results()
+        unrecorded = [key for key in _RECORDED if key not in results]
         if config is None:
             left_out.append(LeftOut(folder.path, "its config.yaml is missing or cannot be read"))
-        elif low_res:
-            left_out.append(LeftOut(folder.path, f"its results.json says nothing of {', '.join(low_res)}"))
+        elif unrecorded:
+            left_out.append(LeftOut(folder.path, f"its results.json says nothing of {', '.join(unrecorded)}"))
         else:
-            opened.append((folder, config))
-    if not opened:
+            runs.append(Run(folder, config, results))
+    if not runs:
         found = "; ".join(f"{run.path}: {run.reason}" for run in left_out[:2])
         raise ConfigError(
             f"There is no finished run in {root}.{f' There are {len(left_out)} others: {found}.' if found else ''}\n"
             "A run is finished when pkdn train says so, and its results.json. Start one: pkdn train experiment=demo"
         )
-    rows, superseded = _group(_with_teachers(opened))
+    teachers = {run.sha256: run for run in runs if run.reads_parsing and run.folder.best.is_file()}
+    rows, superseded = _group([replace(run, teacher=_teacher(run, teachers)) for run in runs])
     return Collected(rows, tuple(sorted([*left_out, *superseded])))
 
 
@@ -182,35 +194,24 @@ def _unfinished(root: Path) -> Iterator[LeftOut]:
             yield LeftOut(run.path, f"{state}{way_on}")
 
 
-def _read_config(run: RunFolder) -> Mapping[str, Any] | None:
+def _read_config(run: RunFolder) -> dict[str, Any] | None:
     """Returns a run's configuration, with the defaults of what it does not name; None if it cannot be read."""
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(run.config))  # it was saved resolved
-        if not {"data", "trainer", "module", "model", "seed"} <= config.keys():
+        saved = OmegaConf.load(run.config)  # it was saved resolved
+        if not {"data", "trainer", "module", "model", "seed"} <= saved.keys():
             return None
-        config = _merged(asdict(TrainConfig()), config)
-        term = asdict(TermConfig())
-        config["objective"] = {name: _merged(term, each) for name, each in config["objective"].items()}
+        config: Any = OmegaConf.to_container(OmegaConf.merge(asdict(TrainConfig()), saved))
+        config["objective"] = {name: asdict(TermConfig()) | term for name, term in config["objective"].items()}
         config["model"] = completed(config["model"])
-    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, AttributeError):
+    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError):
         return None
     return config if isinstance(config, dict) else None
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    both = {**defaults, **given}
-    return {
-        key: _merged(defaults[key], value)
-        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
-        else value
-        for key, value in both.items()
-    }
 
 
 def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a network's `_target_` and arguments with the defaults of those that are not given.
 
-    An option that came later would otherwise tell older runs from newer ones of the same settings.
+    Without them, a run from before an option existed would not equal a newer run of the same settings.
     """
     network = _network(spec)
     parameters = inspect.signature(network).parameters.values() if network else ()
@@ -218,34 +219,21 @@ def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **spec}
 
 
-def _network(spec: Mapping[str, Any]) -> Any:
-    """Returns the class of a network of this package; None for any other, which is not imported for a file's sake."""
+def _network(spec: Mapping[str, Any]) -> type[SRNetwork] | None:
+    """Returns the class of a network of this package; None for any other, which a mere file must not import."""
     module, _, name = str(spec["_target_"]).rpartition(".")
-    if not module.startswith(_NETWORKS):
-        return None
     try:
-        return getattr(importlib.import_module(module), name, None)
+        return getattr(importlib.import_module(module), name, None) if module.startswith(_NETWORKS) else None
     except ImportError:
         return None
 
 
-def _reads_parsing(run: Run) -> bool:
-    network = _network(run.config["model"])
-    return network is not None and network.uses_parsing
-
-
-def _with_teachers(opened: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Run]:
-    runs = [Run(folder, config, folder.read_results(), None) for folder, config in opened]
-    hashes = {run.sha256: run for run in runs if _reads_parsing(run) and run.folder.best.is_file()}
-    return [Run(run.folder, run.config, run.results, _teacher(run, hashes)) for run in runs]
-
-
-def _teacher(run: Run, hashes: Mapping[str, Run]) -> Teacher | None:
+def _teacher(run: Run, teachers: Mapping[str, Run]) -> Teacher | None:
+    """Returns a run's teacher: by its hash where it is reported, else by its path, else by the run's own settings."""
     named = run.results.get("teacher")
     if named is None:
         return None
-    # By its hash it is found wherever it was moved to; by its path, where it is not among the reported runs.
-    known = hashes.get(named["sha256"])
+    known = teachers.get(named["sha256"])
     config = known.config if known else _read_config(RunFolder(Path(named["path"]).parent.parent))
     if config is not None:
         length = {key: config["trainer"][key] for key in ("max_steps", "max_epochs")}
@@ -256,28 +244,22 @@ def _teacher(run: Run, hashes: Mapping[str, Run]) -> Teacher | None:
 
 
 def _group(runs: Sequence[Run]) -> tuple[tuple[Row, ...], list[LeftOut]]:
-    """Returns the rows of runs that come newest first."""
+    """Returns the rows of runs, which come newest first, and the runs that a newer one replaces."""
     groups: dict[tuple[str, str], dict[int, Run]] = {}
     common: dict[tuple[str, str], Mapping[str, Any]] = {}
     superseded = []
     for run in runs:
-        teacher = run.teacher
-        network = {} if teacher is None else {**teacher.network, "trainer": teacher.length}
-        own = settings(run.config, teacher=network, data=run.results.get("data", {}))
+        teacher = {**run.teacher.network, "trainer": run.teacher.length} if run.teacher else {}
+        own = settings(run.config, teacher=teacher, data=run.results["data"])
         key = (run.method, repr(sorted(own.items())))
         newest = groups.setdefault(key, {}).setdefault(run.seed, run)
         common[key] = own
         if newest is not run:
             reason = f"an older run of the settings and the seed of {newest.folder.path}"
             superseded.append(LeftOut(run.folder.path, reason))
-    ordered = sorted(groups, key=lambda key: (rank(key[0]), _budget(groups[key]), key[1]))
-    names = labels([(key[0], common[key]) for key in ordered])
-    rows = [
-        Row(name, key[0], tuple(groups[key][seed] for seed in sorted(groups[key])), common[key])
-        for name, key in zip(names, ordered, strict=True)
-    ]
+    steps = {key: max(int(run.results["steps"]) for run in seeds.values()) for key, seeds in groups.items()}
+    ordered = sorted(groups, key=lambda key: (rank(key[0]), steps[key], key[1]))
+    rows = []
+    for label, key in zip(labels([(key[0], common[key]) for key in ordered]), ordered, strict=True):
+        rows.append(Row(label, key[0], tuple(run for _, run in sorted(groups[key].items())), common[key]))
     return tuple(rows), superseded
-
-
-def _budget(runs: Mapping[int, Run]) -> int:
-    return max(int(run.results.get("steps", 0)) for run in runs.values())

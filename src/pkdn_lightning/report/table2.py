@@ -2,16 +2,14 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config import data_and_size
-from pkdn_lightning.report.comparison import RowScores, compare
-from pkdn_lightning.report.measurements import Faces
+from pkdn_lightning.report.comparison import RowScores, Subject, to_record
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
-from pkdn_lightning.report.published_values import SCALE, TABLE_2, dataset_of
+from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
 from pkdn_lightning.report.rows import Row, Run
-from pkdn_lightning.report.table1 import Subject, gain_cells, plus_minus
+from pkdn_lightning.report.table1 import gain_cells, plus_minus
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 
 VARIANTS: Final = {
@@ -22,71 +20,52 @@ VARIANTS: Final = {
 }
 """The teachers of the ablation, by whether they have PFB and FFB."""
 
-# What belongs to one run and not to its settings, or is what the ablation changes.
+# Keys of a command that belong to one run, not to its settings, or that the ablation changes.
 _OWN: Final = ("run_dir", "resume", "seed", "teacher.checkpoint", "teacher.model.pfb", "teacher.model.ffb", "tags")
 
 
 class Line(NamedTuple):
-    """A line of the ablation.
+    """A line of the ablation; what is not among the reported runs is None."""
 
-    Attributes:
-        variant: Whether the teacher has PFB and FFB.
-        student: The row that learned from such a teacher, or None if there is none.
-        teacher: The row of that teacher, or None if it is not among the reported runs.
-        full: The row of the same settings whose teacher has both, or None.
-    """
-
-    variant: tuple[bool, bool]
-    student: Row | None
-    teacher: Row | None
-    full: Row | None
+    variant: tuple[bool, bool]  # whether the teacher has PFB and FFB
+    student: Row | None = None  # the row that learned from such a teacher
+    teacher: Row | None = None  # the row of that teacher
+    full: Row | None = None  # the student of the same settings whose teacher has both
 
 
 def ablation(rows: Sequence[Row]) -> list[Line]:
     """Returns the lines of Table 2: every variant at least once, more often where it was run with several settings."""
+    full = {_other_settings(row): row for row in rows if row.method == STUDENT}
     lines = []
     for variant in VARIANTS:
         students = [row for row in rows if _is_student(row) and _variant(row) == variant]
         teachers = [row for row in rows if _is_teacher(row) and _variant(row) == variant]
-        found = [Line(variant, row, _teacher_of(row, teachers), _full(row, rows)) for row in students]
-        taken = {id(line.teacher) for line in found}
-        found += [Line(variant, None, row, None) for row in teachers if id(row) not in taken]
-        lines += found or [Line(variant, None, None, None)]
+        found = [Line(variant, row, _teacher_of(row, teachers), full.get(_other_settings(row))) for row in students]
+        taken = [line.teacher for line in found]
+        found += [Line(variant, teacher=row) for row in teachers if row not in taken]
+        lines += found or [Line(variant)]
     return lines
 
 
-def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, RowScores]) -> Table:
-    """Returns Table 2 on a test set.
-
-    Args:
-        subject: What the report is about.
-        test_set: Name of the test set.
-        gains: How students stand against the full variant of the same settings, by label; see `against_full`.
-    """
-    lines, scores = ablation(subject.rows), subject.scores[test_set]
-    published = TABLE_2 if subject.scale == SCALE and dataset_of(test_set) == "celeba" else {}
+def ablation_table(subject: Subject, test_set: str) -> Table:
+    """Returns Table 2 on a test set."""
+    lines, scores, gains = ablation(subject.rows), subject.scores[test_set], against_full(subject, test_set)
     best = places([scores[line.student.label].psnr.mean if line.student else None for line in lines])
-    several = len({line.student.label for line in lines if line.student}) > len(
-        {line.variant for line in lines if line.student}
-    )
+    students = [line for line in lines if line.student]
+    several = len(students) > len({line.variant for line in students})
     rows = []
     for line, place in zip(lines, best, strict=True):
-        score = published.get(line.variant)
-        name = VARIANTS[line.variant]
+        paper, student, name = _published(subject, test_set, line), line.student, VARIANTS[line.variant]
+        gain, p = gain_cells(gains[student.label].psnr_gain if student and student.label in gains else None)
+        teacher = _score_cells(scores, line.teacher, "not among the runs" if student else "not run")
         rows.append(
             [
-                Cell(f"{name}: {line.student.label}" if several and line.student else name),
+                Cell(f"{name}: {student.label}" if several and student else name),
                 *(Cell("✓" if has else NONE) for has in line.variant),
-                Cell(f"{score.psnr:.2f} / {score.ssim:.4f}" if score else NONE),
-                Cell(_score(scores, line.student), place),
-                Cell(str(len(line.student.runs)) if line.student else NONE),
-                *(
-                    gain_cells(gains[line.student.label].psnr_gain)
-                    if line.student and line.student.label in gains
-                    else [Cell(NONE)] * 3
-                ),
-                Cell(_score(scores, line.teacher, "not among the runs" if line.student else "not run")),
-                Cell(str(len(line.teacher.runs)) if line.teacher else NONE),
+                Cell(f"{paper.psnr:.2f} / {paper.ssim:.4f}" if paper else NONE),
+                *_score_cells(scores, student, "not run", place),
+                *(gain, Cell(gain.detail or NONE), p),
+                *teacher,
             ]
         )
     return Table(
@@ -105,57 +84,51 @@ def ablation_table(subject: Subject, test_set: str, gains: Mapping[str, RowScore
     )  # fmt: skip
 
 
-def against_full(
-    rows: Sequence[Row], measured: Mapping[str, Mapping[str, Sequence[Faces]]], test_set: str, *, seed: int
-) -> dict[str, RowScores]:
-    """Returns how students stand against the one whose teacher has both blocks, within equal settings."""
-    lines = [line for line in ablation(rows) if line.student and line.full]
+def against_full(subject: Subject, test_set: str) -> dict[str, RowScores]:
+    """Returns how students compare with the one whose teacher has both blocks, within equal settings."""
+    families: dict[str, tuple[Row, list[Row]]] = {}
+    for line in ablation(subject.rows):
+        if line.student and line.full:
+            families.setdefault(line.full.label, (line.full, []))[1].append(line.student)
     found: dict[str, RowScores] = {}
-    for full in {line.full.label for line in lines if line.full}:
-        family = [line.student.label for line in lines if line.student and line.full and line.full.label == full]
-        found |= compare({label: measured[label] for label in family}, full, test_set, seed=seed)
+    for full, students in families.values():
+        found |= subject.against(full, students, test_set)
     return found
 
 
-def table2_records(subject: Subject, gains: Mapping[str, Mapping[str, RowScores]]) -> list[dict[str, Any]]:
+def table2_records(subject: Subject) -> list[dict[str, Any]]:
     """Returns everything in Table 2 as numbers, a record per test set and line."""
     records = []
     for test_set, scores in subject.scores.items():
+        gains = against_full(subject, test_set)
         for line in ablation(subject.rows):
+            paper = _published(subject, test_set, line)
             record: dict[str, Any] = {"test_set": test_set, "pfb": line.variant[0], "ffb": line.variant[1]}
-            score = TABLE_2.get(line.variant) if subject.scale == SCALE and dataset_of(test_set) == "celeba" else None
-            record |= {"published_psnr": score.psnr if score else "", "published_ssim": score.ssim if score else ""}
+            record |= {"published_psnr": paper.psnr if paper else "", "published_ssim": paper.ssim if paper else ""}
             for who, row in (("student", line.student), ("teacher", line.teacher)):
                 record |= {who: row.label if row else "not run", f"{who}_seeds": len(row.runs) if row else 0}
-                for key in ("psnr", "ssim"):
-                    mean = getattr(scores[row.label], key) if row else None
-                    record |= {f"{who}_{key}": mean.mean if mean else "", f"{who}_{key}_std": mean.std if mean else ""}
-            gain = gains[test_set][line.student.label].psnr_gain if line.student and line.full else None
-            for name in ("mean", "low", "high", "p", "p_holm"):
-                record[f"psnr_gain_{name}"] = getattr(gain, name) if gain else ""
-            records.append(record)
+                if row:
+                    score = scores[row.label]
+                    record |= to_record(f"{who}_psnr", score.psnr) | to_record(f"{who}_ssim", score.ssim)
+            gain = gains[line.student.label].psnr_gain if line.student and line.full else None
+            records.append(record | to_record("psnr_gain", gain))
     return records
 
 
 def commands(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
     """Returns the command lines that run what the ablation lacks: those of the full PKDN, with other teachers."""
-    known = [row for row in rows if _is_student(row)]
-    known.sort(key=lambda row: _variant(row) != (True, True))
+    known = sorted((row for row in rows if _is_student(row)), key=lambda row: _variant(row) != (True, True))
     base = base_command(known[0].best) if known else ["pkdn", "train", "experiment=student_celeba"]
-    return [
-        shlex.join(
-            [
-                *base,
-                *(f"teacher.model.{name}=false" for name, has in zip(BLOCKS, line.variant, strict=True) if not has),
-            ]
-        )
-        for line in lines
-        if line.student is None
-    ]
+    found = []
+    for line in lines:
+        if line.student is None:
+            off = [f"teacher.model.{name}=false" for name, has in zip(BLOCKS, line.variant, strict=True) if not has]
+            found.append(shlex.join([*base, *off]))
+    return found
 
 
 def base_command(run: Run, dropped: Sequence[str] = ()) -> list[str]:
-    """Returns the command that began a run, in words, without what belongs to that run alone.
+    """Returns the command that started a run, in words, without what belongs to that run alone.
 
     Args:
         run: The run.
@@ -164,7 +137,7 @@ def base_command(run: Run, dropped: Sequence[str] = ()) -> list[str]:
     words = shlex.split(str(run.results.get("command", "")))
     if words[:2] == ["pkdn", "train"] and any(word.startswith("experiment=") for word in words):
         return [word for word in words if word.lstrip("+").partition("=")[0] not in (*_OWN, *dropped)]
-    # Started from Python: the method, data and size are all that is known of how it was composed.
+    # Started from Python: only method, data and size are known of how it was composed.
     return ["pkdn", "train", f"experiment={run.config['method']}", *data_and_size(run.config)]
 
 
@@ -179,27 +152,29 @@ def _is_teacher(row: Row) -> bool:
 def _variant(row: Row) -> tuple[bool, bool]:
     """Returns whether the teacher that a row is, or learned from, has PFB and FFB."""
     prefix = "model" if _is_teacher(row) else "teacher"
-    pfb, ffb = (row.settings.get(f"{prefix}.{option}") is True for option in BLOCKS)
+    pfb, ffb = (row.settings.get(f"{prefix}.{block}") is True for block in BLOCKS)
     return pfb, ffb
 
 
 def _teacher_of(student: Row, teachers: Sequence[Row]) -> Row | None:
-    folders: set[Path | None] = {run.teacher.folder for run in student.runs if run.teacher}
+    folders = {run.teacher.folder for run in student.runs if run.teacher}
     return next((row for row in teachers if any(run.folder.path in folders for run in row.runs)), None)
 
 
-def _full(student: Row, rows: Sequence[Row]) -> Row | None:
-    """Returns the row that differs from a student in its teacher's PFB and FFB only, and has both."""
-
-    def family(row: Row) -> dict[str, Any]:
-        blocks = [f"teacher.{option}" for option in BLOCKS]
-        return {key: value for key, value in row.settings.items() if key not in blocks}
-
-    full = (row for row in rows if row.method == STUDENT)
-    return next((row for row in full if family(row) == family(student)), None)
+def _other_settings(student: Row) -> str:
+    """Returns the settings of a student but for its teacher's PFB and FFB, to compare."""
+    return repr(
+        sorted(item for item in student.settings.items() if item[0] not in [f"teacher.{name}" for name in BLOCKS])
+    )
 
 
-def _score(scores: Mapping[str, RowScores], row: Row | None, otherwise: str = "not run") -> str:
+def _published(subject: Subject, test_set: str, line: Line) -> Score | None:
+    return TABLE_2.get(line.variant) if subject.scale == SCALE and dataset_of(test_set) == "celeba" else None
+
+
+def _score_cells(scores: Mapping[str, RowScores], row: Row | None, otherwise: str, place: int = 0) -> list[Cell]:
+    """Returns PSNR and SSIM of a row, and its number of seeds."""
     if row is None:
-        return otherwise
-    return f"{plus_minus(scores[row.label].psnr, 2)} / {plus_minus(scores[row.label].ssim, 4)}"
+        return [Cell(otherwise), Cell()]
+    score = scores[row.label]
+    return [Cell(f"{plus_minus(score.psnr, 2)} / {plus_minus(score.ssim, 4)}", place), Cell(str(score.seeds))]

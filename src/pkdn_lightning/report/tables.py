@@ -3,12 +3,12 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 NONE: Final = "–"
-"""What stands where there is nothing to say."""
+"""What stands where there is no value."""
 
 _LATEX: Final = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -20,25 +20,18 @@ _LATEX: Final = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A field of a table.
+    """A cell of a table; all but text and place is for the page."""
 
-    Attributes:
-        text: What is shown.
-        place: 1 for the best of its column, 2 for the second, 0 for the others.
-    """
-
-    text: str
-    place: int = 0
+    text: str = NONE
+    place: int = 0  # 1 for the best of its column, 2 for the second, 0 for the others
+    value: float | None = None  # what is sorted by; None comes last
+    detail: str = ""  # in small letters below the text
+    interval: tuple[float, float, float] | None = None  # lower end, mean and upper end, where they are drawn
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that belong together.
-
-    Attributes:
-        rows: Lists of cells, one per column.
-        title: Stands above the rows; nothing if empty.
-    """
+    """Rows of cells, one cell per column, below a title if there is one."""
 
     rows: Sequence[Sequence[Cell]]
     title: str = ""
@@ -46,21 +39,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        title: Says what is in it, on its own.
-        columns: Titles of the columns; the first one is a name, the others are numbers.
-        sections: The rows.
-        notes: What a reader has to know, a sentence or more each.
-        commands: Command lines that would fill what is missing.
-    """
+    """A table; its first column holds names, the others numbers."""
 
     title: str
     columns: Sequence[str]
     sections: Sequence[Section]
-    notes: Sequence[str] = field(default=())
-    commands: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
+    commands: Sequence[str] = ()  # would fill what is missing
 
 
 def places(values: Sequence[float | None]) -> list[int]:
@@ -76,12 +61,12 @@ def places(values: Sequence[float | None]) -> list[int]:
 
 def to_markdown(table: Table) -> str:
     """Returns a table in Markdown: the best value bold, the second underlined, notes below."""
-    lines = [f"**{_md(table.title)}**", "", _md_row(map(_md, table.columns))]
-    lines.append("|---|" + "---:|" * (len(table.columns) - 1))
+    empty = [""] * (len(table.columns) - 1)
+    lines = [f"**{_md(table.title)}**", "", _md_row(map(_md, table.columns)), "|---|" + "---:|" * len(empty)]
     for section in table.sections:
         if section.title and section.rows:
-            lines.append(_md_row([f"*{_md(section.title)}*", *[""] * (len(table.columns) - 1)]))
-        lines += [_md_row(map(_md_cell, row)) for row in section.rows]
+            lines.append(_md_row([f"*{_md(section.title)}*", *empty]))
+        lines += [_md_row(_marked(row, _md, "**{}**", "<u>{}</u>")) for row in section.rows]
     lines += ["", *(f"- {_md(note)}" for note in table.notes)]
     if table.commands:
         lines += ["", "To fill what is missing:", "", "```bash", *table.commands, "```"]
@@ -92,29 +77,28 @@ def to_latex(table: Table, label: str) -> str:
     """Returns a table in LaTeX, for a document that loads `booktabs` and `graphicx`.
 
     Args:
-        table: The table.
+        table: The table. A number at the beginning of its title is left out: the document counts its tables itself.
         label: What the document refers to it by.
     """
     lines = [
         r"\begin{table*}[t]",
         r"  \centering",
-        rf"  \caption{{{latex(_unnumbered(table.title))}}}",
+        rf"  \caption{{{latex(re.sub(r'^Table [0-9]+, ', '', table.title))}}}",
         rf"  \label{{{label}}}",
         r"  \resizebox{\textwidth}{!}{%",
         rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"    \toprule",
-        f"    {' & '.join(map(latex, table.columns))} " + r"\\",
+        _latex_row(map(latex, table.columns)),
         r"    \midrule",
     ]
     for section in table.sections:
         if section.title and section.rows:
-            lines.append(r"    \midrule")
-            lines.append(rf"    \multicolumn{{{len(table.columns)}}}{{l}}{{\emph{{{latex(section.title)}}}}} " + r"\\")
-        lines += [f"    {' & '.join(map(_latex_cell, row))} " + r"\\" for row in section.rows]
+            title = rf"\multicolumn{{{len(table.columns)}}}{{l}}{{\emph{{{latex(section.title)}}}}}"
+            lines += [r"    \midrule", _latex_row([title])]
+        lines += [_latex_row(_marked(row, latex, r"\textbf{{{}}}", r"\underline{{{}}}")) for row in section.rows]
     lines += [r"    \bottomrule", r"  \end{tabular}}", ""]
     lines += [rf"  \par\smallskip\footnotesize\raggedright {latex(note)}" for note in table.notes]
-    lines += [r"\end{table*}", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, r"\end{table*}", ""])
 
 
 def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
@@ -137,24 +121,18 @@ def latex(text: str) -> str:
     return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found[0]], text)
 
 
-def _unnumbered(title: str) -> str:
-    """Returns a title without the paper's number: the document counts its tables itself."""
-    return re.sub(r"^Table \d+, ", "", title)
+def _marked(row: Sequence[Cell], escape: Callable[[str], str], best: str, second: str) -> list[str]:
+    marks = {1: best, 2: second}
+    return [marks.get(cell.place, "{}").format(escape(cell.text)) for cell in row]
 
 
-def _latex_cell(cell: Cell) -> str:
-    text = latex(cell.text)
-    return {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.place, text)
+def _latex_row(cells: Iterable[str]) -> str:
+    return f"    {' & '.join(cells)} " + r"\\"
 
 
 def _md(text: str) -> str:
     return re.sub(r"([|*_<>\[\]])", r"\\\1", text)
 
 
-def _md_cell(cell: Cell) -> str:
-    text = _md(cell.text)
-    return {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.place, text)
-
-
-def _md_row(cells: Any) -> str:
+def _md_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

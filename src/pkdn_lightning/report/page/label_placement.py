@@ -1,48 +1,32 @@
-"""Names beside dots and at the ends of lines, placed so that they hide little of each other."""
+"""Labels beside dots and at the ends of lines, placed so that they do not cover each other."""
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from pkdn_lightning.report.page.svg import MUTED
+from pkdn_lightning.report.settings import cut
 
 SIZE_PX: Final = 11
 _LETTER_PX: Final = 6.1  # the mean width of a letter of that size, a little more than most fonts have
-_LONGEST: Final = 26
-_HIDDEN: Final = 0.08  # a name that hides more of others than this share of itself is left to the legend
-_BEYOND_PX: Final = 4  # and so is one that reaches farther out of the plot
+_LINE_PX: Final = SIZE_PX + 4.0
 _NEAR: Final = ((9, 0), (-9, 0), (0, 11), (0, -11), (8, 10), (8, -10), (-8, 10), (-8, -10))
 _OFFSETS: Final = tuple((reach * x, reach * y) for reach in (1.0, 1.9, 3.0) for x, y in _NEAR)
+_LEADER: Final[dict[str, Any]] = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6}
 
 
-class Box(NamedTuple):
-    """A rectangle in pixels."""
+class Label(NamedTuple):
+    """A label: its text, the point that it names, in data coordinates, and its id in the figure."""
 
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-
-class Named(NamedTuple):
-    """A dot with a name.
-
-    Attributes:
-        name: The name; nothing is written if it is empty.
-        x: Where the dot is, in data.
-        y: Where the dot is, in data.
-        gid: What the name is called in the figure.
-    """
-
-    name: str
+    text: str
     x: float
     y: float
     gid: str
 
 
-def brief(label: str, longest: int = _LONGEST) -> str:
+def brief(label: str, longest: int = 26) -> str:
     """Returns a row's label for where there is little room.
 
     Example:
@@ -52,96 +36,55 @@ def brief(label: str, longest: int = _LONGEST) -> str:
     return cut(label.replace(".weight=", " ").replace("=", " "), longest)
 
 
-def cut(text: str, longest: int) -> str:
-    """Returns a text with an ellipsis where it is longer."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def name_dots(axes: Axes, dots: Sequence[Named]) -> None:
-    """Writes names beside their dots, each where it hides least; those that find no room are left out."""
-    window = axes.get_window_extent()
-    inside = Box(window.x0, window.y0, window.x1, window.y1)
-    at = [axes.transData.transform((dot.x, dot.y)) for dot in dots]
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in at]
-    for dot, (x, y) in zip(dots, at, strict=True):
-        text = brief(dot.name)
-        places = {offset: _place(x, y, offset, len(text) * _LETTER_PX) for offset in _OFFSETS}
-        hidden = {offset: sum(_overlap(box, other) for other in taken) for offset, box in places.items()}
-        best = min(
-            places, key=lambda each: hidden[each] + 20 * _outside(places[each], inside) + 0.2 * math.hypot(*each)
-        )
-        crowded = hidden[best] > _HIDDEN * len(text) * _LETTER_PX * SIZE_PX
-        if not text or crowded or _outside(places[best], inside) > _BEYOND_PX:
-            continue
-        taken.append(places[best])
-        side = "left" if best[0] > 0 else "right" if best[0] < 0 else "center"
-        thread = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 5} if math.hypot(*best) > 16 else None
-        axes.annotate(
-            text,
-            (dot.x, dot.y),
-            best,
-            textcoords="offset points",
-            ha=side,
-            va="center",
-            fontsize=SIZE_PX,
-            arrowprops=thread,
-            gid=dot.gid,
-        )
-
-
-def name_ends(axes: Axes, ends: Mapping[str, Named]) -> None:
-    """Writes names to the right of the plot, at the height of their lines' ends, moved apart where they would meet.
+def label_dots(axes: Axes, dots: Sequence[tuple[float, float]], labels: Sequence[Label]) -> None:
+    """Writes labels beside dots, each at the nearest free place; those without one are left to the legend.
 
     Args:
-        axes: The plot; its limits are settled with this.
-        ends: Ends of lines by label.
+        axes: The plot; its limits are set already.
+        dots: All dots, in data coordinates: no label covers one.
+        labels: The labels, the most important first.
     """
-    axes.set_ylim(axes.get_ylim())  # asking settles them: until then, data have no place in pixels
     window = axes.get_window_extent()
-    ordered = sorted(ends.values(), key=lambda end: end.y)
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in axes.transData.transform(dots)]
+    for label in labels:
+        text = brief(label.text)
+        x, y = axes.transData.transform((label.x, label.y))
+        width = len(text) * _LETTER_PX
+        for dx, dy in _OFFSETS:
+            left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
+            box = Bbox.from_bounds(left, y + dy - SIZE_PX / 2, width, SIZE_PX)
+            if box.count_overlaps(taken) or not (window.contains(*box.min) and window.contains(*box.max)):
+                continue
+            taken.append(box)
+            leader = {**_LEADER, "shrinkB": 5} if (dx, dy) not in _NEAR else None
+            side = "left" if dx > 0 else "right" if dx < 0 else "center"
+            style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": SIZE_PX, "arrowprops": leader}
+            axes.annotate(text, label[1:3], (dx, dy), textcoords="offset points", gid=label.gid, **style)
+            break
+
+
+def label_ends(axes: Axes, ends: Sequence[Label]) -> None:
+    """Writes labels right of the plot, at the height of their lines' ends, moved apart where they would meet.
+
+    Args:
+        axes: The plot; its limits are final after this.
+        ends: Ends of lines.
+    """
+    axes.set_ylim(axes.get_ylim())  # until limits are set, data have no place in pixels
+    window = axes.get_window_extent()
+    ordered = sorted(ends, key=lambda end: end.y)
     heights = [float(axes.transData.transform((end.x, end.y))[1]) for end in ordered]
-    apart = min(SIZE_PX + 4.0, window.height / max(1, len(heights)))
+    distance = min(_LINE_PX, window.height / max(1, len(heights)))
     # Pushed apart upwards, and pushed apart downwards: the mean of both keeps the distance, and stays near the lines.
     up, down = list(heights), list(heights)
     for place in range(1, len(heights)):
-        up[place] = max(up[place], up[place - 1] + apart)
-        down[-1 - place] = min(down[-1 - place], down[-place] - apart)
+        up[place] = max(up[place], up[place - 1] + distance)
+        down[-1 - place] = min(down[-1 - place], down[-place] - distance)
     heights = [(high + low) / 2 for high, low in zip(up, down, strict=True)]
-    drift = max(0.0, max(heights) - window.y1) - max(0.0, window.y0 - min(heights))
-    thread = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 4}
-    for end, height in zip(ordered, (each - drift for each in heights), strict=True):
+    shift = max(0.0, max(heights) - window.y1) - max(0.0, window.y0 - min(heights))
+    leader = {**_LEADER, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 4}
+    for end, height in zip(ordered, heights, strict=True):
         axes.annotate(
-            brief(end.name, 34),
-            (end.x, end.y),
-            (window.x1 + 14, height),
-            textcoords="figure pixels",
-            va="center",
-            fontsize=SIZE_PX,
-            arrowprops=thread,
-            gid=end.gid,
-            annotation_clip=False,
-        )
-
-
-def _place(x: float, y: float, offset: tuple[float, float], width: float) -> Box:
-    left = x + offset[0] - (0 if offset[0] > 0 else width if offset[0] < 0 else width / 2)
-    return Box(left, y + offset[1] - SIZE_PX / 2, left + width, y + offset[1] + SIZE_PX / 2)
-
-
-def _outside(box: Box, window: Box) -> float:
-    """Returns by how many pixels a box leaves a window."""
-    return sum(
-        max(0.0, beyond)
-        for beyond in (
-            window.left - box.left,
-            window.bottom - box.bottom,
-            box.right - window.right,
-            box.top - window.top,
-        )
-    )
-
-
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one.right, other.right) - max(one.left, other.left)
-    height = min(one.top, other.top) - max(one.bottom, other.bottom)
-    return max(0.0, width) * max(0.0, height)
+            brief(end.text, 34), (end.x, end.y), (window.x1 + 14, height - shift), textcoords="figure pixels",
+            va="center", fontsize=SIZE_PX, arrowprops=leader, gid=end.gid, annotation_clip=False,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The plots of the page: learning curves, loss terms, quality against cost, and what one setting is worth."""
+"""The plots of the page: learning curves, loss terms, quality against cost, and effects of single settings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,71 +7,55 @@ from typing import Any, Final, NamedTuple
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
-from pkdn_lightning.report.page.label_placement import Named, cut, name_dots, name_ends
-from pkdn_lightning.report.page.svg import INK, MARKS, MUTED, STYLE, colour, dash, new_figure, to_svg
+from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
+from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, STYLE, colour, new_figure, to_svg
+from pkdn_lightning.report.settings import cut
 from pkdn_lightning.report.table1 import signed
 
-_SPAN: Final = 1e5
+_LARGEST_RANGE: Final = 1e5
+_BESIDE: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+
+Curves = Mapping[str, Mapping[str, Curve]]
+"""Curves by row and logged name."""
 
 
 class Point(NamedTuple):
-    """A row in a plot of quality against cost.
-
-    Attributes:
-        label: The row.
-        place: Of its colour; None if it has none.
-        cost: What it costs.
-        quality: PSNR in dB.
-        comparable: Whether it sees what the other methods see.
-    """
+    """A row in a plot of quality against cost."""
 
     label: str
-    place: int | None
+    place: int | None  # number of its colour, if it has one
     cost: float
-    quality: float
-    comparable: bool
+    quality: float  # PSNR in dB
+    comparable: bool  # whether it sees what the other methods see
 
 
 @matplotlib.rc_context(STYLE)
-def validation_plot(
-    curves: Mapping[str, Mapping[str, Curve]], places: Mapping[str, int], floor: float | None
-) -> Markup | None:
-    """Returns PSNR on the validation faces over the training, a line per row; None where nobody logged it."""
+def validation_plot(curves: Curves, places: Mapping[str, int], bicubic: float | None) -> Markup | None:
+    """Returns PSNR on the validation faces over the training, a line per row; None where nothing was logged."""
     drawn = {label: logged[VALIDATION] for label, logged in curves.items() if VALIDATION in logged}
     if not drawn:
         return None
     figure = new_figure(1080, 420, left=58, right=235, bottom=48, top=12)
     axes = figure.subplots()
     _draw_curves(axes, drawn, places)
-    if floor is not None:
-        axes.axhline(floor, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        words = f"bicubic {floor:.2f} dB"
-        axes.annotate(words, (0, floor), (4, 4), ("axes fraction", "data"), "offset points", color=MUTED, fontsize=11)
-    axes.set_xlabel("training steps")
+    if bicubic is not None:
+        _draw_bicubic(axes, bicubic, f"bicubic {bicubic:.2f} dB")
     axes.set_ylabel("validation PSNR (dB)")
-    name_ends(
-        axes,
-        {
-            label: Named(label, float(curve.steps[-1]), float(curve.mean[-1]), f"row-{places[label]}-name")
-            for label, curve in drawn.items()
-        },
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ends = "; ".join(
-        f"{label}: {curve.mean[-1]:.2f} dB after {curve.steps[-1]:,.0f} steps" for label, curve in drawn.items()
-    )
-    return to_svg(
-        figure, "validation", f"Validation PSNR over training steps. At the end, {ends}.", _titles(drawn, places)
-    )
+    _step_axis(axes, 8)
+    ends = {label: (float(curve.steps[-1]), float(curve.mean[-1])) for label, curve in drawn.items()}
+    label_ends(axes, [Label(label, *end, f"row-{places[label]}-name") for label, end in ends.items()])
+    words = "; ".join(f"{label}: {psnr:.2f} dB after {steps:,.0f} steps" for label, (steps, psnr) in ends.items())
+    description = f"Validation PSNR over training steps. At the end, {words}."
+    return to_svg(figure, "validation", description, _titles(drawn, places))
 
 
 @matplotlib.rc_context(STYLE)
-def loss_plot(term: str, number: int, curves: Mapping[str, Mapping[str, Curve]], places: Mapping[str, int]) -> Markup:
+def loss_plot(term: str, number: int, curves: Curves, places: Mapping[str, int]) -> Markup:
     """Returns a loss term over the training, a line per row, with its weight in the objective below."""
     drawn = {label: logged[LOSS + term] for label, logged in curves.items() if LOSS + term in logged}
     weights = {label: curves[label][WEIGHT + term] for label in drawn if WEIGHT + term in curves[label]}
@@ -80,119 +64,87 @@ def loss_plot(term: str, number: int, curves: Mapping[str, Mapping[str, Curve]],
     _draw_curves(upper, drawn, places)
     lowest = min(float(curve.low.min()) for curve in drawn.values())
     highest = max(float(curve.high.max()) for curve in drawn.values())
-    if highest / _SPAN < lowest < highest / 5:  # a term that vanishes would leave no room for the others
-        _log_axis(upper, "y", lowest, highest)
+    if highest / _LARGEST_RANGE < lowest < highest / 5:  # a term that vanishes would leave no room for the others
+        upper.set(yscale="log", ylim=(lowest / 1.15, highest * 1.15))
+        _log_ticks(upper.yaxis, lowest, highest)
     upper.set_ylabel("loss")
     if lower is not None:
         _draw_curves(lower, weights, places)
-        lower.set_ylabel("weight")
         top = max(float(curve.high.max()) for curve in weights.values()) or 1.0
-        lower.set_ylim(0, 1.2 * top)
+        lower.set(ylabel="weight", ylim=(0, 1.2 * top))
         lower.set_yticks([0, top], ["0", f"{top:.3g}"])
-    last = lower if lower is not None else upper
-    last.set_xlabel("training steps")
-    last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _step_axis(upper if lower is None else lower, 5)
     ends = "; ".join(f"{label}: {curve.mean[-1]:.3g}" for label, curve in drawn.items())
     description = f"Loss term {term} over training steps, and its weight. At the end, {ends}."
     return to_svg(figure, f"loss{number}", description, _titles(drawn, places))
 
 
 @matplotlib.rc_context(STYLE)
-def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], floor: float) -> Markup:
-    """Returns PSNR over a cost, a labelled dot per row, and the line of those that nothing cheaper betters."""
+def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], bicubic: float) -> Markup:
+    """Returns PSNR over a cost, a labelled dot per row, and the line of those that no cheaper one surpasses."""
     figure = new_figure(360, 320, left=54, right=14, bottom=46, top=12)
     axes = figure.subplots()
-    costs = [point.cost for point in points]
-    _log_axis(axes, "x", min(costs) / 1.35, max(costs) * 1.35)
-    qualities = [floor, *(point.quality for point in points)]
+    lowest, highest = min(point.cost for point in points) / 1.35, max(point.cost for point in points) * 1.35
+    qualities = [bicubic, *(point.quality for point in points)]
     margin = 0.1 * (max(qualities) - min(qualities)) + 0.02
-    axes.set_ylim(min(qualities) - margin, max(qualities) + margin)
-    axes.axhline(floor, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.annotate("bicubic", (0, floor), (4, 3), ("axes fraction", "data"), "offset points", color=MUTED, fontsize=11)
+    axes.set(xscale="log", xlim=(lowest, highest), ylim=(min(qualities) - margin, max(qualities) + margin))
+    axes.set(xlabel=f"{name} ({unit})", ylabel="PSNR (dB)")
+    _log_ticks(axes.xaxis, lowest, highest)
+    _draw_bicubic(axes, bicubic, "bicubic")
     frontier = _frontier([point for point in points if point.comparable])
-    axes.step(
-        [point.cost for point in frontier],
-        [point.quality for point in frontier],
-        where="post",
-        color=MUTED,
-        linewidth=1,
-        zorder=1,
-    )
-    titles = {}
+    axes.step(*zip(*frontier, strict=True) if frontier else ([], []), where="post", color=MUTED, linewidth=1, zorder=1)
+    titles, labels = {}, []
     for number, point in enumerate(points):
-        gid = f"row-{point.place}" if point.place is not None else f"dot{number}"
-        mark = MARKS[point.place % len(MARKS)] if point.place is not None else "."
-        face = colour(point.place) if point.comparable else "none"
-        axes.scatter(
-            point.cost,
-            point.quality,
-            s=52,
-            marker=mark,
-            facecolor=face,
-            edgecolor=colour(point.place),
-            linewidth=1.6,
-            zorder=3,
-            gid=gid,
-        )
+        own = colour(point.place)
+        gid, mark = f"dot{number}", "."
+        if point.place is not None:
+            gid, mark = f"row-{point.place}", MARKS[point.place % len(MARKS)]
+            labels.append(Label(point.label, point.cost, point.quality, f"{gid}-name"))
+        face = own if point.comparable else "none"
+        dot: dict[str, Any] = {"marker": mark, "facecolor": face, "edgecolor": own, "gid": gid}
+        axes.scatter(point.cost, point.quality, s=52, linewidth=1.6, zorder=3, **dot)
         titles[gid] = f"{point.label}: {point.quality:.2f} dB, {point.cost:.4g} {unit}"
-    name_dots(
-        axes,
-        [
-            Named(point.label if point.place is not None else "", point.cost, point.quality, f"row-{point.place}-name")
-            for point in points
-        ],
-    )
-    axes.set_xlabel(f"{name} ({unit})")
-    axes.set_ylabel("PSNR (dB)")
-    said = "; ".join(titles.values())
-    return to_svg(figure, identity, f"PSNR over {name}. {said}.", titles)
+    label_dots(axes, [(point.cost, point.quality) for point in points], labels)
+    return to_svg(figure, identity, f"PSNR over {name}. {'; '.join(titles.values())}.", titles)
 
 
 @matplotlib.rc_context(STYLE)
 def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
     """Returns differences in PSNR with their intervals, one below the other, and zero as a line."""
-    left, right, line = 340, 190, 26
-    figure = new_figure(1080, line * len(effects) + 62, left=left, right=right, bottom=46, top=16)
+    figure = new_figure(1080, 26 * len(effects) + 62, left=340, right=190, bottom=46, top=16)
     axes = figure.subplots()
     for place, (setting, gain) in enumerate(effects):
         clear = gain.low > 0 or gain.high < 0
         axes.plot([gain.low, gain.high], [place, place], color=INK if clear else MUTED, linewidth=2)
         axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else "none")
-        said = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
-        axes.annotate(said, (1, place), (12, 0), ("axes fraction", "data"), "offset points", va="center")
-        axes.annotate(
-            cut(setting, 50), (0, place), (-12, 0), ("axes fraction", "data"), "offset points", va="center", ha="right"
-        )
+        numbers = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
+        axes.annotate(numbers, (1, place), (12, 0), va="center", **_BESIDE)
+        axes.annotate(cut(setting, 50), (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
     axes.axvline(0, color=MUTED, linewidth=1.2)
-    axes.set_ylim(len(effects) - 0.4, -0.6)
+    axes.set(ylim=(len(effects) - 0.4, -0.6), xlabel="Δ PSNR (dB) to the reference, 95 % interval over faces")
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_xlabel("Δ PSNR (dB) to the reference, 95 % interval over faces")
-    said = "; ".join(
+    words = "; ".join(
         f"{setting}: {signed(gain.mean)} dB, {signed(gain.low)} to {signed(gain.high)}" for setting, gain in effects
     )
-    return to_svg(figure, name, f"Differences in PSNR to the reference. {said}.")
+    return to_svg(figure, name, f"Differences in PSNR to the reference. {words}.")
+
+
+def _draw_bicubic(axes: Axes, psnr: float, text: str) -> None:
+    axes.axhline(psnr, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.annotate(text, (0, psnr), (4, 4), color=MUTED, fontsize=11, **_BESIDE)
 
 
 def _draw_curves(axes: Axes, curves: Mapping[str, Curve], places: Mapping[str, int]) -> None:
     for label, curve in curves.items():
         place = places[label]
-        shape: dict[str, Any] = {"color": colour(place), "linestyle": dash(place)}
-        if len(curve.steps) <= 12:
-            shape |= {"marker": MARKS[place % len(MARKS)], "markersize": 5}
-        axes.plot(curve.steps, curve.mean, gid=f"row-{place}", **shape)
+        own, dashes = colour(place), DASHES[place // 6 % len(DASHES)]  # six hues in a row, then dashes too
+        mark = MARKS[place % len(MARKS)] if len(curve.steps) <= 12 else ""
+        axes.plot(curve.steps, curve.mean, gid=f"row-{place}", color=own, linestyle=dashes, marker=mark, markersize=5)
         if curve.seeds > 1:
-            axes.fill_between(
-                curve.steps,
-                curve.low,
-                curve.high,
-                color=colour(place),
-                alpha=0.16,
-                linewidth=0,
-                gid=f"row-{place}-band",
-            )
+            band: dict[str, Any] = {"color": own, "alpha": 0.16, "linewidth": 0, "gid": f"row-{place}-band"}
+            axes.fill_between(curve.steps, curve.low, curve.high, **band)
     axes.set_xlim(0, 1.02 * max(float(curve.steps[-1]) for curve in curves.values()))
 
 
@@ -203,15 +155,14 @@ def _titles(curves: Mapping[str, Curve], places: Mapping[str, int]) -> dict[str,
     }
 
 
-def _log_axis(axes: Axes, which: str, lowest: float, highest: float) -> None:
-    """Makes an axis logarithmic, with numbers that are written out."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if which == "x":
-        axes.set_xscale("log")
-        axes.set_xlim(lowest, highest)
-    else:
-        axes.set_yscale("log")
-        axes.set_ylim(lowest / 1.15, highest * 1.15)
+def _step_axis(axes: Axes, ticks: int) -> None:
+    axes.set_xlabel("training steps")
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _log_ticks(axis: Axis, lowest: float, highest: float) -> None:
+    """Sets the ticks of a logarithmic axis, with numbers that are written out."""
     decades = math.log10(highest / lowest) if highest > lowest else 0.0
     subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.7 else tuple(map(float, range(1, 10)))
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
@@ -219,9 +170,10 @@ def _log_axis(axes: Axes, which: str, lowest: float, highest: float) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
-def _frontier(points: Sequence[Point]) -> list[Point]:
-    best: list[Point] = []
+def _frontier(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Returns cost and quality of the points that no cheaper one surpasses, by cost."""
+    best: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.quality)):
-        if not best or point.quality > best[-1].quality:
-            best.append(point)
+        if not best or point.quality > best[-1][1]:
+            best.append((point.cost, point.quality))
     return best

@@ -1,9 +1,9 @@
 "use strict";
 // Sorting, filtering, choosing the test set, hiding rows of the plots, and the face viewer. Without this script the
-// page shows everything, one below the other.
+// page shows everything at once.
 
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-const say = (text) => { document.getElementById("said").textContent = text; };
+const announce = (text) => { document.getElementById("status").textContent = text; };
 
 all(".scripted").forEach((element) => { element.hidden = false; });
 
@@ -17,12 +17,11 @@ function showSet() {
 if (testSet) testSet.addEventListener("change", () => { showSet(); filterRows(); });
 showSet();
 
-// Leaderboard: sorted within the comparable methods and within the bounds, what has no value last.
-const valueOf = (row, place) => row.cells[place].dataset.value;
+// Leaderboard: sorted within the comparable methods and within the bounds; rows without a value come last.
 function compareBy(place, direction) {
   const sign = direction === "ascending" ? 1 : -1;
   return (one, other) => {
-    const [a, b] = [valueOf(one, place), valueOf(other, place)];
+    const [a, b] = [one, other].map((row) => row.cells[place].dataset.value);
     if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
     return sign * (place === 0 ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   };
@@ -37,7 +36,7 @@ all(".board thead th").forEach((header) => {
     all("tbody", table).forEach((body) => {
       body.append(...all("tr[data-label]", body).sort(compareBy(header.cellIndex, direction)));
     });
-    say(`Sorted by ${header.textContent.trim()}, ${direction}`);
+    announce(`Sorted by ${header.textContent.trim()}, ${direction}`);
   });
 });
 
@@ -116,51 +115,51 @@ all(".viewer").forEach((viewer) => {
   const gallery = () => find(`.gallery[data-face="${face}"]`);
   const view = (number) => find(`.gallery[data-face="${face}"] button[data-view="${number}"]`);
   const nameOf = (button) => button.querySelector("span").textContent;
-  const worth = (button) => {
+  const describe = (button) => {
     const psnr = button.querySelector("small");
     return psnr ? `${nameOf(button)}, ${psnr.textContent}` : nameOf(button);
   };
 
-  function cut() {
-    slide.style.setProperty("--cut", `${range.value}%`);
+  function moveDivider() {
+    slide.style.setProperty("--divider", `${range.value}%`);
     range.setAttribute("aria-valuetext", `${range.value} % left, ${100 - range.value} % right`);
   }
   function show() {
     all(".gallery", viewer).forEach((each) => { each.hidden = each !== gallery(); });
-    all(".who button", viewer).forEach((each) => each.setAttribute("aria-pressed", String(each.dataset.face === face)));
+    all(".face-choice button", viewer).forEach((each) => each.setAttribute("aria-pressed", String(each.dataset.face === face)));
     all("button[data-view]", gallery()).forEach((each) => {
       each.setAttribute("aria-pressed", String(each.dataset.view === sides.right.value));
-      each.setAttribute("aria-label", `${worth(each)}: put on the right`);
+      each.setAttribute("aria-label", `${describe(each)}: put on the right`);
     });
     const last = all("button[data-view]", gallery()).pop().querySelector("img");
-    const said = [];
+    const captions = [];
     Object.entries(sides).forEach(([side, select]) => {
       const button = view(select.value);
       const image = find(`.slide .${side}`);
       image.src = button.querySelector("img").src;
-      image.alt = `${side}: ${worth(button)}`;
-      said.push(`${side[0].toUpperCase()}${side.slice(1)}: ${worth(button)}`);
+      image.alt = `${side}: ${describe(button)}`;
+      captions.push(`${side[0].toUpperCase()}${side.slice(1)}: ${describe(button)}`);
       const canvas = find(`.error-${side}`);
       drawError(canvas, image, last).then((mean) => {
         const text = `${nameOf(button)}: mean error ${mean.toFixed(1)} grey levels`;
         canvas.setAttribute("aria-label", `Error map of ${text}`);
-        find(`.error-${side}-said`).textContent = text;
+        find(`.error-${side}-caption`).textContent = text;
       }).catch(() => {});  // another image was chosen meanwhile
     });
-    find(".compare figcaption").textContent = `Face ${gallery().dataset.name}. ${said.join(". ")}.`;
+    find(".compare figcaption").textContent = `Face ${gallery().dataset.name}. ${captions.join(". ")}.`;
   }
 
-  range.addEventListener("input", cut);
+  range.addEventListener("input", moveDivider);
   Object.values(sides).forEach((select) => select.addEventListener("change", show));
-  all(".who button", viewer).forEach((button) => button.addEventListener("click", () => { face = button.dataset.face; show(); }));
+  all(".face-choice button", viewer).forEach((button) => button.addEventListener("click", () => { face = button.dataset.face; show(); }));
   all("button[data-view]", viewer).forEach((button) => button.addEventListener("click", () => { sides.right.value = button.dataset.view; show(); }));
   const drag = (event) => {
     const box = slide.getBoundingClientRect();
     range.value = Math.round(100 * (event.clientX - box.left) / box.width);
-    cut();
+    moveDivider();
   };
   slide.addEventListener("pointerdown", (event) => { slide.setPointerCapture(event.pointerId); drag(event); });
   slide.addEventListener("pointermove", (event) => { if (slide.hasPointerCapture(event.pointerId)) drag(event); });
-  cut();
+  moveDivider();
   show();
 });
