@@ -1,6 +1,8 @@
 """Tiny models behind the demo, and a server for its page."""
 
 import os
+import struct
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import load_models
 from pkdn_lightning.models.pretrained import write_pretrained
 from pkdn_lightning.networks.pkdn import PKDNTeacher
-from tests.predict.conftest import CARD, detector, model  # noqa: F401  # fixtures
+from tests.predict.conftest import CARD, blurred, detector, face, model  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +54,14 @@ def serve(models, configured):
             yield address, Path(os.environ["GRADIO_TEMP_DIR"])
 
     return start
+
+
+def bomb(path, side=30_000):
+    """Writes a PNG of a few bytes that claims `side`² pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path

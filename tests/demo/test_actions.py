@@ -1,7 +1,5 @@
 """What a click does, without a page."""
 
-import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +14,7 @@ from pkdn_lightning.demo.views import views
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.predict.image_file import ImageFile
+from tests.demo.conftest import bomb
 from tests.predict.conftest import blurred, face
 
 LIMITS = Limits()
@@ -23,17 +22,6 @@ LIMITS = Limits()
 
 def saved(image, path):
     image.save(path)
-    return path
-
-
-def bomb(path, side=30_000):
-    """Writes a PNG of a few bytes that claims `side`² pixels."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    data = b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     return path
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.demo.test_actions import bomb
+from tests.demo.conftest import bomb
 from tests.predict.conftest import face
 
 pytest.importorskip("gradio")

@@ -12,7 +12,7 @@ from pkdn_lightning.networks.bisenet import BiSeNet
 from tests.conftest import write_store
 from tests.docs.commands import RUN, exit_status
 from tests.docs.running import small
-from tests.networks.test_published_weights import STATES
+from tests.networks.published import STATES
 from tests.predict.conftest import face
 from tests.prepare import publishers
 

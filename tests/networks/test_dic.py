@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.dic import DIC, RGB_MEAN, merge_heatmaps, rename_published
+from tests.networks.published import published_state
 
 SMALL = {"steps": 3, "features": 4, "groups": 2, "fusion_blocks": 1, "hourglass_features": 8}
 
@@ -135,52 +136,6 @@ def test_options_out_of_range(options, message):
 def test_sides_that_do_not_divide():
     with pytest.raises(ShapeError, match="96x96, but the sides have to divide by 64"):
         DIC(**SMALL)(torch.rand(1, 3, 12, 12))
-
-
-def layer(name: str, *weight: int, prelu: str = "") -> dict[str, tuple[int, ...]]:
-    """Shapes of a convolution of the public code, and of the PReLU behind it; the bias is as long as the weight."""
-    shapes = {f"{name}.weight": weight, f"{name}.bias": (weight[0],)}
-    return shapes | ({f"{prelu}.weight": (1,)} if prelu else {})
-
-
-def residual(name: str, before: int, after: int) -> dict[str, tuple[int, ...]]:
-    half = after // 2
-    shapes = layer(f"{name}.conv_block.0", half, before, 1, 1) | layer(f"{name}.conv_block.2", half, half, 3, 3)
-    shapes |= layer(f"{name}.conv_block.3", after, half, 1, 1)
-    return shapes | (layer(f"{name}.skip_layer", after, before, 1, 1) if before != after else {})
-
-
-def feedback(name: str, inputs: int) -> dict[str, tuple[int, ...]]:
-    def block(part: str, *weight: int) -> dict[str, tuple[int, ...]]:
-        return layer(f"{name}.{part}.0", *weight, prelu=f"{name}.{part}.1")
-
-    shapes = block("compress_in", 48, inputs, 1, 1) | block("compress_out", 48, 288, 1, 1)
-    for turn in range(6):
-        shapes |= block(f"upBlocks.{turn}", 48, 48, 12, 12) | block(f"downBlocks.{turn}", 48, 48, 12, 12)
-    for turn in range(5):
-        for side in ("uptranBlocks", "downtranBlocks"):
-            shapes |= block(f"{side}.{turn}", 48, 48 * (turn + 2), 1, 1)
-    return shapes
-
-
-def published_state() -> dict[str, torch.Tensor]:
-    """The public code's names and shapes; each tensor is filled with its own number."""
-    shapes = layer("conv_in.0", 192, 3, 3, 3, prelu="conv_in.1")
-    shapes |= feedback("first_block", 48) | feedback("block", 96)
-    shapes |= layer("block.fusion_block.conv_in.0", 240, 48, 1, 1)
-    for number in range(7):
-        for index in (0, 2):
-            shapes |= layer(f"block.fusion_block.resnet.{number}.res.{index}", 240, 48, 3, 3)
-    shapes |= layer("out.0", 48, 48, 8, 8, prelu="out.1") | layer("conv_out.0", 3, 48, 3, 3)
-    shapes |= layer("HG.pre_conv_block.0", 64, 3, 7, 7)
-    shapes |= residual("HG.pre_conv_block.2", 64, 128) | residual("HG.pre_conv_block.4", 128, 128)
-    shapes |= residual("HG.pre_conv_block.5", 128, 256) | layer("HG.compress_in", 512, 512, 1, 1)
-    for level in (4, 3, 2, 1):
-        for number in (1, 2, 3):
-            shapes |= residual(f"HG.hg.res{level}_{number}", 512, 512)
-    shapes |= residual("HG.hg.res_center", 512, 512) | residual("HG.hg_conv_out.0", 256, 256)
-    shapes |= layer("HG.hg_conv_out.1.conv_block.0", 256, 256, 1, 1) | layer("HG.hg_conv_out.2", 68, 256, 1, 1)
-    return {name: torch.tensor(float(number)).expand(shape) for number, (name, shape) in enumerate(shapes.items())}
 
 
 class TestPublishedWeights:

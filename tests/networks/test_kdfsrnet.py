@@ -2,34 +2,17 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.kdfsrnet import KDFSRNetStudent, KDFSRNetTeacher, rename_published
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
-from tests.networks.test_rcan import Published, learns_two_faces, without_gradient
+from tests.networks.conftest import learns_two_faces, without_gradient
+from tests.networks.published import Published, published_kdfsrnet
 
 LEVELS = ["down1", "down2", "down3", "down4", "bottleneck", "up1", "up2", "up3", "up4"]
 SMALL = {"width": 16, "rcabs_per_level": 1}
-
-
-def published_kdfsrnet(state, x, *, width, rcabs_per_level, down="1", up="0"):
-    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
-
-    def stage(name, x):
-        for block in range(rcabs_per_level):
-            x = state.rcab(f"{name}.{block}", x)
-        return x
-
-    x = state.conv("head.0", x, width)
-    for level in range(1, 5):
-        x = stage(f"down_stage{level}", state.conv(f"down{level}.{down}", F.pixel_unshuffle(x, 2), width))
-    x = stage("bottleneck", x)
-    for level in range(1, 5):
-        x = stage(f"up_stage{level}", F.pixel_shuffle(state.conv(f"up{level}.{up}", x, 4 * width), 2))
-    return state.conv("tail.0", x, 3)
 
 
 def with_unused_shifts(state):

@@ -6,31 +6,9 @@ import torch
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.models.checkpoints import load_network, network_from_card
 from pkdn_lightning.networks.published_weights import recognise
-from tests.networks.test_dic import published_state as dic_state
-from tests.networks.test_kdfsrnet import published_kdfsrnet
-from tests.networks.test_rcan import Published, published_rcan
-from tests.networks.test_sfmnet import published_shapes as sfmnet_shapes
-from tests.networks.test_sisn import published_sisn
-from tests.networks.test_sparnet import published_sparnet
-
-
-def made_by(forward, *inputs, **options):
-    state = Published()
-    with torch.no_grad():
-        forward(state, *inputs, **options)
-    return dict(state)
-
-
-STATES = {
-    "KDFSRNetStudent": lambda: made_by(published_kdfsrnet, torch.rand(1, 3, 16, 16), width=64, rcabs_per_level=6),
-    "KDFSRNetTeacher": lambda: made_by(published_kdfsrnet, torch.rand(1, 6, 16, 16), width=64, rcabs_per_level=2),
-    "SPARNet": lambda: made_by(published_sparnet, torch.rand(1, 3, 64, 64)),
-    "SPARNet light": lambda: made_by(published_sparnet, torch.rand(1, 3, 64, 64), res_depth=1, attention="spar3d"),
-    "SISN": lambda: made_by(published_sisn, torch.rand(2, 3, 4, 4), width=64, groups=3, blocks=2),
-    "RCAN": lambda: made_by(published_rcan, torch.rand(1, 3, 4, 4), width=64, groups=2, blocks=3),
-    "DIC": dic_state,
-    "SFMNet": lambda: {name: torch.zeros(1).expand(shape) for name, shape in sfmnet_shapes().items()},
-}
+from tests.networks.published import (
+    STATES,
+)
 
 
 @pytest.mark.parametrize("method", STATES)

@@ -7,89 +7,14 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.rcan import DIV2K_MEAN, RCAN, rename_published
+from tests.networks.conftest import learns_two_faces, without_gradient
+from tests.networks.published import Published, published_rcan
 
 SMALL = {"width": 16, "groups": 2, "blocks": 1}
-
-
-class Published(dict):
-    """A state dict that grows while a forward pass asks for its layers by their published names.
-
-    Every value is random, so a tensor that lands in the wrong place changes the image.
-    """
-
-    def conv(self, name, x, channels, size=3, *, bias=True, groups=1, stride=1, padding=None):
-        inputs = x.shape[1] // groups
-        bound = 1 / math.sqrt(inputs * size**2)
-        self._make(f"{name}.weight", x, (channels, inputs, size, size), bound)
-        if bias:
-            self._make(f"{name}.bias", x, (channels,), bound)
-        padding = size // 2 if padding is None else padding
-        return F.conv2d(x, self[f"{name}.weight"], self.get(f"{name}.bias"), stride, padding, groups=groups)
-
-    def norm(self, name, x):
-        for kind in ("weight", "bias", "running_mean", "running_var"):
-            self._make(f"{name}.{kind}", x, (x.shape[1],), 1)
-        self[f"{name}.running_var"] = self[f"{name}.running_var"].abs() + 0.5
-        self.setdefault(f"{name}.num_batches_tracked", torch.tensor(len(self), device=x.device))
-        mean, var, weight, bias = (self[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
-        return F.batch_norm(x, mean, var, weight, bias)
-
-    def shift(self, name, x, sign, train_along=0.0):
-        """A mean shift, away from its initial values by `train_along`."""
-        self._make(f"{name}.weight", x, (3, 3, 1, 1), train_along)
-        self._make(f"{name}.bias", x, (3,), train_along)
-        self[f"{name}.weight"] += torch.eye(3).view(3, 3, 1, 1).to(x)
-        self[f"{name}.bias"] += sign * 255 * torch.tensor(DIV2K_MEAN).to(x)
-        return F.conv2d(x, self[f"{name}.weight"], self[f"{name}.bias"])
-
-    def rcab(self, name, x):
-        inner = self.conv(f"{name}.body.2", F.relu(self.conv(f"{name}.body.0", x, x.shape[1])), x.shape[1])
-        gate = F.relu(self.conv(f"{name}.body.3.conv_du.0", inner.mean((2, 3), keepdim=True), x.shape[1] // 16, 1))
-        return x + inner * self.conv(f"{name}.body.3.conv_du.2", gate, x.shape[1], 1).sigmoid()
-
-    def _make(self, name, x, shape, spread):
-        if name not in self:
-            self[name] = spread * torch.randn(shape, dtype=x.dtype, device=x.device)
-
-
-def published_rcan(state, lr, *, width, groups, blocks, train_along=0.0):
-    """The public network as its paper and code describe it; fills `state` on the way."""
-    head = x = state.conv("head.0", state.shift("sub_mean", lr * 255, -1, train_along), width)
-    for group in range(groups):
-        inner = x
-        for block in range(blocks):
-            inner = state.rcab(f"body.{group}.body.{block}", inner)
-        x = x + state.conv(f"body.{group}.body.{blocks}", inner, width)
-    x = head + state.conv(f"body.{groups}", x, width)
-    for layer in (0, 2, 4):
-        x = F.pixel_shuffle(state.conv(f"tail.0.{layer}", x, 4 * width), 2)
-    return state.shift("add_mean", state.conv("tail.1", x, 3), 1, train_along) / 255
-
-
-def learns_two_faces(net, *, lr_px=4, steps=25, rate=1e-3):
-    """Returns the loss of each step."""
-    lr = torch.rand(2, 3, lr_px, lr_px)
-    hr = F.interpolate(lr, scale_factor=8, mode="nearest")
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    losses = []
-    for _ in range(steps):
-        loss = (net(lr).sr - hr).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def without_gradient(net, *inputs):
-    """Returns the names of the parameters that the restored faces do not depend on."""
-    net(*inputs).sr.sum().backward()
-    return [name for name, value in net.named_parameters() if value.grad is None]
 
 
 def test_size_and_cost():

@@ -9,6 +9,7 @@ from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks import sfmnet
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.sfmnet import ChannelCrossAttention, FrequencyBlock, SFMNet, rename_published
+from tests.networks.published import published_shapes
 
 LEVELS = ["down1", "down2", "down3", "bottleneck", "up1", "up2", "up3"]
 AS_BUILT = 8_799_622  # the public code's, with 14 attentions that it never uses and that are used here
@@ -131,51 +132,6 @@ class TestErrors:
     def test_numbers_that_make_no_network(self, options):
         with pytest.raises(ConfigError, match="multiple of heads"):
             small(**options)
-
-
-def published_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the public code's state dict."""
-    bare = {
-        "group": {
-            **{f"body.{b}.layers.{c}.layers.weight": (64, 64, 3, 3) for b in range(2) for c in range(2)},
-            "body.2.layers.weight": (64, 64, 3, 3),
-            "body.2.act.weight": (1,),
-            "re_scale.scale": (1,),
-        },
-        "frequency": {
-            **{f"{name}.weight": (64, 64, 1, 1) for name in ("fpre", "post")},
-            **{f"{name}.bias": (64,) for name in ("fpre", "post")},
-            **{f"{name}_fuse.{c}.weight": (64, 64, 3, 3) for name in ("amp", "pha") for c in (0, 2)},
-            **{f"{name}_fuse.{c}.bias": (64,) for name in ("amp", "pha") for c in (0, 2)},
-        },
-        "down": {"layers.0.layers.weight": (64, 64, 3, 3), "layers.2.layers.weight": (64, 256, 1, 1)},
-        "up": {"0.weight": (256, 64, 1, 1), "0.bias": (256,), "2.weight": (1,)},
-        "attention": {
-            "temperature": (8, 1, 1),
-            "kv.weight": (128, 64, 1, 1),
-            "kv_dwconv.weight": (128, 1, 3, 3),
-            "q.weight": (64, 64, 1, 1),
-            "q_dwconv.weight": (64, 1, 3, 3),
-            "project_out.weight": (64, 64, 1, 1),
-        },
-    }
-    shapes: dict[str, tuple[int, ...]] = {}
-    for suffix, block in (("_fre", "frequency"), ("", "group")):
-        shapes |= {f"head{suffix}.0.layers.weight": (64, 3, 3, 3), f"head{suffix}.0.act.weight": (1,)}
-        shapes |= {f"tail{suffix}.0.layers.weight": (3, 64, 3, 3), f"tail{suffix}.0.act.weight": (1,)}
-        for stage in ("down1", "down2", "down3", "neck", "up1", "up2", "up3"):
-            parts = [block] if stage == "neck" else [stage[:-1], block]
-            for index, part in enumerate(parts):
-                shapes |= {f"{stage}{suffix}.{index}.{name}": shape for name, shape in bare[part].items()}
-            shapes |= {f"{stage}{suffix}_mo.0.{name}": shape for name, shape in bare[block].items()}
-    for index in range(14):
-        place = f"conv_fuse.{index}"
-        for name in ("fre", "spa"):
-            shapes |= {f"{place}.{name}.weight": (64, 64, 3, 3), f"{place}.{name}.bias": (64,)}
-            shapes |= {f"{place}.{name}_att.{part}": shape for part, shape in bare["attention"].items()}
-        shapes |= {f"{place}.fuse.0.weight": (64, 128, 3, 3), f"{place}.fuse.0.bias": (64,)}
-        shapes |= {f"{place}.fuse.1.weight": (128, 64, 3, 3), f"{place}.fuse.1.bias": (128,)}
-    return shapes
 
 
 @pytest.fixture(scope="module")

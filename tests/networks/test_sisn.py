@@ -7,45 +7,10 @@ import torch.nn.functional as F
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.sisn import SISN, FoldedHead, rename_published
-from tests.networks.test_rcan import Published, learns_two_faces, without_gradient
+from tests.networks.conftest import learns_two_faces, without_gradient
+from tests.networks.published import Published, published_sisn, space_to_depth
 
 SMALL = {"width": 8, "groups": 2, "blocks": 1}
-
-
-def space_to_depth(x, side):
-    """SISN's own, the colour fastest."""
-    tiles = torch.unflatten(F.pixel_unshuffle(x, side), 1, (x.shape[1], side**2))
-    return tiles.transpose(1, 2).flatten(1, 2)
-
-
-def published_block(state, name, x):
-    width = x.shape[1]
-    state[f"{name}.skip.weight"] = torch.zeros(width, width, 1, 1, device=x.device)
-    inner = F.relu(state.norm(f"{name}.bn1", state.conv(f"{name}.conv1", x, width, 1, bias=False)))
-    inner = state.conv(f"{name}.conv2.conv", inner, 4 * width, bias=False, groups=4)
-    parts = F.relu(state.norm(f"{name}.conv2.bn0", inner)).chunk(4, dim=1)
-    pooled = state.conv(f"{name}.conv2.conv1x1_1", F.adaptive_avg_pool2d(sum(parts), 1), width, 1)
-    votes = state.conv(f"{name}.conv2.conv1x1_2", F.relu(state.norm(f"{name}.conv2.bn1", pooled)), 4 * width, 1)
-    weights = torch.stack(votes.chunk(4, dim=1)).softmax(0)
-    inner = sum(weight * part for weight, part in zip(weights, parts, strict=True))
-    return F.relu(x + state.norm(f"{name}.bn3", state.conv(f"{name}.conv3", inner, width, 1, bias=False)))
-
-
-def published_sisn(state, lr, *, width, groups, blocks, train_along=0.0):
-    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
-    enlarged = F.interpolate(lr, scale_factor=8, mode="nearest") * 255
-    folded = space_to_depth(state.shift("sub_mean", enlarged, -1, train_along), 8)
-    head = x = state.conv("head.1", folded, width)
-    for group in range(groups):
-        inner = x
-        for block in range(blocks):
-            inner = published_block(state, f"body.{group}.body.{block}", inner)
-        inner = state.conv(f"body.{group}.body.{blocks}", inner, width)
-        x = inner + published_block(state, f"body.{group}.IA", x)
-    x = head + state.conv(f"body.{groups}", x, width)
-    for layer in (0, 2, 4):
-        x = F.pixel_shuffle(state.conv(f"tail.0.{layer}", x, 4 * width), 2)
-    return state.shift("add_mean", state.conv("tail.1", x, 3), 1, train_along) / 255
 
 
 def test_size_and_cost():

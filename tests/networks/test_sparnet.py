@@ -2,64 +2,18 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.sparnet import SPARNet, rename_published
-from tests.networks.test_rcan import Published, learns_two_faces, without_gradient
+from tests.networks.conftest import learns_two_faces, without_gradient
+from tests.networks.published import Published, published_sparnet
 
 SMALL = {"width": 4, "max_width": 8, "res_depth": 1, "attention_width": 4}
 LIGHT = {"attention": "spar3d", "res_depth": 1}
 FEATURES = ["down1", "down2", "down3", "body", "up1", "up2", "up3"]
-
-
-def published_layer(state, name, x, channels, scale=None, *, norm=True, activate=True):
-    if scale == "up":
-        x = F.interpolate(x, scale_factor=2, mode="nearest")
-    x = F.pad(x, (1, 1, 1, 1), mode="reflect")
-    x = state.conv(f"{name}.conv2d", x, channels, bias=not norm, stride=2 if scale == "down" else 1, padding=0)
-    x = state.norm(f"{name}.norm.norm", x) if norm else x
-    return F.leaky_relu(x, 0.2) if activate else x
-
-
-def published_hourglass(state, name, x, level, width):
-    beside = published_layer(state, f"{name}.b1_{level}", x, width)
-    x = published_layer(state, f"{name}.b2_{level}", x, width, "down")
-    if level > 1:
-        x = published_hourglass(state, name, x, level - 1, width)
-    else:
-        x = published_layer(state, f"{name}.b2_plus_1", x, width)
-    return beside + published_layer(state, f"{name}.b3_{level}", x, width, "up")
-
-
-def published_unit(state, name, x, channels, depth, scale=None, *, attention, attention_width):
-    bare = {"norm": False, "activate": False}
-    resampled = scale is not None or x.shape[1] != channels
-    shortcut = published_layer(state, f"{name}.shortcut_func", x, channels, scale, **bare) if resampled else x
-    x = F.leaky_relu(state.norm(f"{name}.preact_func.0.norm", x), 0.2)
-    x = published_layer(state, f"{name}.conv1", x, channels, scale if scale == "up" else None)
-    x = published_layer(state, f"{name}.conv2", x, channels, scale if scale == "down" else None, activate=False)
-    gate = published_hourglass(state, f"{name}.att_func", x, depth, attention_width)
-    gates = 1 if attention == "spar" else channels
-    return shortcut + x * published_layer(state, f"{name}.att_func.out_block.0", gate, gates, **bare).sigmoid()
-
-
-def published_sparnet(state, x, *, width=32, max_width=128, res_depth=10, attention="spar", attention_width=64):
-    """The public network as its code describes it, from the enlarged face on; fills `state` on the way."""
-    options = {"attention": attention, "attention_width": attention_width}
-    bare = {"norm": False, "activate": False}
-    widths = [min(2**level * width, max_width) for level in range(4)]
-    x = published_layer(state, "encoder.0", x, widths[0], **bare)
-    for number, (channels, depth) in enumerate(zip(widths[1:], (4, 3, 2), strict=True), start=1):
-        x = published_unit(state, f"encoder.{number}", x, channels, depth, "down", **options)
-    for number in range(res_depth):
-        x = published_unit(state, f"res_layers.{number}", x, widths[3], 2, **options)
-    for number, (channels, depth) in enumerate(zip(widths[2::-1], (3, 4, 5), strict=True)):
-        x = published_unit(state, f"decoder.{number}", x, channels, depth, "up", **options)
-    return published_layer(state, "out_conv", x, 3, **bare)
 
 
 @pytest.mark.parametrize(

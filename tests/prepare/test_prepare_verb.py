@@ -16,13 +16,13 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.prepare import prepare
-from tests.prepare.test_pipeline import ROOT, contents, left_beside
+from tests.prepare.conftest import ROOT, contents, left_beside
 
 TINY = (
     "data=synthetic",
     "data.name=tiny",
     "data.store=stores/tiny",
-    "data.source._target_=tests.prepare.test_pipeline.Tiny",
+    "data.source._target_=tests.prepare.conftest.Tiny",
     "data.source.train=150",
     "data.source.val=40",
     "data.source.test=30",

@@ -9,7 +9,7 @@ from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.prepare import sharding as sharing
 from pkdn_lightning.prepare.pipeline import CHUNK, Job
 from pkdn_lightning.prepare.sharding import Shard, join, prepare_shard
-from tests.prepare.test_pipeline import QUOTAS, BatchParser, Landmarker, Tiny, contents, left_beside, make
+from tests.prepare.conftest import QUOTAS, BatchParser, Landmarker, Tiny, contents, left_beside, make
 
 JOBS = {
     "plain": Job(Tiny(), "tiny"),

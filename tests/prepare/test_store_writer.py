@@ -16,7 +16,7 @@ from pkdn_lightning.files import file_sha256
 from pkdn_lightning.prepare import pipeline
 from pkdn_lightning.prepare.data_card import describe
 from pkdn_lightning.prepare.store_writer import HEADER_BYTES, StoreWriter
-from tests.prepare.test_pipeline import contents, left_beside, make, run_code
+from tests.prepare.conftest import contents, left_beside, make, run_code
 
 
 def face(seed: int = 0, size: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.workers import in_order, worker_count
-from tests.prepare.test_pipeline import ROOT
+from tests.prepare.conftest import ROOT
 
 
 def square(number: int) -> int:

@@ -107,7 +107,7 @@ def test_where_and_how_a_job_runs_does_not_make_it_another(tiny_config):
 
 
 def test_ctrl_c_stops_the_sweep_and_the_same_command_ends_it(sweep, monkeypatch):
-    from tests.train.test_training_run import stop_at
+    from tests.train.conftest import stop_at
 
     home = Path("runs/student_drawn/multirun")
     with monkeypatch.context() as patch:

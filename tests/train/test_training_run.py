@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
 from pkdn_lightning.train.resume import resuming_config, saved_config
 from pkdn_lightning.train.teacher_lookup import run_identity
+from tests.train.conftest import stop_at
 
 PLAIN = "objective=reconstruction"
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
@@ -125,19 +125,6 @@ def logged(run: RunFolder, name: str) -> list[tuple[int, str]]:
     """Returns step and value of every logged value of a metric."""
     with run.metrics.open(newline="") as file:
         return [(int(row["step"]), row[name]) for row in csv.DictReader(file) if row[name]]
-
-
-def stop_at(monkeypatch, step: int) -> None:
-    """Sends this process SIGINT while the given step is trained."""
-    original, asked = SRModule.training_step, []
-
-    def training_step(self, batch, batch_idx):
-        if self.global_step == step - 1 and not asked:  # a second signal would stop it at once
-            asked.append(batch_idx)
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(SRModule, "training_step", training_step)
 
 
 def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(tiny_config, tmp_path):
