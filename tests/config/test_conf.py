@@ -107,11 +107,9 @@ def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_pr
         assert methods.setdefault(name, method) == method
         if cfg.teacher.checkpoint == "auto":
             assert cfg.teacher.experiment == f"{cfg.teacher.method}_{dataset}"
-        preset_yaml, composed = (
-            dict(flatten(OmegaConf.to_container(each)))
-            for each in (OmegaConf.load(conf_dir() / f"debug/{preset}.yaml"), cfg)
-        )
-        assert preset_yaml.items() <= composed.items()
+        files = OmegaConf.load(conf_dir() / f"debug/{preset}.yaml"), cfg
+        wanted, composed = (dict(flatten(OmegaConf.to_container(each))) for each in files)
+        assert wanted.items() <= composed.items()
 
 
 def test_a_reduced_network_has_a_name_of_its_own_and_a_reduced_teacher():
@@ -122,23 +120,19 @@ def test_a_reduced_network_has_a_name_of_its_own_and_a_reduced_teacher():
         OmegaConf.to_container(compose("train", ["size=reducd"]), resolve=True)
 
 
-@pytest.mark.parametrize("dataset", ["celeba", "helen"])
-def test_student_and_teacher_experiments_agree(dataset):
-    """A teacher trained by its own experiment is the one the student's experiment looks for."""
-    student, teacher = (compose("train", [f"experiment={who}_{dataset}"]) for who in ("student", "teacher"))
+@pytest.mark.parametrize(
+    ("learner", "taught_by"),
+    [("student", "teacher"), ("student_helen", "teacher_helen"), ("student_small", "teacher_small"),
+     ("kdfsrnet", "kdfsrnet_teacher")],
+)  # fmt: skip
+def test_student_and_teacher_experiments_agree(learner, taught_by):
+    """A teacher trained by its own experiment is the one that the student's experiment looks for."""
+    student, teacher = (compose("train", [f"experiment={name}"]) for name in (learner, taught_by))
     wanted = OmegaConf.to_container(student.teacher.model, resolve=True)
     assert wanted == OmegaConf.to_container(teacher.model, resolve=True)
     assert student.teacher.experiment == teacher.experiment
     assert student.data == teacher.data
-
-
-def test_the_small_pair_agrees():
-    student, teacher = (compose("train", [f"experiment={who}_small"]) for who in ("student", "teacher"))
-    assert student.teacher.experiment == teacher.experiment
-    assert OmegaConf.to_container(student.teacher.model, resolve=True) == OmegaConf.to_container(
-        teacher.model, resolve=True
-    )
-    assert student.teacher.max_steps == teacher.trainer.max_steps
+    assert student.teacher.max_steps in (None, teacher.trainer.max_steps)
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "student" in name or name in ("demo", "kdfsrnet")])

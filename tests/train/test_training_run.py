@@ -267,11 +267,6 @@ def test_overfitting_sees_the_same_batch_again(tiny_config):
     assert len(logged(run, "train/loss/sr")) == 6
 
 
-def test_fast_dev_run_keeps_nothing(tiny_config, tmp_path):
-    train(tiny_config("debug=fast"))
-    assert not (tmp_path / "run").exists()
-
-
 class TestErrors:
     def test_no_store_says_how_to_get_one(self, tiny_config, tmp_path):
         with pytest.raises(DataError, match=r"pkdn prepare data=drawn data\.source\.path="):
