@@ -14,12 +14,12 @@ from PIL import Image
 
 from pkdn_lightning.config import conf_dir
 from pkdn_lightning.report import measurements, report
-from pkdn_lightning.report.comparison import Difference, Mean, RowScores
 from pkdn_lightning.report.faces import HR, LR, page_faces, restore_faces, to_uri
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.page.leaderboard import finding
 from pkdn_lightning.report.page.panels import choose_colours
 from pkdn_lightning.report.page.svg import COLOURS
+from pkdn_lightning.report.scores import Difference, Mean, RowScores
 from tests.report.conftest import HOSTILE
 from tests.report.pages import Node, parse
 

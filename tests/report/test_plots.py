@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
 from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
 from pkdn_lightning.report.page.plots import Point, cost_plot, forest_plot, loss_plot, validation_plot
 from pkdn_lightning.report.page.svg import STYLE, new_figure
+from pkdn_lightning.report.scores import Difference
 from tests.report.pages import parse
 
 WILD = "$\\frac{1}{ <b>&\"' ^_%"

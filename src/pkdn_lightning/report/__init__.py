@@ -7,8 +7,8 @@ It reads run folders and test stores, and writes the paper's tables and figure, 
 
 rows             run folders -> rows: runs that differ in their seed only
 measurements     rows -> values per image, and speeds; kept beside the runs
-comparison       values per image -> how the rows compare on every test set, by `statistics`
-table1, table2   comparisons -> tables, which `tables` turns into Markdown, LaTeX and CSV
+scores           values per image -> how the rows compare on every test set, by `statistics`
+table1, table2   scores -> tables, which `tables` turns into Markdown, LaTeX and CSV
 faces            rows -> the same faces restored by all, Figure 4
 lambdas, effects, curves    rows -> what the page shows besides
 page             everything -> report.html
@@ -22,7 +22,7 @@ from pkdn_lightning.config.verb import run_verb
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pkdn_lightning.report.builder import Report
+    from pkdn_lightning.report.contents import Report
 
 
 def report(cfg: "DictConfig") -> "Report":

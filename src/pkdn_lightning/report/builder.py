@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -18,29 +18,17 @@ from pkdn_lightning.evaluate.measure import describe
 from pkdn_lightning.files import write_text
 from pkdn_lightning.hardware import choose_device, keep_freed_memory
 from pkdn_lightning.metrics import HEADLINE
-from pkdn_lightning.report.comparison import BASELINE, Subject, choose_reference, compare
-from pkdn_lightning.report.faces import Figure, draw_figure, page_faces, restore_faces
+from pkdn_lightning.report.contents import Report
+from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
 from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, open_test_sets, serving_of
 from pkdn_lightning.report.page.render import render_page
-from pkdn_lightning.report.rows import LeftOut, Row, collect
+from pkdn_lightning.report.rows import Row, collect
+from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, compare
 from pkdn_lightning.report.table1 import cost_table, quality_table, table1_records
 from pkdn_lightning.report.table2 import ablation_table, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
 
 _console = Console(soft_wrap=True)  # paths stay whole
-
-
-class Report(NamedTuple):
-    """What a report shows, and the folder of its files."""
-
-    folder: Path
-    subject: Subject
-    table1: tuple[Table, ...]  # a table per test set, and the costs
-    table2: tuple[Table, ...]  # a table per test set
-    figure: Figure
-    runs: Table  # the runs behind the rows
-    left_out: tuple[LeftOut, ...]  # the runs that are in no row
-    command: str  # makes the report again
 
 
 def run_report(cfg: DictConfig) -> Report:

@@ -15,10 +15,10 @@ from rich.progress import track
 from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.evaluate.measure import BICUBIC, gather, serve
-from pkdn_lightning.report.comparison import BASELINE, Subject
 from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.scores import BASELINE, Subject
 
 LR: Final = "LR"
 HR: Final = "HR"

@@ -3,11 +3,11 @@
 import math
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.report.comparison import BASELINE, Difference, Mean, Subject, to_record
 from pkdn_lightning.report.measurements import BATCH, Speed
 from pkdn_lightning.report.methods import STUDENT, rank
 from pkdn_lightning.report.published_values import TEST_FACES, Score, dataset_of
 from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.scores import BASELINE, Difference, Mean, Subject, to_record
 from pkdn_lightning.report.statistics import PAIRED_TEST, RESAMPLES
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config import data_and_size
-from pkdn_lightning.report.comparison import RowScores, Subject, to_record
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
 from pkdn_lightning.report.rows import Row, Run
+from pkdn_lightning.report.scores import RowScores, Subject, to_record
 from pkdn_lightning.report.table1 import gain_cells, plus_minus
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 

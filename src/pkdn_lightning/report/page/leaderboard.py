@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from pkdn_lightning.report.comparison import BASELINE, Difference, RowScores, Subject
 from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.scores import BASELINE, Difference, RowScores, Subject
 from pkdn_lightning.report.table1 import SEES_PARSING, quality_cells, signed
 from pkdn_lightning.report.tables import Cell, Section
 

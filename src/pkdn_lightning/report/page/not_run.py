@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pkdn_lightning.config import data_and_size
-from pkdn_lightning.report.comparison import BASELINE, Subject
 from pkdn_lightning.report.lambdas import LambdaGrid
 from pkdn_lightning.report.lambdas import commands as lambda_commands
 from pkdn_lightning.report.methods import STUDENT
 from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.scores import BASELINE, Subject
 from pkdn_lightning.report.table2 import base_command
 
 _SEEDS: Final = 3

@@ -6,13 +6,13 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
-from pkdn_lightning.report.comparison import BASELINE, RowScores, Subject
 from pkdn_lightning.report.effects import families
 from pkdn_lightning.report.lambdas import LambdaGrid
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.page.plots import Point, cost_plot, forest_plot
 from pkdn_lightning.report.page.svg import COLOURS
 from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.scores import BASELINE, RowScores, Subject
 from pkdn_lightning.report.table1 import plus_minus
 from pkdn_lightning.report.tables import Cell
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pkdn_lightning.report.comparison import Difference
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
 from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
 from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, STYLE, colour, new_figure, to_svg
+from pkdn_lightning.report.scores import Difference
 from pkdn_lightning.report.settings import cut
 from pkdn_lightning.report.table1 import signed
 

@@ -3,12 +3,12 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pkdn_lightning.report.comparison import BASELINE, Subject
+from pkdn_lightning.report.contents import Report
 from pkdn_lightning.report.curves import VALIDATION, bicubic_validation, loss_terms, read_curves
 from pkdn_lightning.report.faces import RestoredFaces, to_uri
 from pkdn_lightning.report.lambdas import lambda_grids
@@ -17,12 +17,10 @@ from pkdn_lightning.report.page.leaderboard import finding, leaderboard
 from pkdn_lightning.report.page.not_run import not_run
 from pkdn_lightning.report.page.panels import choose_colours, cost_plots, forests, heat_map
 from pkdn_lightning.report.page.plots import loss_plot, validation_plot
-
-if TYPE_CHECKING:
-    from pkdn_lightning.report.builder import Report
+from pkdn_lightning.report.scores import BASELINE, Subject
 
 
-def render_page(report: "Report", measurements: Measurements, shown: Mapping[str, RestoredFaces]) -> str:
+def render_page(report: Report, measurements: Measurements, shown: Mapping[str, RestoredFaces]) -> str:
     """Returns the page as HTML.
 
     Args:
@@ -82,7 +80,7 @@ def _curves(subject: Subject, measurements: Measurements, colours: Mapping[str, 
     }
 
 
-def _images_note(shown: Mapping[str, RestoredFaces], report: "Report") -> str:
+def _images_note(shown: Mapping[str, RestoredFaces], report: Report) -> str:
     first = next(iter(shown.values()))
     percentiles = ", ".join(f"{each:g}" for each in first.percentiles)
     note = (
