@@ -45,8 +45,8 @@ def test_a_store_is_made_and_told(capsys):
     told = capsys.readouterr().out
     assert "Store stores/tiny: train 137, val 36, test 27 faces of 8 px with parsing maps, SHA-256 " in told
     assert store.sha256[:12] in told
-    assert "20 photographs became no face: no_face 10, too_small 10. See stores/tiny/rejects.csv" in told
-    assert "Look at it: stores/tiny/card.md" in told
+    assert "20 photographs were rejected: no_face 10, too_small 10. See stores/tiny/rejects.csv" in told
+    assert "See stores/tiny/card.md" in told
     assert "no parsing maps" not in told
     with pytest.raises(DataError, match="stores/tiny exists already"):
         run()
@@ -83,7 +83,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_there_is(tmp_path, capsys):
 def test_what_is_missing_is_told(capsys):
     run("+data.source.wanted={train: 100, test: 50}", "+data.source.maps=false", "+data.source.marks=false")
     told = capsys.readouterr().out
-    assert "test has 27 faces, 23 fewer than wanted: there are no more." in told
+    assert "test has 27 faces, 23 fewer than wanted: the source has no more." in told
     assert "train has" not in told
     assert "It has no parsing maps, so it trains students without a teacher: objective=reconstruction." in told
 

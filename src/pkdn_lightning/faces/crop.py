@@ -51,7 +51,7 @@ class Box(NamedTuple):
 
 
 class Crop(Protocol):
-    """A rule that finds the square. `str()` of it says what is done, for the manifest."""
+    """A rule that finds the square; `str()` describes it for the manifest."""
 
     def box(self, image: Image.Image, points: NDArray[np.float32] | None) -> Box:
         """Returns the square of an RGB image; `points` (n, 2) are its landmarks where they are known.

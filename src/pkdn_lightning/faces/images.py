@@ -79,7 +79,7 @@ def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
 
     Args:
         file: The image.
-        upright: Turns it as its EXIF orientation says. Coordinates that a publisher measured on the stored pixels
+        upright: Applies the EXIF orientation. Coordinates that a publisher measured on the stored pixels
             need it as it is stored.
 
     Raises:

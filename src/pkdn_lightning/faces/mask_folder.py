@@ -1,4 +1,4 @@
-"""Parsing maps that somebody made already: read from a folder."""
+"""Existing parsing maps, read from a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -200,7 +200,8 @@ class BiSeNetParser:
         except (RuntimeError, AssertionError) as error:  # AssertionError: a torch built without CUDA
             reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"parser.device={self.device} cannot be used here: {reason}\nparser.device=auto takes what there is."
+                f"parser.device={self.device} cannot be used here: {reason}\n"
+                "parser.device=auto takes the best device available."
             ) from error
         best = "float16" if device.type == "cuda" else "float32"
         return device, best if self.precision == "auto" else self.precision

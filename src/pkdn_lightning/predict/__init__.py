@@ -5,7 +5,7 @@ pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upsc
 
 inputs      finds the images: a file, a folder, a pattern
 image_file  reads and writes pixels, orientation, colour profile and alpha
-routing     tells an LR, an enlarged LR, and a photograph with faces
+routing     whether an image is LR, an enlarged LR, or a photograph with faces
 restore     passes the faces of many files through the network
 paste       puts restored faces back into their photograph
 manifest    records what was done with each file
@@ -34,7 +34,7 @@ def predict(cfg: "DictConfig") -> "Prediction":
         The folder with the results and the manifest, and what was done with each file.
 
     Raises:
-        PKDNError: If nothing can be begun: no such model, no inputs, an output that cannot be written.
+        PKDNError: If it cannot start: no such model, no inputs, an output that cannot be written.
     """
     from pkdn_lightning.predict.prediction import run_prediction
 
@@ -59,5 +59,5 @@ def _task(cfg: "DictConfig") -> Any:
     if result.failed:
         raise DataError(
             f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
-            f"{result.folder / FILE} says why of each. The same command tries them again."
+            f"{result.folder / FILE} has the reason of each. Repeat the command to try them again."
         )

@@ -15,7 +15,7 @@ _OWN_COLOURS: Final = ("RGB", "RGBA", "P", "L", "LA")  # others' colour profiles
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image as 8-bit RGB, upright, and what its file says besides.
+    """An image as 8-bit RGB, upright, with its metadata.
 
     Attributes:
         rgb: The colours.

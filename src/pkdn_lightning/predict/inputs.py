@@ -28,7 +28,7 @@ class Input(NamedTuple):
 
 
 def refuse_video(file: Path) -> None:
-    """Raises a `DataError` that says what to do if a file is a video by its name."""
+    """Raises a `DataError` with the alternative if a file is a video by its name."""
     if file.suffix.lower() in VIDEO_SUFFIXES:
         raise DataError(
             f"{file} is a video; expected images. ffmpeg makes some of it and puts them together with its sound:\n"
@@ -44,7 +44,7 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> list[Input]:
 
     Args:
         wanted: A file, a folder (searched below, hidden files left out), or a pattern with `*`, `?` or `**`.
-        output: Where results go: what lies there is no input.
+        output: Where results go; files in it are not inputs.
         form: `png`, or `same` for the format of the input.
 
     Raises:

@@ -56,7 +56,7 @@ class Task(NamedTuple):
     row: Row
     image: ImageFile
     decision: Decision
-    begun: float
+    started: float
 
 
 def run_prediction(cfg: DictConfig) -> Prediction:
@@ -129,7 +129,7 @@ class _Run:
 
     def _begin(self, each: Input) -> Task | None:
         """Opens an input and decides what to do; returns None if nothing is left to do."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.restorer.sha256)
         try:
             row.sha256 = file_sha256(each.file)
@@ -141,9 +141,9 @@ class _Run:
             image = ImageFile.open(each.file)
             decision = decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale)
         except (PKDNError, OSError) as error:
-            self._failed(row, error, begun)
+            self._failed(row, error, started)
             return None
-        return Task(each, row, image, decision, begun)
+        return Task(each, row, image, decision, started)
 
     def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
         target = self.manifest.folder / each.name
@@ -165,9 +165,9 @@ class _Run:
             try:
                 self._write(task, own)
             except (PKDNError, OSError) as error:
-                self._failed(task.row, error, task.begun)
+                self._failed(task.row, error, task.started)
             else:
-                task.row.seconds = round(time.perf_counter() - task.begun, 3)
+                task.row.seconds = round(time.perf_counter() - task.started, 3)
                 self.manifest.add(task.row)
                 console.print(f"{task.row.input}: {task.row.decision}")
 
@@ -184,9 +184,9 @@ class _Run:
         if self.references is not None:
             row.metrics = self.references.measure(task.input.name, result.rgb)
 
-    def _failed(self, row: Row, error: Exception, begun: float) -> None:
-        said = str(getattr(error, "strerror", None) or error)
-        words = said.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
-        row = replace(row, seconds=round(time.perf_counter() - begun, 3), error=words)
+    def _failed(self, row: Row, error: Exception, started: float) -> None:
+        text = str(getattr(error, "strerror", None) or error)
+        message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
+        row = replace(row, seconds=round(time.perf_counter() - started, 3), error=message)
         self.manifest.add(row)
         console.print(f"{row.input}: {row.error}", style="red")

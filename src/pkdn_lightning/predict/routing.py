@@ -1,10 +1,10 @@
 """What an image is, and so what is to be done with it.
 
     lr        a face as small as the network reads them: it goes in as it is
-    aligned   a face that fills its square, usually an LR that somebody enlarged: reduced to LR first
+    aligned   a face that fills its square, usually an enlarged LR; it is reduced to LR first
     photo     a photograph: faces are found, reduced to LR, restored, and put back
 
-`auto` tells them apart by their size and by what is lost when the image is reduced to the network's input and enlarged
+`auto` distinguishes them by size and by the detail lost when the image is reduced to the network's input and enlarged
 again: an enlarged LR loses nearly nothing, a sharp face loses most of its detail.
 """
 

@@ -1,4 +1,4 @@
-"""The verb `prepare`: what a publisher ships becomes a store; a store is verified.
+"""The verb `prepare`: makes a store of a published data set or of photographs; joins shards; verifies a store.
 
 pkdn prepare data=celeba data.source.path=~/Downloads/celeba parser=bisenet parser.weights=79999_iter.pth
 pkdn prepare data=photos data.source.path=~/photos data.name=mine dry_run=true
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def prepare(cfg: "DictConfig") -> "FaceStore | None":
-    """Makes, joins or verifies a store, as `cfg` says, and returns it; None after a dry run or a shard.
+    """Makes, joins or verifies a store and returns it; None after a dry run or a shard.
 
     Args:
         cfg: A configuration as `compose("prepare", ...)` returns it.
@@ -71,7 +71,7 @@ def _print_plan(job: "Job", path: Path) -> None:
     try:
         candidates = job.source.candidates(dry=True)
     except Pending as step:
-        console.print(f"First: {step}. Which photographs there are is known after that.")
+        console.print(f"First: {step}. The photographs are known after that.")
         return
     counts, quotas = Counter(candidate.entry.split for candidate in candidates), job.source.quotas()
     for split, count in counts.items():
@@ -90,11 +90,11 @@ def _report(store: "FaceStore") -> None:
     console.print(f"Store {store.path}: {_describe(store)}.")
     if rejected := store.manifest.get("rejected"):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
-        console.print(f"{sum(rejected.values()):,} photographs became no face: {reasons}. See {store.path}/rejects.csv")
+        console.print(f"{sum(rejected.values()):,} photographs were rejected: {reasons}. See {store.path}/rejects.csv")
     wanted = store.manifest["provenance"].get("faces_wanted") or {}
     for split, count in wanted.items():
         if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
-            console.print(f"{split} has {found:,} faces, {count - found:,} fewer than wanted: there are no more.")
+            console.print(f"{split} has {found:,} faces, {count - found:,} fewer than wanted: the source has no more.")
     with (store.path / "duplicates.csv").open(newline="", encoding="utf-8") as file:
         across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
     if across:
@@ -103,7 +103,7 @@ def _report(store: "FaceStore") -> None:
     if store.parsing is None:
         console.print("It has no parsing maps, so it trains students without a teacher: objective=reconstruction.")
         console.print("Maps are made by parser=bisenet parser.weights=<file>")
-    console.print(f"Look at it: {store.path}/card.md and the contact sheets beside it.")
+    console.print(f"See {store.path}/card.md and the contact sheets beside it.")
 
 
 def _describe(store: "FaceStore") -> str:
@@ -114,7 +114,7 @@ def _describe(store: "FaceStore") -> str:
 
 def main() -> None:
     """Runs the verb from the command line."""
-    # No shell replaces the ~ in `data.source.path=~/x`, and Hydra would take it for a mistake.
+    # Shells do not expand the ~ in `data.source.path=~/x`, and Hydra's grammar does not allow it.
     run_verb("prepare", _task, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))
 
 

@@ -3,7 +3,7 @@
 All members are checked before the first byte is written. Only plain files and folders whose paths stay inside are
 accepted. Links are refused altogether, which is stricter than `tarfile`'s data filter and does not depend on how well
 the installed Python resolves them. Unpacking happens in `<folder>.partial`, which is moved when it is complete;
-`.unpacked.json` inside says which archive the folder came from.
+`.unpacked.json` inside names the archive that the folder came from.
 """
 
 import errno
@@ -39,7 +39,7 @@ _DAMAGE: Final = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAErr
 
 
 def is_archive(path: str | Path) -> bool:
-    """Returns whether a file is an archive by its suffix; .7z and .rar count, too: `unpack` says what to do with them.
+    """Returns whether a file is an archive by its suffix; .7z and .rar included, which `unpack` refuses with a message.
 
     Example:
         >>> is_archive("faces.tar.gz"), is_archive("img_celeba.7z.001"), is_archive("face.png")
@@ -73,7 +73,7 @@ def unpack(archive: Path) -> Path:
     with _explained(archive):
         status = archive.stat()
         identity = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        if read_json(folder / _MARKER) != identity:  # asked before the lock: a shared folder may be read-only
+        if read_json(folder / _MARKER) != identity:  # before the lock: a shared folder may be read-only
             with exclusive(folder, "unpacks"):
                 if read_json(folder / _MARKER) != identity:
                     _unpack(archive, folder, identity)

@@ -179,7 +179,7 @@ def _with_maps(
 
 
 class _Rate(ProgressColumn):
-    """Photographs per second since this run began, and how many were rejected."""
+    """Photographs per second of this run, and the number of rejected ones."""
 
     def render(self, task: Task) -> Text:
         done = task.completed - task.fields["begin"]

@@ -17,11 +17,11 @@ _UNFINISHED: Final = (".unpacked.partial", ".unpacked.old")  # what a killed pro
 
 
 class Pending(PKDNError):  # noqa: N818  # nothing went wrong
-    """Something has to be downloaded or unpacked before more can be said; the message says what."""
+    """A download or an archive that has to be there first; the message names it."""
 
 
 class Delivery:
-    """Finds files and folders by name; unpacks the archives that hold them when they are asked for.
+    """Finds files and folders by name, and unpacks archives that contain them on demand.
 
     Args:
         path: Folder, archive or URL of an archive. Single files are also found beside an archive.
@@ -72,7 +72,7 @@ class Delivery:
         """Returns the file or folder that has one of these names.
 
         Raises:
-            DataError: If there is none; the message says what was found and where the publisher offers it.
+            DataError: If there is none; the message names what was found and where the publisher offers it.
         """
         found = self.find(*names)
         if found is None:

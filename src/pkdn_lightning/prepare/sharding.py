@@ -98,9 +98,9 @@ def _find(path: Path) -> list[Path]:
     if others := sorted(each.name for each in {*whole} - {*wanted}):
         raise DataError(f"{path.parent} holds shards of different totals: {whole[0].name}, {others[0]}. Keep one kind.")
     if missing := [each for each in wanted if not each.is_dir()]:
-        begun = " (begun, not finished)" if Path(f"{missing[0]}.partial").exists() else ""
+        partial = " (not finished)" if Path(f"{missing[0]}.partial").exists() else ""
         raise DataError(
-            f"{len(missing)} of {total} shards are missing, the first is {missing[0]}{begun}.\n"
+            f"{len(missing)} of {total} shards are missing, the first is {missing[0]}{partial}.\n"
             f"Make it with the options of the others and shard={wanted.index(missing[0]) + 1}/{total}."
         )
     return wanted

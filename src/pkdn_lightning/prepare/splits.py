@@ -63,8 +63,8 @@ def split_by_identity(
         counts: Faces wanted for `val` and `test`.
         seed: Another seed gives other splits.
     """
-    who = [photo.entry.identity or f"file {photo.entry.name}" for photo in photographs]
-    sizes, at_most = Counter(who), int(len(photographs) * _AT_MOST)
+    groups = [photo.entry.identity or f"file {photo.entry.name}" for photo in photographs]
+    sizes, at_most = Counter(groups), int(len(photographs) * _AT_MOST)
     walk, split_of = iter(seeded_order(sizes, seed, str)), {}
     for split in ("test", "val"):
         count, taken = counts.get(split), 0
@@ -72,7 +72,7 @@ def split_by_identity(
         while taken < wanted and (group := next(walk, None)) is not None:
             split_of[group] = split
             taken += sizes[group]
-    return [with_split(photo, split_of.get(group, "train")) for photo, group in zip(photographs, who, strict=True)]
+    return [with_split(photo, split_of.get(group, "train")) for photo, group in zip(photographs, groups, strict=True)]
 
 
 def with_split(photo: Photograph, split: str) -> Photograph:

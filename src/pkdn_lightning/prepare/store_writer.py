@@ -53,7 +53,7 @@ class StoreWriter:
         with_landmarks: Whether every face comes with 68 landmarks.
         provenance: How the data was made (source, crop rule, parser, licence), plain values for the manifest.
         plan: Plain values on which the store's bytes depend. An interrupted run of the same plan is continued; `tried`
-            says how far it came.
+            records its progress.
 
     Raises:
         DataError: If there is something at `path` already, another process is writing there, or an interrupted run

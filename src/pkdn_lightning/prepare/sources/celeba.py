@@ -5,14 +5,14 @@
     <path>/**/list_landmarks_celeba.txt              five points in the wild
     <path>/**/list_landmarks_align_celeba.txt        five points aligned
     <path>/**/list_bbox_celeba.txt                   the publisher's boxes, from which nothing is taken
-    <path>/**/list_eval_partition.txt                0 train, 1 validation, 2 test: nobody in two of them
-    <path>/**/identity_CelebA.txt                    who is who
+    <path>/**/list_eval_partition.txt                0 train, 1 validation, 2 test; disjoint in identity
+    <path>/**/identity_CelebA.txt                    the identities
 
 DIC, which PKDN follows, published the sizes of its splits but not the lists. The rule here: test takes the last 1,000
 photographs of the official test partition that become a face (201600..202599 and, where some are rejected, those
 before); validation takes 100 of the official validation partition, each of another person, in the seeded order;
 training takes 168,854, in the seeded order, of the official training partition and of those in the validation partition
-who are not on the validation photographs.
+who are not in the validation photographs.
 """
 
 from collections.abc import Iterator, Sequence

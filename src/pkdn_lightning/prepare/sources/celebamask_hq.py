@@ -81,7 +81,7 @@ class CelebAMaskHQSource(PhotographSource):
         return found
 
     def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
-        """Takes the official partition if it is known for all, else seeded splits; `split_rule` then says which."""
+        """Takes the official partition if it covers all photographs, else seeded splits; see `split_rule`."""
         unknown = sum(not photo.entry.split for photo in photographs)
         if unknown == 0:
             self.split_rule = "the official partition of CelebA, through the mapping"

@@ -2,7 +2,7 @@
 
     <path>/**/congress/original/A000001.jpg ...      folder, archive of the repository, or its URL
 
-A file's name is the member's Bioguide id, so every portrait is of somebody else.
+A file's name is the member's Bioguide id, so every portrait is of another person.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ class CongressSource(PhotographSource):
 
     Args:
         path: As for `PhotographSource`.
-        faces: Of a portrait with somebody in the background, the largest face is the member's.
+        faces: With people in the background, the largest face is the member's.
         **options: As for `PhotographSource`.
     """
 

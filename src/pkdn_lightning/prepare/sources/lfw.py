@@ -15,7 +15,7 @@ _FUNNELED_SHA256: Final = "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306
 
 
 class LFWSource(PhotographSource):
-    """LFW as its publisher ships it. A folder's name is a person's, and nobody is in two splits.
+    """LFW as published. Folders are named after people; splits are disjoint in identity.
 
     Args:
         path: As for `PhotographSource`.
@@ -41,6 +41,6 @@ class LFWSource(PhotographSource):
         super().__init__(path, crop=crop, **options)
 
     def photographs(self, delivery: Delivery) -> list[Photograph]:
-        """Returns the photographs with who is on them."""
+        """Returns the photographs with their identities."""
         folder = delivery.find("lfw-deepfunneled", "lfw_funneled", "lfw") or delivery.root
         return scan(folder, identity=lambda file: file.parent.name)

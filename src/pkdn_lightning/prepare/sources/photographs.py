@@ -23,7 +23,7 @@ from pkdn_lightning.prepare.splits import Photograph, by_split, shared_identitie
 
 
 class PhotographSource:
-    """Crops faces out of photographs. A subclass per dataset says where its files are and who is in which split.
+    """Crops faces out of photographs. A subclass per data set finds its files, identities and splits.
 
     Args:
         path: What the publisher delivered: a folder, an archive, or the archive's URL. Faces that are ready
@@ -81,12 +81,12 @@ class PhotographSource:
         """Returns the photographs in the publisher's order; `entry.split` is the publisher's, or empty.
 
         Raises:
-            DataError: If files are missing; the message says which and where the publisher offers them.
+            DataError: If files are missing; the message names them and where the publisher offers them.
         """
         raise NotImplementedError
 
     def assign(self, photographs: Sequence[Photograph]) -> list[Photograph]:
-        """Returns the photographs that take part, each in its split; `split_rule` says it in words."""
+        """Returns the photographs with their splits; `split_rule` describes the rule."""
         return by_split(split_by_identity(photographs, self.counts, self.seed), self.counts, self.seed)
 
     def candidates(self, *, dry: bool = False) -> Sequence[Any]:
@@ -152,7 +152,7 @@ def scan(folder: Path, identity: Callable[[Path], str] = lambda file: "") -> lis
 
     Args:
         folder: Where to look.
-        identity: Says who is on the image of a file.
+        identity: Returns the identity of a file.
     """
     files = list(walk_images(folder))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
@@ -168,8 +168,8 @@ class PhotosSource(PhotographSource):
     """Any folder of photographs.
 
     Args:
-        identities: `folder` takes the name of a photograph's folder for who is on it, so that nobody is in two splits;
-            `none` treats every file as somebody else.
+        identities: `folder` takes the name of a photograph's folder as its identity, and splits are disjoint in
+            identity; `none` treats every file as another person.
         **options: As for `PhotographSource`.
     """
 
