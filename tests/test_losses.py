@@ -216,7 +216,7 @@ class TestTermsOfOtherMethods:
             objective(self.output(), torch.ones(1, 3, 8, 8), None, Progress(0, 0), {})
 
     def test_a_network_that_estimates_nothing_is_told(self):
-        with pytest.raises(ConfigError, match=r"compares the network's 'coarse'.*it makes: sr1, sr2"):
+        with pytest.raises(ConfigError, match=r"network's output 'coarse'.*it returns: sr1, sr2"):
             Intermediate("coarse")(self.output(), torch.ones(1, 3, 8, 8), None)
 
     def test_channels_that_do_not_fit_are_told(self):

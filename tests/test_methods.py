@@ -137,9 +137,9 @@ def test_where_there_are_no_landmarks_components_are_the_prior(method, faces_wit
 
 
 def test_a_prior_that_the_store_lacks_is_named_with_the_method(bare_store, tmp_path):
-    with pytest.raises(DataError, match="has no landmarks, of which DIC learns"):
+    with pytest.raises(DataError, match="has no landmarks, which DIC needs"):
         train(config("dic", bare_store, tmp_path, "data.heatmaps=landmarks", "model.keypoints=68"))
-    with pytest.raises(DataError, match="has no parsing maps, of which FSRNet needs component heatmaps"):
+    with pytest.raises(DataError, match="has no parsing maps, which FSRNet needs for component heatmaps"):
         train(config("fsrnet", bare_store, tmp_path))
 
 

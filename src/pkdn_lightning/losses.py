@@ -1,10 +1,9 @@
-"""The losses: named terms, each with a weight that may change while training.
+"""The losses: named terms with scheduled weights.
 
-A term compares what the network made with the truth (`Reconstruction`), with what the frozen teacher made
-(`TeacherImage`, `FeatureDistillation`), or what it estimated along the way with a prior of the true face
-(`PriorEstimate`). `Objective` adds the weighted terms up. A term whose weight is 0 at a moment is not computed at that
-moment, and when no term asks for the teacher, the teacher does not run. PKDN's are Eq. 1-5; the compared methods' name
-their paper.
+A term compares the network's output with the ground truth (`Reconstruction`), with the output of the frozen teacher
+(`TeacherImage`, `FeatureDistillation`), or an estimated prior with that of the HR face (`PriorEstimate`). `Objective`
+is their weighted sum. Terms with weight 0 are not computed, and the teacher runs only if an active term needs it.
+Equation numbers refer to PKDN; terms of other methods name their paper.
 """
 
 import math
@@ -23,11 +22,11 @@ from pkdn_lightning.networks.contract import SROutput
 
 
 class Progress(NamedTuple):
-    """How far the training is: the clock that schedules read.
+    """Training progress, from which schedules compute weights.
 
     Attributes:
-        step: Optimiser steps taken so far.
-        epoch: Whole passes over the training split so far.
+        step: Optimiser steps so far.
+        epoch: Completed epochs.
     """
 
     step: int
@@ -35,15 +34,15 @@ class Progress(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """A term's weight λ over time.
+    """A term's weight λ and its schedule.
 
     Attributes:
-        value: λ at the start.
-        schedule: `constant`; `linear` decay from `value` to 0 over `duration` units, then off (KDFSRNet's λ_FS); `hold`
-            keeps `value` up to and with unit `duration`, then off (KDFSRNet's λ_TS).
-        duration: Length in `unit`s of `linear` and `hold`; without meaning for `constant`.
-        unit: `epoch` changes once per pass over the data, as KDFSRNet does; `step` with every optimiser step.
-        start: Units before which the weight is 0; `duration` counts from there.
+        value: Initial λ.
+        schedule: `constant`; `linear` decay from `value` to 0 over `duration` units (KDFSRNet's λ_FS); `hold` keeps
+            `value` up to and including unit `duration`, then 0 (KDFSRNet's λ_TS).
+        duration: Length of `linear` and `hold` in `unit`s; ignored for `constant`.
+        unit: `epoch` (KDFSRNet) or `step` (optimiser steps).
+        start: Unit before which the weight is 0; `duration` counts from there.
     """
 
     value: float
@@ -69,16 +68,16 @@ class Weight(NamedTuple):
         return self.value * max(0.0, self.duration - elapsed) / self.duration
 
     def check(self, name: str) -> None:
-        """Checks that the parts fit together.
+        """Checks the values.
 
         Raises:
-            ConfigError: If λ is negative or not finite, or a schedule lacks its length.
+            ConfigError: If λ is negative or not finite, or a schedule has no duration.
         """
         if not math.isfinite(self.value) or self.value < 0:
-            raise ConfigError(f"objective.{name}.weight={self.value}: a weight is a finite number, 0 or more.")
+            raise ConfigError(f"objective.{name}.weight={self.value}: a weight has to be finite and 0 or more.")
         if self.schedule != "constant" and not (self.duration and self.duration > 0):
             raise ConfigError(
-                f"objective.{name}.schedule={self.schedule} needs its length. Set objective.{name}.duration to a "
+                f"objective.{name}.schedule={self.schedule} needs a duration. Set objective.{name}.duration to a "
                 f"number of {self.unit}s above 0, or objective.{name}.schedule=constant."
             )
 
@@ -88,21 +87,21 @@ _DISTANCES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"l1": F.l1_l
 
 
 class LossTerm(nn.Module):
-    """A term of an objective; every term derives from it.
+    """Base class of the terms.
 
-    `forward(output, hr, teacher_output, **priors)` takes what the trained network made, the truth (B, 3, H, W) in
-    [0, 1], what the teacher made (None where no term needs one), and the priors that it lists; it returns a scalar.
+    `forward(output, hr, teacher_output, **priors)` takes the network's output, the ground truth (B, 3, H, W) in [0, 1],
+    the teacher's output (None if no term needs it), and the priors listed in `priors`; it returns a scalar.
 
     Attributes:
         needs_teacher: Whether the term reads the teacher's output.
-        priors: Keys of the batch that the term is given by name: `parsing`, `heatmaps`.
+        priors: Batch keys passed as keyword arguments: `parsing`, `heatmaps`.
     """
 
     needs_teacher: ClassVar[bool] = False
     priors: tuple[str, ...] = ()
 
     def check(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
-        """Checks before the first step that the features of student and teacher fit; a term may have nothing to check.
+        """Checks before the first step that the features of student and teacher match; does nothing by default.
 
         Raises:
             ShapeError: If they do not.
@@ -110,10 +109,10 @@ class LossTerm(nn.Module):
 
 
 class Reconstruction(LossTerm):
-    """Mean difference of the restored face and the truth: L_T (Eq. 1) and L_SR (Eq. 3).
+    """Distance between the restored face and the ground truth: L_T (Eq. 1) and L_SR (Eq. 3).
 
     Args:
-        distance: `l1` is absolute; `l2` squared (URDGN, FSRNet).
+        distance: `l1` is the mean absolute error, `l2` the mean squared error (URDGN, FSRNet).
     """
 
     def __init__(self, distance: Distance = "l1") -> None:
@@ -126,12 +125,12 @@ class Reconstruction(LossTerm):
 
 
 class Intermediate(LossTerm):
-    """Difference of the faces that a network made on its way and the truth, summed over them.
+    """Distance between intermediate faces and the ground truth, summed over the faces.
 
-    DIC's earlier steps, FSRNet's coarse face, SFMNet's face of the frequency branch.
+    Used for DIC's earlier steps, FSRNet's coarse face and SFMNet's frequency branch.
 
     Args:
-        name: Beginning of their names among the network's extras, as in `sr` for `sr1`, `sr2`, `sr3`.
+        name: Prefix of the faces' names in the network's extras, e.g. `sr` for `sr1`, `sr2`, `sr3`.
         distance: `l1` or `l2`.
     """
 
@@ -145,10 +144,10 @@ class Intermediate(LossTerm):
 
 
 class Spectrum(LossTerm):
-    """Differences of amplitude and of phase of a face's Fourier transform and the truth's, added (SFMNet).
+    """Sum of the L1 distances between the amplitudes and between the phases of the Fourier transforms (SFMNet).
 
     Args:
-        name: The face among the network's extras.
+        name: Name of the face in the network's extras.
     """
 
     def __init__(self, name: str = "frequency") -> None:
@@ -157,19 +156,18 @@ class Spectrum(LossTerm):
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        made, true = (torch.fft.rfft2(face.float()) for face in (_extras(output, self.name)[0], hr))
-        return F.l1_loss(made.abs(), true.abs()) + F.l1_loss(made.angle(), true.angle())
+        restored, true = (torch.fft.rfft2(face.float()) for face in (_extras(output, self.name)[0], hr))
+        return F.l1_loss(restored.abs(), true.abs()) + F.l1_loss(restored.angle(), true.angle())
 
 
 class PriorEstimate(LossTerm):
-    """Difference of the priors that a network estimated and those of the true face, summed over its estimates.
+    """Distance between estimated priors and those of the HR face, summed over the estimates.
 
-    DIC's and FSRNet's heatmaps, FSRNet's and FishFSRNet's parsing maps. The true prior is brought to the estimate's
-    size by averaging.
+    Used for DIC's and FSRNet's heatmaps, and FSRNet's and FishFSRNet's parsing maps. The true prior is resized to the
+    estimate's size by averaging.
 
     Args:
-        prior: `heatmaps` or `parsing`: the key in the batch, and the beginning of the estimates' names among the
-            network's extras.
+        prior: `heatmaps` or `parsing`: the batch key, and the prefix of the estimates' names in the network's extras.
         distance: `l1` or `l2`.
     """
 
@@ -194,16 +192,16 @@ class PriorEstimate(LossTerm):
 
 
 class FrozenFeatures(LossTerm):
-    """Difference of what a trained network that never changes sees in the restored face and in the truth.
+    """Distance between the features of a frozen network for the restored face and the ground truth.
 
     Args:
-        net: Makes features of images in [0, 1]; frozen here.
+        net: Feature network for images in [0, 1]; it is frozen here.
         distance: `l1` or `l2`.
     """
 
     def __init__(self, net: nn.Module, distance: Distance) -> None:
         super().__init__()
-        # In a tuple, so that its weights are in no checkpoint and no optimiser: they never change.
+        # In a tuple, so that the network is not a submodule and its weights stay out of checkpoints and optimisers.
         self._net = (net.eval().requires_grad_(False),)
         self.distance = _DISTANCES[distance]
 
@@ -216,56 +214,56 @@ class FrozenFeatures(LossTerm):
 
 
 class FaceFeatures(FrozenFeatures):
-    """Mean absolute difference of LightCNN features of the restored face and the truth (DICGAN's perceptual term).
+    """L1 distance between LightCNN features (DICGAN's perceptual term).
 
     Args:
-        weights: The feature network that DICGAN's authors publish (LightCNN_feature.pth).
+        weights: File of the weights published by DICGAN's authors (LightCNN_feature.pth).
 
     Raises:
-        ConfigError: If there are no weights, or they are of another network.
+        ConfigError: If the file does not exist or holds the weights of another network.
     """
 
     def __init__(self, weights: str | None) -> None:
-        state = _published(weights, lightcnn.rename_published, "LightCNN's weights: DICGAN's LightCNN_feature.pth")
+        state = _load_weights(weights, lightcnn.rename_published, "LightCNN's weights: DICGAN's LightCNN_feature.pth")
         net = lightcnn.LightCNNFeatures()
         net.load_state_dict(state)
         super().__init__(net, "l1")
 
 
 class VGGFeatures(FrozenFeatures):
-    """Mean squared difference of VGG-16's relu5_3 of the restored face and the truth (FSRGAN's perceptual term).
+    """Mean squared error between VGG-16's relu5_3 features (FSRGAN's perceptual term).
 
     Args:
-        weights: ImageNet's, as torchvision publishes them (vgg16-397923af.pth).
+        weights: File of torchvision's ImageNet weights (vgg16-397923af.pth).
 
     Raises:
-        ConfigError: If there are no weights, or they are of another network.
+        ConfigError: If the file does not exist or holds the weights of another network.
     """
 
     def __init__(self, weights: str | None) -> None:
-        state = _published(weights, vgg.rename_published, "VGG-16's weights: torchvision's vgg16-397923af.pth")
+        state = _load_weights(weights, vgg.rename_published, "VGG-16's weights: torchvision's vgg16-397923af.pth")
         net = vgg.VGG16Features()
         net.load_state_dict(state)
         super().__init__(net, "l2")
 
 
-def _published(
-    weights: str | None, rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor] | None], what: str
+def _load_weights(
+    weights: str | None, rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor] | None], expected: str
 ) -> dict[str, Tensor]:
-    """Returns the weights in a file; `what` says which are wanted, for messages."""
+    """Returns the renamed weights in a file; `expected` describes them in error messages."""
     file = Path(weights).expanduser() if weights else None
     if file is None or not file.is_file():
         raise ConfigError(
-            f"The term 'features' needs {what}; there is no file {weights}.\n"
-            "Give it by objective.features.term.weights=<file>, or leave the term out: objective.features.weight=0."
+            f"The term 'features' needs {expected}; the file {weights} does not exist.\n"
+            "Set objective.features.term.weights=<file>, or leave the term out: objective.features.weight=0."
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read as weights; expected {what}.") from error
+        raise ConfigError(f"{file} cannot be read as weights; expected {expected}.") from error
     renamed = rename(state) if isinstance(state, Mapping) else None
     if renamed is None:
-        raise ConfigError(f"{file} holds the weights of another network; expected {what}.")
+        raise ConfigError(f"{file} holds the weights of another network; expected {expected}.")
     return renamed
 
 
@@ -279,31 +277,31 @@ def _extras(output: SROutput, name: str) -> list[Tensor]:
     found = [value for key, value in output.extras.items() if key.startswith(name)]
     if not found:
         raise ConfigError(
-            f"The objective compares the network's '{name}', and the network makes none (it makes: "
-            f"{', '.join(output.extras) or 'nothing but the face'}). Choose an objective that fits the model."
+            f"The objective needs the network's output '{name}', which this network does not return (it returns: "
+            f"{', '.join(output.extras) or 'the face only'}). Choose an objective that fits the model."
         )
     return found
 
 
 class TeacherImage(LossTerm):
-    """Mean absolute difference of the student's face and the teacher's: L_TS (Eq. 4)."""
+    """L1 distance between the student's and the teacher's face: L_TS (Eq. 4)."""
 
     needs_teacher = True
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        assert teacher_output is not None  # the objective asks for the teacher whenever this term is computed
+        assert teacher_output is not None  # guaranteed by needs_teacher
         return F.l1_loss(output.sr, teacher_output.sr)
 
 
 class FeatureDistillation(LossTerm):
-    """Mean over levels of the mean absolute difference of student and teacher features: L_FS (Eq. 5).
+    """L1 distance between student and teacher features, averaged over levels: L_FS (Eq. 5).
 
     Args:
-        levels: Names of the features to compare, e.g. `["down1", "up4"]`; all that both networks return when None
-            (KDFSRNet compares the bottleneck too; the paper names the down and up levels only).
-        normalised: Divides both features by the standard deviation of the teacher's, level by level, so that every
-            level weighs the same whatever its scale. The paper compares the bare features.
+        levels: Names of the features to compare, e.g. `["down1", "up4"]`; None compares all that both networks return
+            (including the bottleneck, as KDFSRNet does; the paper names the down and up levels only).
+        normalised: Divides the features of each level by the teacher's standard deviation, so that all levels have
+            equal weight. The paper does not normalise.
     """
 
     needs_teacher = True
@@ -315,7 +313,7 @@ class FeatureDistillation(LossTerm):
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
-        assert teacher_output is not None  # the objective asks for the teacher whenever this term is computed
+        assert teacher_output is not None  # guaranteed by needs_teacher
         distances = []
         for level in self.compared(output.features, teacher_output.features):
             student, teacher = output.features[level], teacher_output.features[level]
@@ -324,21 +322,20 @@ class FeatureDistillation(LossTerm):
         return torch.stack(distances).mean()
 
     def compared(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Sequence[str]:
-        """Returns the names of the levels that are compared."""
+        """Returns the names of the compared levels."""
         return self.levels or [level for level in student if level in teacher]
 
     def check(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         """Checks before the first step that the features can be compared.
 
         Raises:
-            ShapeError: If a level is missing on a side or differs in shape; the message names the levels.
+            ShapeError: If a level is missing in one network or differs in shape; the message names the levels.
         """
         levels = self.compared(student, teacher)
-        known = [level for level in student if level in teacher]
-        missing = [level for level in levels if level not in known]
-        if missing or not levels:
+        shared = [level for level in student if level in teacher]
+        if not levels or not set(levels) <= set(shared):
             raise ShapeError(
-                f"L_FS is to compare the levels {list(levels)}, but student and teacher share {known}. "
+                f"L_FS cannot compare the levels {list(levels)}: student and teacher share {shared}. "
                 "Set objective.fs.term.levels to levels that both have, or objective.fs.weight=0."
             )
         different = [
@@ -356,10 +353,10 @@ class FeatureDistillation(LossTerm):
 
 
 def _mean_absolute(difference: Tensor) -> Tensor:
-    """Returns the mean of the absolute values, summed in float32 or better.
+    """Returns the mean absolute value, accumulated in float32 or wider.
 
-    What `l1_loss` does, except that it keeps float32 copies of features in mixed precision, a tenth of a step's memory.
-    The gradient is the sign of the difference, and that is exact in any float type.
+    Under mixed precision `l1_loss` would keep float32 copies of the features, a tenth of a step's memory. The gradient,
+    the sign of the difference, is exact in any float type.
     """
     return difference.abs().mean(dtype=torch.promote_types(difference.dtype, torch.float32))
 
@@ -368,10 +365,10 @@ class Objective(nn.Module):
     """The weighted sum of named terms: L_T for a teacher, L_S (Eq. 2) for a student.
 
     Args:
-        terms: Each term and its weight, by name.
+        terms: Weights and terms by name.
 
     Raises:
-        ConfigError: If a weight is impossible, or no term counts during the whole training.
+        ConfigError: If a weight is invalid, or no term is active throughout the training.
     """
 
     def __init__(self, terms: Mapping[str, tuple[Weight, LossTerm]]) -> None:
@@ -381,32 +378,32 @@ class Objective(nn.Module):
         kept = {name: pair for name, pair in terms.items() if pair[0].value > 0}
         if not any(weight.schedule == "constant" and not weight.start for weight, _ in kept.values()):
             raise ConfigError(
-                "No term of the objective lasts the whole training, so there would be steps that learn nothing. Give "
-                "one a weight above 0 and schedule=constant, as objective.sr has by default."
+                "No term of the objective lasts the whole training, so some steps would have no loss. Give one term a "
+                "weight above 0 and schedule=constant, the default of objective.sr."
             )
         self.weights = {name: weight for name, (weight, _) in kept.items()}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in kept.items()})
 
     def active(self, progress: Progress) -> dict[str, float]:
-        """Returns λ of every term that counts at `progress`."""
+        """Returns the nonzero weights at `progress`, by term."""
         weights = {name: weight.at(progress) for name, weight in self.weights.items()}
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def needs_teacher(self, progress: Progress | None = None) -> bool:
-        """Returns whether a term reads the teacher's output at `progress`, or ever if it is None."""
+        """Returns whether an active term reads the teacher's output at `progress`; if None, at any time."""
         names = self.weights if progress is None else self.active(progress)
         return any(self._term(name).needs_teacher for name in names)
 
     def check(self, output: SROutput, teacher_output: SROutput) -> None:
-        """Lets every term check once that student and teacher fit together.
+        """Checks that the outputs of student and teacher can be compared.
 
         Raises:
-            ShapeError: If they do not; the message names the levels.
+            ShapeError: If they cannot; the message names the levels.
         """
         if output.sr.shape != teacher_output.sr.shape:
             raise ShapeError(
-                f"The student restores {tuple(output.sr.shape)}, the teacher {tuple(teacher_output.sr.shape)}. Both "
-                "need the same scale."
+                f"The student returns faces of shape {tuple(output.sr.shape)}, the teacher "
+                f"{tuple(teacher_output.sr.shape)}. Both need the same scale."
             )
         for name in self.terms:
             self._term(name).check(output.features, teacher_output.features)
@@ -419,17 +416,14 @@ class Objective(nn.Module):
         progress: Progress,
         priors: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the total, and every computed term before its weight.
+        """Returns the weighted sum, a scalar, and the unweighted active terms by name, detached.
 
         Args:
-            output: What the trained network made.
-            hr: The truth, (B, 3, H, W) in [0, 1].
-            teacher_output: What the teacher made; None where `needs_teacher(progress)` is False.
-            progress: The moment in the training.
+            output: Output of the trained network.
+            hr: Ground truth, (B, 3, H, W) in [0, 1].
+            teacher_output: Output of the teacher; None if `needs_teacher(progress)` is False.
+            progress: Training progress.
             priors: The batch, from which terms take the priors they list.
-
-        Returns:
-            The weighted sum, a scalar, and the unweighted terms by name, detached.
         """
         weights = self.active(progress)
         parts = {
@@ -439,15 +433,15 @@ class Objective(nn.Module):
         return total, {name: part.detach() for name, part in parts.items()}
 
     def _term(self, name: str) -> LossTerm:
-        term: Any = self.terms[name]  # a ModuleDict knows modules only
+        term: Any = self.terms[name]  # ModuleDict is typed as holding any Module
         return term
 
     def _priors(self, name: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
-        wanted = self._term(name).priors
-        missing = [prior for prior in wanted if prior not in given]
+        priors = self._term(name).priors
+        missing = [prior for prior in priors if prior not in given]
         if missing:
             raise DataError(
                 f"The objective's term '{name}' needs {missing[0]}, which the data does not have: prepare a store with "
                 "parsing maps (parser=bisenet) or landmarks (landmarks=dlib), and set data.heatmaps for heatmaps."
             )
-        return {prior: given[prior] for prior in wanted}
+        return {prior: given[prior] for prior in priors}

@@ -267,7 +267,7 @@ def test_too_little_room_is_told_before_it_begins(server, monkeypatch):
 
 
 def test_a_disk_that_becomes_full_keeps_what_came(server, monkeypatch):
-    real = remote._opened
+    real = remote._open_at
 
     class Full:
         def __init__(self, source):
@@ -285,8 +285,8 @@ def test_a_disk_that_becomes_full_keeps_what_came(server, monkeypatch):
             yield Full(source), begin
 
     with monkeypatch.context() as patch:
-        patch.setattr(remote, "_opened", full)
-        fails(server.url, "No space left", "Make room", "continues where this one stopped")
+        patch.setattr(remote, "_open_at", full)
+        fails(server.url, "No space left", "Free disk space", "resumes the download")
     assert fetch(server.url, sha256=None).read_bytes() == CONTENT
     assert re.fullmatch(r"bytes=\d+-", server.ranges_asked[1])
 
@@ -393,7 +393,7 @@ def test_a_store_made_anew_is_fetched_anew_and_a_damaged_file_is_told(bucket):
     manifest = json.loads(bucket.cat("/bucket/drawn/manifest.json"))
     manifest["sha256"]["index.csv"] = "0" * 64
     bucket.pipe("/bucket/drawn/manifest.json", json.dumps(manifest).encode())
-    with pytest.raises(DataError, match=r"index\.csv returned has sha256:[0-9a-f]{64}, expected sha256:0{64}"):
+    with pytest.raises(DataError, match=r"index\.csv has sha256:[0-9a-f]{64}, expected sha256:0{64}"):
         fetch_store(URL)
     assert (first / "index.csv").is_file()
     [second] = [folder for folder in first.parent.iterdir() if folder.is_dir() and folder != first]

@@ -48,7 +48,7 @@ def test_a_half_made_store_is_none(tmp_path, read):
         writer.add(Entry("a", "train"), *face(1))
         writer.commit()
         writer.seal()
-    with pytest.raises(DataError, match="No store at .*: nothing there"):
+    with pytest.raises(DataError, match="No store at .*: it does not exist"):
         read(tmp_path / "s")
     with pytest.raises(DataError, match=r"No store at .*s\.partial: no manifest\.json in it"):
         read(tmp_path / "s.partial")

@@ -212,5 +212,5 @@ class TestErrors:
 
     def test_smallest(self, measure):
         measure(torch.rand(1, 3, 27, 27), torch.rand(1, 3, 27, 27))
-        with pytest.raises(ShapeError, match=r"26x27.*border of 8.*11x11 must stay"):
+        with pytest.raises(ShapeError, match=r"26x27.*border of 8.*11x11 must remain"):
             measure(torch.rand(1, 3, 26, 27), torch.rand(1, 3, 26, 27))

@@ -27,7 +27,7 @@ def test_a_restorer_of_torch(student):
     assert (restorer.scale, restorer.hr_px, restorer.lr_px, restorer.runtime) == (8, 128, 16, "torch")
     assert restorer(torch.rand(2, 3, 16, 16)).shape == (2, 3, 128, 128)
     assert restorer(torch.rand(1, 3, 18, 32)).shape == (1, 3, 144, 256)
-    with pytest.raises(ShapeError, match="have to divide by 16"):
+    with pytest.raises(ShapeError, match="have to be divisible by 16"):
         restorer(torch.rand(1, 3, 17, 16))
 
 

@@ -126,13 +126,13 @@ def test_the_adversary_is_not_part_of_the_module():
 )
 def test_the_gate(true, restored, network, adversary):
     errors = Errors(torch.tensor(true), torch.tensor(restored))
-    assert module(gate=True)._who_learns(errors) == (network, adversary)
-    assert module(gate=False)._who_learns(errors) == (True, True)
+    assert module(gate=True)._gated(errors) == (network, adversary)
+    assert module(gate=False)._gated(errors) == (True, True)
 
 
 def test_a_gated_network_does_not_move(batch):
     made = module(gate=True)
-    made._who_learns = lambda errors: (False, True)
+    made._gated = lambda errors: (False, True)
     total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
     total.backward()
     assert all((parameter.grad == 0).all() for parameter in made.net.parameters())

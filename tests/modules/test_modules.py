@@ -74,7 +74,7 @@ def test_channels_last_changes_nothing_but_the_layout():
     ("scheme", "net", "message"),
     [
         (TeacherModule, student_net(), "module=teacher trains networks that read parsing maps"),
-        (StudentModule, teacher_net(), "module=student trains networks that see the LR face alone"),
+        (StudentModule, teacher_net(), "module=student trains networks that read only the LR face"),
     ],
 )
 def test_a_scheme_refuses_the_wrong_kind_of_network(scheme, net, message):

@@ -121,7 +121,7 @@ def test_exports():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 4}, "x8 only, found scale=4"),
+        ({"scale": 4}, "scale=8 only, found scale=4"),
         ({"steps": 1}, "2 or more, found 1"),
         ({"keypoints": 194}, r"68 \(landmarks\) or 5 \(components\), found 194"),
         ({"hourglass_features": 6}, "hourglass_features=6 a multiple of 4"),
@@ -134,7 +134,7 @@ def test_options_out_of_range(options, message):
 
 
 def test_sides_that_do_not_divide():
-    with pytest.raises(ShapeError, match="96x96, but the sides have to divide by 64"):
+    with pytest.raises(ShapeError, match="96x96, but the sides have to be divisible by 64"):
         DIC(**SMALL)(torch.rand(1, 3, 12, 12))
 
 

@@ -133,5 +133,5 @@ def test_options_out_of_range(options, message):
 
 
 def test_sides_that_do_not_divide():
-    with pytest.raises(ShapeError, match="24x24, but the sides have to divide by 16"):
+    with pytest.raises(ShapeError, match="24x24, but the sides have to be divisible by 16"):
         FSRNet(width=4)(torch.rand(1, 3, 3, 3))

@@ -69,7 +69,7 @@ def test_they_export():
 
 class TestErrors:
     def test_sides_that_do_not_divide(self):
-        with pytest.raises(ShapeError, match="24x24, but the sides have to divide by 16"):
+        with pytest.raises(ShapeError, match="24x24, but the sides have to be divisible by 16"):
             KDFSRNetStudent(**SMALL)(torch.rand(1, 3, 3, 3))
 
     def test_map_of_another_encoding(self):

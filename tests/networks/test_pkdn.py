@@ -113,7 +113,7 @@ def test_a_student_with_skips_learns_two_faces():
 
 class TestErrors:
     def test_sides_that_do_not_divide(self):
-        with pytest.raises(ShapeError, match="24x24, but the sides have to divide by 16"):
+        with pytest.raises(ShapeError, match="24x24, but the sides have to be divisible by 16"):
             PKDNStudent(width=4, rcabs_per_level=1)(torch.rand(1, 3, 3, 3))
 
     def test_grey_input(self):
@@ -125,7 +125,7 @@ class TestErrors:
             PKDNTeacher(width=4)(torch.rand(1, 3, 16, 16), torch.rand(1, 19, 128, 128))
 
     def test_depths_for_another_number_of_levels(self):
-        with pytest.raises(ConfigError, match="names 3 stages"):
+        with pytest.raises(ConfigError, match="has 3 numbers"):
             PKDNStudent(rcabs_per_level=[1, 2, 1])
 
 

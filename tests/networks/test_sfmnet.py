@@ -121,7 +121,7 @@ def test_exports(monkeypatch):
 
 class TestErrors:
     def test_sides_that_do_not_divide(self):
-        with pytest.raises(ShapeError, match="12x12, but the sides have to divide by 8"):
+        with pytest.raises(ShapeError, match="12x12, but the sides have to be divisible by 8"):
             small(scale=4)(torch.rand(1, 3, 3, 3))
 
     def test_grey_input(self):

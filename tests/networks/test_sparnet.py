@@ -74,7 +74,7 @@ def test_exports():
 
 class TestErrors:
     def test_sides_that_do_not_divide(self):
-        with pytest.raises(ShapeError, match="80x80, but the sides have to divide by 32"):
+        with pytest.raises(ShapeError, match="80x80, but the sides have to be divisible by 32"):
             SPARNet(**SMALL)(torch.rand(1, 3, 10, 10))
 
     def test_faces_too_small_for_the_hourglass(self):

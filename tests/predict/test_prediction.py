@@ -164,7 +164,7 @@ class TestBadInput:
         assert "is no image" in errors["text.png"]
         assert "is empty" in errors["empty.png"]
         assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
-        assert "LR 1x1 enlarged x8 is 8x8, but the sides have to divide by 16" in errors["one.png"]
+        assert "LR 1x1 enlarged x8 is 8x8, but the sides have to be divisible by 16" in errors["one.png"]
         assert "too_large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
         assert "ffmpeg" in errors["clip.png"]
@@ -177,7 +177,7 @@ class TestBadInput:
         face(0, 16).crop((0, 0, 15, 16)).save(images / "a.png")
         face(0, 16).crop((0, 0, 16, 14)).save(images / "b.png")
         result = predict(config("mode=lr"))
-        assert "have to divide by 16" in result.rows[0].error
+        assert "have to be divisible by 16" in result.rows[0].error
         assert Image.open(result.folder / "b.png").size == (128, 112)
 
     def test_a_reference_of_another_size(self, config, images, tmp_path):

@@ -1,4 +1,4 @@
-"""Data at every step: the store, and batches made from it."""
+"""The store format, and the batches made from it."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ __all__ = ["FaceSRDataModule"]
 
 
 def __getattr__(name: str) -> object:
-    # Stores and drawn faces need NumPy only; the DataModule brings Lightning, which takes seconds to import.
+    # Imported on first use: Lightning takes seconds to import, and stores need NumPy only.
     if name == "FaceSRDataModule":
         from pkdn_lightning.data.datamodule import FaceSRDataModule
 

@@ -1,7 +1,7 @@
-"""More faces out of few: the same face nearer or farther, turned, shifted, in other light.
+"""Augmentation: random zoom, rotation, shift and colour changes of the training faces.
 
-What is drawn is a *view* per face, a row of numbers in the plan of its batch, so that a resumed run sees the views that
-an uninterrupted one would have seen. What a view does to images, maps and landmarks is computed on the device.
+The parameters of each face, its *view*, are drawn by the batch sampler, so that a resumed run sees the same views as an
+uninterrupted one. They are applied to images, parsing maps and landmarks on the device.
 """
 
 from dataclasses import dataclass, fields
@@ -15,19 +15,19 @@ from torch import Tensor
 from pkdn_lightning.errors import ConfigError
 
 VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
-"""What the columns of a view are; `right` and `down` in shares of the image's side, the last three are factors."""
+"""Columns of a view; `right` and `down` are fractions of the image's side, the last three are factors."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much views differ; with everything at 0 they are not drawn at all.
+    """Ranges from which views are drawn uniformly; if all are 0, none are drawn.
 
     Attributes:
-        zoom_in: Up to this share nearer; 0.3 shows a face up to 1.3 times as large.
-        zoom_out: Up to this share farther; what lies outside the image is mirrored into it.
-        turn_deg: Up to this many degrees to either side.
-        shift: Up to this share of the side, in both directions.
-        colour: Brightness, contrast and saturation up to this share weaker or stronger.
+        zoom_in: Maximum enlargement; 0.3 enlarges a face up to 1.3 times.
+        zoom_out: Maximum reduction; pixels outside the image are filled by reflection.
+        turn_deg: Maximum rotation to either side, in degrees.
+        shift: Maximum shift in both directions, as a fraction of the side.
+        colour: Maximum relative change of brightness, contrast and saturation.
     """
 
     zoom_in: float = 0.0
@@ -46,7 +46,7 @@ class Augmentation:
         return any(getattr(self, field.name) for field in fields(self))
 
     def draw(self, faces: int, generator: np.random.Generator) -> NDArray[np.float32]:
-        """Returns a view for each of some faces, (faces, 7); see `VIEW`."""
+        """Returns random views, (faces, 7); see `VIEW`."""
         near, angle, right, down, *light = generator.uniform(-1, 1, (len(VIEW), faces))
         zoom = 1 + np.where(near > 0, near * self.zoom_in, near * self.zoom_out)
         place = [zoom, angle * self.turn_deg, right * self.shift, down * self.shift]
@@ -54,8 +54,8 @@ class Augmentation:
 
 
 def placement(view: Tensor, size_px: int) -> Tensor:
-    """Returns where a view moves a face's points: (B, 2, 3) matrices on pixel coordinates (x, y, 1)."""
-    from kornia.geometry.transform import get_rotation_matrix2d  # takes a second to import, and few runs need it
+    """Returns the affine matrices of views, (B, 2, 3), which act on pixel coordinates (x, y, 1)."""
+    from kornia.geometry.transform import get_rotation_matrix2d  # takes a second to import; few runs need it
 
     zoom, angle, right, down = view[:, :4].unbind(1)
     centre = torch.full_like(view[:, :2], (size_px - 1) / 2)
@@ -65,7 +65,7 @@ def placement(view: Tensor, size_px: int) -> Tensor:
 
 
 def view_faces(hr: Tensor, view: Tensor) -> Tensor:
-    """Returns faces as views show them, placed and lit.
+    """Returns faces with the geometry and colour changes of their views.
 
     Args:
         hr: (B, 3, S, S) uint8.
@@ -85,7 +85,7 @@ def view_faces(hr: Tensor, view: Tensor) -> Tensor:
 
 
 def view_parsing(parsing: Tensor, view: Tensor) -> Tensor:
-    """Returns label maps (B, S, S) uint8, placed as the faces are; every pixel takes the nearest label."""
+    """Returns label maps (B, S, S) uint8 under the transforms of the faces, by nearest-neighbour sampling."""
     from kornia.geometry.transform import warp_affine
 
     size = (parsing.shape[-2], parsing.shape[-1])
@@ -95,6 +95,6 @@ def view_parsing(parsing: Tensor, view: Tensor) -> Tensor:
 
 
 def view_landmarks(points: Tensor, view: Tensor, size_px: int) -> Tensor:
-    """Returns landmarks (B, K, 2) in pixels, placed as the faces are; some may come to lie outside."""
+    """Returns landmarks (B, K, 2) in pixels under the transforms of the faces; they may leave the image."""
     matrix = placement(view, size_px)
     return points @ matrix[:, :, :2].mT + matrix[:, :, 2].unsqueeze(1)

@@ -1,9 +1,8 @@
 """Paired LR, HR and parsing data for training: from a store on disk to a `Batch` on the device.
 
-The host only gathers: one fancy index per batch, 8-bit, straight from the memory map. Everything else (floats, flips,
-LR, the parsing encoding) happens on the device, in `on_after_batch_transfer`. All randomness lives in the plan that
-names a batch, and a plan is a pure function of the seed and of how many batches came before, so a resumed run sees
-exactly the batches that an uninterrupted one would have seen.
+The host only indexes the memory-mapped 8-bit arrays. Everything else (conversion to float, flips, LR, the parsing
+encoding) runs on the device, in `on_after_batch_transfer`. All random numbers are drawn by the batch sampler and depend
+only on the seed and the batch's number, so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,13 +32,13 @@ from pkdn_lightning.functional.resize import Mode
 
 
 class Batch(TypedDict):
-    """What modules work with. All tensors are on the device.
+    """The input of the training modules. All tensors are on the device.
 
     Keys:
-        lr: (B, 3, H / scale, W / scale) float32 in [0, 1], 8-bit values.
+        lr: (B, 3, H / scale, W / scale) float32 in [0, 1], values k/255.
         hr: (B, 3, H, W) float32 in [0, 1].
-        parsing: (B, C, H, W) float32 in [0, 1], encoded; absent where the store has no maps.
-        heatmaps: (B, K, h, w) float32 in [0, 1]; absent unless asked for.
+        parsing: (B, C, H, W) float32 in [0, 1], encoded; absent if the store has no maps.
+        heatmaps: (B, K, h, w) float32 in [0, 1]; absent if data.heatmaps=none.
         row: (B,) int64, the faces' rows in the store.
     """
 
@@ -51,12 +50,12 @@ class Batch(TypedDict):
 
 
 class Plan(NamedTuple):
-    """Names the faces of one batch.
+    """The faces of one batch and their augmentation.
 
     Attributes:
         row: Rows in the store, (B,).
-        mirrored: Which of them are shown mirrored, (B,).
-        view: How each is shown, (B, 7), see `data.augmentation`; None shows them as they are.
+        mirrored: Whether each face is mirrored, (B,).
+        view: Augmentation of each face, (B, 7), see `data.augmentation`; None for none.
     """
 
     row: NDArray[np.int64]
@@ -65,20 +64,20 @@ class Plan(NamedTuple):
 
 
 class ShuffledBatchSampler:
-    """Plans of an endless shuffled stream, handed out one pass over the data at a time.
+    """Batch sampler of training: an endless sequence of shuffled passes over the data; each iteration is one pass.
 
-    Batch `b` of the stream depends on the seed and on `b` alone. Every face comes once per pass; faces that do not
-    fill a last batch wait for another pass.
+    Batch `b` of the sequence depends on the seed and `b` only. A pass visits each face at most once and drops the last
+    incomplete batch.
 
     Args:
-        rows: Rows to draw from.
+        rows: Rows to sample.
         batch_size: Faces per batch and process.
-        seed: Seed of order and flips.
-        flip_probability: Probability that a face is shown mirrored.
-        augmentation: How views of the same face differ; not at all if None.
-        batches_seen: Tells how many batches came before; asked whenever an iteration begins.
-        rank: This process.
-        world_size: Number of processes; each gets its own part of every global batch.
+        seed: Seed of order, flips and augmentation.
+        flip_probability: Probability that a face is mirrored.
+        augmentation: Ranges of the augmentation; None for none.
+        batches_seen: Returns the number of batches consumed so far; called at the start of each iteration.
+        rank: Rank of this process.
+        world_size: Number of processes; each takes its part of every global batch.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class ShuffledBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        # A store smaller than a global batch still trains: the batch shrinks to what there is.
+        # A store smaller than a global batch still trains, with smaller batches.
         self.batch_size = max(1, min(batch_size, len(rows) // world_size))
         self.rows, self.seed = rows, seed
         self.flip_probability, self.augmentation = flip_probability, augmentation or Augmentation()
@@ -118,14 +117,14 @@ class ShuffledBatchSampler:
 
 
 class OrderedBatchSampler(SequentialSampler):
-    """Plans that visit every row once, in order; processes share the rows without padding, so none counts twice.
+    """Batch sampler of evaluation: every row once, in order, split among processes without padding.
 
-    It is a `SequentialSampler` by name, by which Lightning knows that `overfit_batches` may use it as it is.
+    It derives from `SequentialSampler` because Lightning replaces other samplers under `overfit_batches`.
 
     Args:
         rows: Rows to visit.
         batch_size: Faces per batch and process.
-        rank: This process.
+        rank: Rank of this process.
         world_size: Number of processes.
     """
 
@@ -142,11 +141,11 @@ class OrderedBatchSampler(SequentialSampler):
 
 
 class StoreDataset(Dataset[dict[str, Tensor]]):
-    """Fetches whole batches from a store.
+    """Reads whole batches from a store.
 
     Args:
-        store: Where from.
-        resident: Leaves the faces out: they are on the device already and only their rows travel.
+        store: The store.
+        resident: Returns rows without faces, which are on the device already.
     """
 
     def __init__(self, store: FaceStore, *, resident: bool = False) -> None:
@@ -154,16 +153,12 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
         batch = {"row": torch.from_numpy(plan.row)}
-        if plan.mirrored.any():  # else nobody need look: flipping costs as much as all the rest
+        if plan.mirrored.any():  # omitted otherwise: flipping costs as much as everything else together
             batch["mirrored"] = torch.from_numpy(plan.mirrored)
         if plan.view is not None:
             batch["view"] = torch.from_numpy(plan.view)
         if not self.resident:
-            batch["hr"] = torch.from_numpy(self.store.hr[plan.row])
-            if self.store.parsing is not None:
-                batch["parsing"] = torch.from_numpy(self.store.parsing[plan.row])
-            if self.store.landmarks is not None:
-                batch["landmarks"] = torch.from_numpy(self.store.landmarks[plan.row])
+            batch |= {name: torch.from_numpy(array[plan.row]) for name, array in self.store.arrays.items()}
         return batch
 
 
@@ -178,18 +173,18 @@ def prepare_batch(
     parsing_damage: Damage = "none",
     parsing_damage_px: int = 8,
 ) -> Batch:
-    """Returns the batch that modules work with, computed where `raw` lies.
+    """Returns the `Batch` of raw store arrays, computed on their device.
 
     Args:
         raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
-            float32, `mirrored` (B,) bool: which of them to mirror, and `view` (B, 7) float32: how to show them.
+            float32, `mirrored` (B,) bool, and `view` (B, 7) float32; see `Plan`.
         scale: Reduction from HR to LR.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
-        heatmaps: Which to add: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
-        heatmap_px: Their side.
-        parsing_damage: See `data.parsing.damage`; heatmaps are made from the whole map.
-        parsing_damage_px: Its size.
+        heatmaps: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
+        heatmap_px: Side of the heatmaps.
+        parsing_damage: See `data.parsing.damage`; heatmaps are computed from the undamaged map.
+        parsing_damage_px: Size of the damage in pixels.
     """
     mirrored, view = raw["mirrored"].view(-1, 1, 1) if "mirrored" in raw else None, raw.get("view")
     images = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
@@ -200,11 +195,11 @@ def prepare_batch(
     batch: Batch = {"lr": degrade(images, scale, degradation), "hr": images / 255, "row": raw["row"]}
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
-        encoded = encode(_shown(damaged, mirrored, view), encoding)
+        encoded = encode(_augment_parsing(damaged, mirrored, view), encoding)
         batch["parsing"] = blur(encoded, parsing_damage_px) if parsing_damage == "blurred" else encoded
         if heatmaps == "components":
-            batch["heatmaps"] = component_heatmaps(_shown(raw["parsing"], mirrored, view), heatmap_px)
-    if heatmaps == "landmarks" and "landmarks" in raw:  # test sets need none
+            batch["heatmaps"] = component_heatmaps(_augment_parsing(raw["parsing"], mirrored, view), heatmap_px)
+    if heatmaps == "landmarks" and "landmarks" in raw:  # test sets may lack landmarks
         points, size_px = raw["landmarks"], images.shape[-1]
         if mirrored is not None:
             points = torch.where(mirrored, mirror_landmarks(points, size_px), points)
@@ -214,39 +209,39 @@ def prepare_batch(
     return batch
 
 
-def _shown(parsing: Tensor, mirrored: Tensor | None, view: Tensor | None) -> Tensor:
-    """Returns label maps mirrored and placed as the faces are."""
+def _augment_parsing(parsing: Tensor, mirrored: Tensor | None, view: Tensor | None) -> Tensor:
+    """Returns label maps under the flips and views of the faces."""
     if mirrored is not None:
         parsing = torch.where(mirrored, mirror(parsing), parsing)
     return parsing if view is None else view_parsing(parsing, view)
 
 
 class FaceSRDataModule(lightning.LightningDataModule):
-    """Serves one store's splits, and the test splits of as many stores as a table has columns.
+    """The training and validation splits of one store, and the test splits of one or more stores.
 
     Args:
-        store: Folder of the store that is trained and validated on.
-        test_stores: Folders of the stores that are tested on, by the name they get in results
-            (`test/<name>/psnr_y`). None tests on `store` under its own name.
+        store: Folder of the store for training and validation.
+        test_stores: Folders of the test stores by their names in results (`test/<name>/psnr_y`). None tests on
+            `store` under its own name.
         scale: Reduction from HR to LR: 4, 8 or 16.
         degradation: `pil` or `matlab`, see `data.degradation.degrade`.
-        encoding: How parsing maps are fed to networks, see `data.parsing.encode`.
+        encoding: Encoding of the parsing maps, see `data.parsing.encode`.
         batch_size: Training faces per step and process.
         eval_batch_size: Validation and test faces per step and process.
-        flip_probability: Probability that a training face is shown mirrored, left and right labels swapped.
-        augmentation: How views of the same training face differ: arguments of `data.augmentation.Augmentation`.
+        flip_probability: Probability that a training face is mirrored, with left and right labels swapped.
+        augmentation: Augmentation of training faces: arguments of `data.augmentation.Augmentation`.
         heatmaps: Prior that DIC and FSRNet learn to estimate: `landmarks` (needs a store with landmarks),
-            `components` (made from the parsing maps), `none`.
+            `components` (from the parsing maps), `none`.
         heatmap_px: Side of the heatmaps.
-        parsing_damage: Makes the parsing maps worse, to learn how good a prior has to be: `none`, `shuffled`,
+        parsing_damage: Degrades the parsing maps, to study how accurate a prior has to be: `none`, `shuffled`,
             `displaced`, `blurred`; see `data.parsing.damage` and `blur`.
-        parsing_damage_px: How far they are displaced or blurred.
-        seed: Seed of order and flips.
-        require_parsing: Refuses a store without parsing maps, because a network is to be fed with them.
-        needed_by: Who reads the priors, for messages.
-        verify: Compares the stores with their hashes when opened (once; see `FaceStore.open`).
-        resident: Keeps the training split's 8-bit faces on the accelerator, where one gather makes a batch.
-        num_workers: Loader processes. One gather per batch rarely needs any.
+        parsing_damage_px: Length of the displacement or side of the blur.
+        seed: Seed of order, flips and augmentation.
+        require_parsing: Rejects stores without parsing maps.
+        needed_by: The component that reads the priors, for error messages.
+        verify: Verifies the stores' hashes when they are opened (once; see `FaceStore.open`).
+        resident: Keeps the training store's 8-bit faces on the accelerator.
+        num_workers: Loader processes; reading a batch is one indexing operation and rarely needs any.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -277,11 +272,13 @@ class FaceSRDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         if min(batch_size, eval_batch_size) < 1:
-            raise ConfigError(f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} start at 1.")
+            raise ConfigError(
+                f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} have to be 1 or more."
+            )
         if not 0 <= flip_probability <= 1:
-            raise ConfigError(f"data.flip_probability={flip_probability} is no probability: give 0 to 1.")
+            raise ConfigError(f"data.flip_probability={flip_probability} is not a probability: give 0 to 1.")
         if parsing_damage_px < 1:
-            raise ConfigError(f"data.parsing_damage_px={parsing_damage_px} starts at 1.")
+            raise ConfigError(f"data.parsing_damage_px={parsing_damage_px} has to be 1 or more.")
         self.store_path, self.test_paths = store, dict(test_stores or {})
         self.scale, self.seed = scale, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -289,7 +286,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         self.require_parsing = require_parsing
         self.heatmaps, self.needed_by = heatmaps, needed_by
         self.verify, self.resident, self.num_workers = verify, resident, num_workers
-        self._finish = partial(
+        self._prepare_batch = partial(
             prepare_batch,
             scale=scale,
             degradation=degradation,
@@ -305,7 +302,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     @property
     def store(self) -> FaceStore:
-        """The store that is trained and validated on; opened when first asked for."""
+        """The store for training and validation; opened on first use."""
         if self._store is None:
             self._store = self._open(self.store_path)
             self._check_priors(self._store)
@@ -313,16 +310,16 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     @property
     def test_stores(self) -> Mapping[str, FaceStore]:
-        """The stores that are tested on, by name; opened when first asked for."""
+        """The test stores by name; opened on first use."""
         if self._test_stores is None:
             stores = {name: self._open(path) for name, path in self.test_paths.items()}
             self._test_stores = stores or {self.store.name: self.store}
         return self._test_stores
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Returns shuffled batches of `train`, starting behind the batches the run has seen.
+        """Returns shuffled batches of `train`, resuming after those the run has consumed.
 
-        With `trainer.overfit_batches` the batches are ordered, so that the same ones come again.
+        With `trainer.overfit_batches` the batches are ordered, so that every epoch has the same ones.
         """
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a connector
             return self._ordered(self.store, "train", self.batch_size)
@@ -342,30 +339,31 @@ class FaceSRDataModule(lightning.LightningDataModule):
         return self._ordered(self.store, "val", self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        """Returns ordered batches of `test`, a loader per store in `test_stores`."""
+        """Returns ordered batches of `test`, one loader per store in `test_stores`."""
         return [self._ordered(store, "test", self.eval_batch_size) for store in self.test_stores.values()]
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
-        """Finishes a gathered batch on the device."""
+        """Computes the batch on the device; see `prepare_batch`."""
         raw = dict(batch)
         if "hr" not in raw:
             raw |= self._gather_resident(raw["row"])
-        return self._finish(raw)
+        return self._prepare_batch(raw)
 
     def preview(self, split: str, count: int) -> Batch:
-        """Returns the first faces of a split, on the CPU: what sample grids show."""
+        """Returns the first faces of a split, on the CPU, for sample grids."""
         rows = self.store.indices(split)[:count]
-        return self._finish(StoreDataset(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
+        return self._prepare_batch(StoreDataset(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
 
     def _open(self, path: str | Path) -> FaceStore:
         store = FaceStore.open(path, verify=self.verify)
         if store.size_px % self.scale:
             raise ConfigError(
-                f"Faces of {store.size_px} px ({path}) cannot be reduced by scale={self.scale}: it does not divide."
+                f"Faces of {store.size_px} px ({path}) cannot be reduced by scale={self.scale}, which does not divide "
+                "their side. Choose another scale."
             )
         if self.require_parsing and store.parsing is None:
             raise DataError(
-                f"{path} has no parsing maps, and {self.needed_by} reads them. Prepare a store with maps "
+                f"{path} has no parsing maps, which {self.needed_by} needs. Prepare a store with maps "
                 "(parser=bisenet), or train a student without a teacher: objective=reconstruction."
             )
         return store
@@ -373,13 +371,13 @@ class FaceSRDataModule(lightning.LightningDataModule):
     def _check_priors(self, store: FaceStore) -> None:
         if self.heatmaps == "landmarks" and store.landmarks is None:
             raise DataError(
-                f"{self.store_path} has no landmarks, of which {self.needed_by} learns to estimate the heatmaps. "
-                "Prepare a store with landmarks=dlib, or take components of the parsing map: data.heatmaps=components."
+                f"{self.store_path} has no landmarks, which {self.needed_by} needs for heatmaps. Prepare a store with "
+                "landmarks=dlib, or use heatmaps from the parsing maps: data.heatmaps=components."
             )
         if self.heatmaps == "components" and store.parsing is None:
             raise DataError(
-                f"{self.store_path} has no parsing maps, of which {self.needed_by} needs component heatmaps. Prepare a "
-                "store with maps: parser=bisenet."
+                f"{self.store_path} has no parsing maps, which {self.needed_by} needs for component heatmaps. Prepare "
+                "a store with maps: parser=bisenet."
             )
 
     def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
@@ -390,7 +388,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         return DataLoader(
             dataset,
             sampler=plans,
-            batch_size=None,  # a plan already names a whole batch
+            batch_size=None,  # a plan is a whole batch
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
@@ -402,7 +400,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def _batches_seen(self) -> int:
-        """Reads from the loop's own progress, which a checkpoint restores, how far the stream was consumed."""
+        """Returns the number of batches consumed, from the loop's progress, which checkpoints restore."""
         if self.trainer is None:
             return 0
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
@@ -410,9 +408,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     def _gather_resident(self, row: Tensor) -> dict[str, Tensor]:
         if not self._resident_faces:
-            self._resident_faces["hr"] = torch.from_numpy(np.array(self.store.hr)).to(row.device)
-            if self.store.parsing is not None:
-                self._resident_faces["parsing"] = torch.from_numpy(np.array(self.store.parsing)).to(row.device)
-            if self.store.landmarks is not None:
-                self._resident_faces["landmarks"] = torch.from_numpy(np.array(self.store.landmarks)).to(row.device)
+            self._resident_faces = {
+                name: torch.from_numpy(np.array(array)).to(row.device) for name, array in self.store.arrays.items()
+            }
         return {key: faces[row] for key, faces in self._resident_faces.items()}

@@ -1,7 +1,7 @@
-"""How the low-resolution image comes from the high-resolution one: the only place that decides it.
+"""The degradation from HR to LR; every part of the package uses this module for it.
 
-DIC's protocol, which the compared methods follow: antialiased bicubic of the 8-bit image, rounded to 8 bits again.
-No blur, noise or compression is modelled.
+It follows DIC's protocol, as the compared methods do: antialiased bicubic downsampling of the 8-bit image, rounded to
+8 bits. No blur, noise or compression is modelled.
 """
 
 import torch
@@ -12,15 +12,15 @@ from pkdn_lightning.functional.resize import Mode, bicubic, bicubic_8bit
 
 
 def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
-    """Returns LR: HR shrunk by antialiased bicubic, rounded to 8 bits.
+    """Returns LR: HR downsampled by antialiased bicubic, rounded to 8 bits.
 
     Args:
-        hr: (B, 3, H, W), 8-bit images: uint8, or float in [0, 1], rounded first where it is not k/255 already.
-        scale: How many times smaller each side becomes.
+        hr: (B, 3, H, W), uint8, or float in [0, 1], which is rounded to 8 bits first.
+        scale: Factor by which each side shrinks.
         mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB.
 
     Returns:
-        (B, 3, H / scale, W / scale), float32 or the type of `hr`, values k/255.
+        (B, 3, H / scale, W / scale), values k/255; float32 for uint8 input, else the dtype of `hr`.
 
     Raises:
         ShapeError: If `scale` does not divide both sides.
@@ -36,8 +36,8 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
     height, width = hr.shape[-2:]
     if scale < 1 or height % scale or width % scale:
         raise ShapeError(
-            f"Cannot degrade HR of {height}x{width} pixels by scale {scale}: expected sides that {scale} divides. "
-            "Crop the images or choose another scale."
+            f"Cannot degrade HR of {height}x{width} pixels by scale {scale}: both sides have to be divisible by "
+            f"{scale}. Crop the images or choose another scale."
         )
     size = (height // scale, width // scale)
     if hr.dtype == torch.uint8:
@@ -46,11 +46,11 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
 
 
 def enlarge(lr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
-    """Returns LR enlarged by bicubic interpolation in 8 bits: the method called "bicubic" in the tables.
+    """Returns LR upsampled by bicubic interpolation in 8 bits: the method called "bicubic" in the tables.
 
     Args:
-        lr: (B, 3, h, w) float in [0, 1], taken as 8-bit images.
-        scale: How many times larger each side becomes.
+        lr: (B, 3, h, w) float in [0, 1], rounded to 8 bits first.
+        scale: Factor by which each side grows.
         mode: As in `degrade`.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Heatmaps: the prior that DIC and FSRNet are taught to estimate, computed on the device for a whole batch.
+"""Heatmaps: the prior that DIC and FSRNet learn to estimate, computed on the device for a whole batch.
 
-Where a store has the 68 landmarks, each becomes a Gaussian. Where it has only parsing maps, the five components that
-DIC merges its landmarks into (eyes, nose, mouth, silhouette) are made from the labels instead.
+They are Gaussians around the 68 landmarks, or, for stores with parsing maps only, the five components into which DIC
+merges its landmarks (two eyes, nose, mouth, silhouette), derived from the labels.
 """
 
 from typing import Final, Literal
@@ -16,19 +16,19 @@ Heatmaps = Literal["none", "landmarks", "components"]
 COUNTS: Final = {"none": 0, "landmarks": 68, "components": 5}
 """Channels of each kind."""
 
-# Where a landmark of the iBUG order goes in the mirrored image.
+# For each landmark of the mirrored image, in iBUG order, its index in the original.
 _MIRRORED: Final = (
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 )  # fmt: skip
-# DIC's order: the eye on the image's left, the one on its right, nose, mouth. The silhouette is made of its outline.
+# DIC's order: the eye on the image's left, the one on its right, nose, mouth. The silhouette is computed separately.
 _COMPONENTS: Final = (("r_eye",), ("l_eye",), ("nose",), ("mouth", "u_lip", "l_lip"))
 _FACE: Final = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 _BROWS: Final = ("l_brow", "r_brow")
 
 
 def mirror_landmarks(landmarks: Tensor, width_px: int) -> Tensor:
-    """Returns the landmarks of the mirrored images, (B, 68, 2), in the iBUG order of those."""
+    """Returns the landmarks of the mirrored images, (B, 68, 2), in iBUG order."""
     order = torch.tensor(_MIRRORED, device=landmarks.device)
     swapped = landmarks[:, order]
     return torch.stack([width_px - 1 - swapped[..., 0], swapped[..., 1]], dim=-1)
@@ -37,8 +37,8 @@ def mirror_landmarks(landmarks: Tensor, width_px: int) -> Tensor:
 def landmark_heatmaps(landmarks: Tensor, hr_px: int, size_px: int) -> Tensor:
     """Returns a Gaussian around each landmark, exp(-d^2 / 2) with d in pixels of the heatmap (DIC's targets).
 
-    Pixel centres of face and heatmap coincide, so that a mirrored face has mirrored heatmaps; DIC divides the
-    coordinates by 4, which is 0.4 heatmap pixels off.
+    Coordinates are scaled about pixel centres, so that a mirrored face has mirrored heatmaps; DIC divides the
+    coordinates by 4, which shifts them by 0.4 heatmap pixels.
 
     Args:
         landmarks: (B, K, 2) pixels x, y of the HR face.
@@ -50,27 +50,27 @@ def landmark_heatmaps(landmarks: Tensor, hr_px: int, size_px: int) -> Tensor:
     """
     grid = torch.arange(size_px, device=landmarks.device, dtype=torch.float32)
     x, y = ((landmarks.float() + 0.5) * (size_px / hr_px) - 0.5).unbind(-1)  # (B, K)
-    across = torch.exp(-((grid - x.unsqueeze(-1)) ** 2) / 2)  # a Gaussian is a product of two
-    down = torch.exp(-((grid - y.unsqueeze(-1)) ** 2) / 2)
-    return down.unsqueeze(-1) * across.unsqueeze(-2)
+    along_x = torch.exp(-((grid - x.unsqueeze(-1)) ** 2) / 2)  # a 2-D Gaussian is separable
+    along_y = torch.exp(-((grid - y.unsqueeze(-1)) ** 2) / 2)
+    return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 
 def component_heatmaps(labels: Tensor, size_px: int) -> Tensor:
-    """Returns five heatmaps made from label maps: both eyes, nose, mouth, and the silhouette with the brows.
+    """Returns five heatmaps derived from label maps: both eyes, nose, mouth, and the silhouette with the brows.
 
     Args:
         labels: Label ids, (B, H, W).
         size_px: Side of the heatmaps.
 
     Returns:
-        (B, 5, size_px, size_px) float32 in [0, 1]: the share of each pixel that the component covers, softened.
+        (B, 5, size_px, size_px) float32 in [0, 1]: the fraction of each pixel that the component covers, blurred.
     """
     parts = [_mask(labels, names) for names in _COMPONENTS]
     face = _mask(labels, _FACE)
-    reach = 2 * max(1, labels.shape[-1] // 64) + 1
-    grown = F.max_pool2d(face, reach, stride=1, padding=reach // 2)
-    shrunk = -F.max_pool2d(-face, reach, stride=1, padding=reach // 2)
-    parts.append((grown - shrunk).maximum(_mask(labels, _BROWS)))
+    kernel = 2 * max(1, labels.shape[-1] // 64) + 1
+    dilated = F.max_pool2d(face, kernel, stride=1, padding=kernel // 2)
+    eroded = -F.max_pool2d(-face, kernel, stride=1, padding=kernel // 2)
+    parts.append((dilated - eroded).maximum(_mask(labels, _BROWS)))
     small = F.interpolate(torch.cat(parts, dim=1), size=(size_px, size_px), mode="area")
     return F.avg_pool2d(small, 3, stride=1, padding=1)
 

@@ -1,7 +1,6 @@
-"""The 19-class face-parsing label set: names, colours, mirrored labels. Plain values: reading them needs no torch.
+"""The 19-class face-parsing label set of CelebAMask-HQ: names, colours, mirrored labels. Does not import torch.
 
-Labels follow CelebAMask-HQ. `l_*` is the person's left, which lies on the right of the image, so a mirrored
-image needs its left and right labels swapped: `MIRRORED` says how.
+`l_*` is the person's left, which lies on the right of the image; mirroring swaps left and right labels (`MIRRORED`).
 """
 
 from typing import Final
@@ -17,7 +16,7 @@ PALETTE: Final = (
     (255, 204, 204), (102, 51, 0), (255, 0, 0), (102, 204, 0), (255, 255, 0), (0, 0, 153), (0, 0, 204),
     (255, 51, 153), (0, 204, 204), (0, 51, 0), (255, 153, 51), (0, 204, 0),
 )  # fmt: skip
-"""8-bit RGB of each class. No paper publishes its palette; any that keeps the classes apart will do."""
+"""8-bit RGB of each class. No paper publishes its palette; any palette of distinct colours works."""
 
 
 def _mirrored() -> tuple[int, ...]:
@@ -27,4 +26,4 @@ def _mirrored() -> tuple[int, ...]:
 
 
 MIRRORED: Final = _mirrored()
-"""`MIRRORED[i]` is the label that class `i` takes in the mirrored image."""
+"""`MIRRORED[i]` is the label of class `i` in the mirrored image."""

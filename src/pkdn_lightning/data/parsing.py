@@ -1,4 +1,4 @@
-"""Parsing maps on their way into a network: damaged on purpose, mirrored, encoded. The labels are in `data.labels`."""
+"""Transforms of parsing maps: mirroring, encoding, and degradation for ablations. The labels are in `data.labels`."""
 
 import math
 from typing import Final, Literal, get_args
@@ -13,7 +13,7 @@ Encoding = Literal["colour", "onehot", "index"]
 ENCODINGS: Final = get_args(Encoding)
 Damage = Literal["none", "shuffled", "displaced", "blurred"]
 
-_GOLDEN: Final = (math.sqrt(5) - 1) / 2
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly
 
 
 def mirror(parsing: Tensor) -> Tensor:
@@ -30,17 +30,17 @@ def mirror(parsing: Tensor) -> Tensor:
 
 
 def encoding_channels(encoding: Encoding) -> int:
-    """Returns how many channels a network sees under `encoding`."""
+    """Returns the number of channels of an encoded parsing map."""
     return {"colour": 3, "onehot": len(LABELS), "index": 1}[encoding]
 
 
 def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
-    """Returns label maps as the float tensor a network is fed with.
+    """Returns label maps as the float input of a network.
 
     Args:
         parsing: Label ids 0..18, (B, H, W), any integer type.
-        encoding: `colour` paints `PALETTE` and divides by 255 (the literature's form, KDFSRNet); `onehot` gives a
-            channel per class; `index` gives the id divided by 18.
+        encoding: `colour` gives the RGB colours of `PALETTE` divided by 255 (as in the literature, e.g. KDFSRNet);
+            `onehot` gives a channel per class; `index` gives the id divided by 18.
 
     Returns:
         (B, C, H, W) float32 in [0, 1], C = `encoding_channels(encoding)`.
@@ -50,28 +50,30 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
     if encoding == "onehot":
         labels = torch.arange(len(LABELS), dtype=parsing.dtype, device=parsing.device).view(1, -1, 1, 1)
         onehot = parsing.new_empty(parsing.shape[0], len(LABELS), *parsing.shape[1:], dtype=torch.float32)
-        return torch.eq(parsing.unsqueeze(1), labels, out=onehot)  # without a map of booleans in between
+        return torch.eq(parsing.unsqueeze(1), labels, out=onehot)  # avoids an intermediate boolean tensor
     palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device).T / 255  # (3, 19)
     planes = palette.index_select(1, parsing.int().flatten()).view(3, *parsing.shape)
     return planes.transpose(0, 1).contiguous()
 
 
 def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
-    """Returns label maps made worse, to learn how good a prior has to be. A face is always damaged the same way.
+    """Returns degraded label maps, to study how accurate a prior has to be.
+
+    The degradation depends on the face's row only, so it is the same in every epoch.
 
     Args:
         parsing: Label ids 0..18, (B, H, W), any integer type.
-        kind: `shuffled` gives the regions of every face each other's labels, the background's apart: shapes without
-            names; `displaced` moves the map by `px` in a direction of the face's own: names in the wrong place.
-            `none` and `blurred`, which `blur` does behind the encoding, leave it as it is.
-        row: What the damage depends on, (B,) int64: the faces' rows in the store.
+        kind: `shuffled` permutes the labels of each face, background excepted, and keeps the shapes; `displaced`
+            shifts each map by `px` in a direction that depends on the face; `none` and `blurred` change nothing
+            (`blur` acts on the encoded map).
+        row: The faces' rows in the store, (B,) int64; they seed the degradation.
         px: Length of the displacement.
 
     Returns:
         The same shape and type.
     """
     if kind == "shuffled":
-        # Whole numbers alone, so that every device shuffles alike.
+        # An integer hash gives the same permutation on every device.
         labels = torch.arange(1, len(LABELS), device=parsing.device)
         keys = (row[:, None] * len(LABELS) + labels) * 0x9E3779B1 % 2**32
         keys = (keys ^ (keys >> 16)) * 0x45D9F3B % 2**32
@@ -90,7 +92,7 @@ def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
 
 
 def blur(encoded: Tensor, px: int) -> Tensor:
-    """Returns encoded maps averaged over squares of `px` and enlarged again: regions without sharp borders.
+    """Returns encoded maps averaged over squares of `px` and upsampled again, which blurs the region borders.
 
     Args:
         encoded: (B, C, H, W) float32 in [0, 1].

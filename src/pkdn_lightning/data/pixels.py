@@ -1,4 +1,4 @@
-"""From 8-bit images to tensors and back."""
+"""Conversions between 8-bit images and tensors."""
 
 from collections.abc import Sequence
 

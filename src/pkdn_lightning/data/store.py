@@ -1,13 +1,13 @@
-"""The store: one folder per dataset, plain NumPy arrays that anyone can read with three lines.
+"""The store: one folder per dataset, in plain NumPy arrays.
 
     hr.npy         uint8   (N, S, S, 3)   RGB faces
-    parsing.npy    uint8   (N, S, S)      label ids 0..18 (see `data.parsing`); absent where no map was made
-    landmarks.npy  float32 (N, 68, 2)     x, y in pixels; absent where none were made
+    parsing.npy    uint8   (N, S, S)      label ids 0..18 (see `data.labels`); optional
+    landmarks.npy  float32 (N, 68, 2)     x, y in pixels; optional
     index.csv      name, split, source, identity
     manifest.json  schema version, label set, provenance, counts per split, SHA-256 of each file
 
-It is the interface between preparation and training. What lies beside these files (rejects.csv, duplicates.csv,
-card.md, contact sheets) is for people to read.
+It is the interface between preparation and training. Further files (rejects.csv, duplicates.csv, card.md, contact
+sheets) document the preparation.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from pkdn_lightning.files import file_sha256, read_json, write_json
 SCHEMA_VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
 _STAMP: Final = ".verified.json"
-_AGAIN: Final = "Or prepare the store anew in another place."
+_REMEDY: Final = "Restore it from a copy, or prepare the store again in another folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Entry:
     Attributes:
         name: Unique within its split, usually the file's stem.
         split: `train`, `val` or `test`.
-        source: Where the face came from, e.g. the path inside the publisher's archive.
-        identity: Who it is, where known; empty otherwise.
+        source: Origin of the face, e.g. its path inside the publisher's archive.
+        identity: The person, or empty if unknown.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class FaceStore:
-    """A finished store, opened for reading. Arrays are memory maps: memory stays constant whatever N is.
+    """A complete store, opened for reading. The arrays are memory-mapped.
 
     Attributes:
         path: The folder.
@@ -75,11 +75,11 @@ class FaceStore:
         """Opens a store.
 
         Args:
-            path: The store's folder, or its URL, which is read into a local cache (`data.remote`).
-            verify: Compares every file with its hash, unless that was done before and no file has changed since.
+            path: The store's folder, or its URL, which is downloaded into a local cache (`data.remote`).
+            verify: Compares every file with its hash, unless it has not changed since the last verification.
 
         Raises:
-            DataError: If there is no store, it is incomplete, from another version, or its files changed.
+            DataError: If there is no store, it is incomplete, of another version, or its files changed.
         """
         path = _local(path)
         manifest = _read_manifest(path)
@@ -94,8 +94,14 @@ class FaceStore:
             _open_array(path, "landmarks") if "landmarks.npy" in manifest["sha256"] else None,
         )
         if len(store.hr) != len(store.entries):
-            raise DataError(f"{path} holds {len(store.hr)} faces but index.csv names {len(store.entries)}.")
+            raise DataError(f"{path} holds {len(store.hr)} faces but index.csv lists {len(store.entries)}. {_REMEDY}")
         return store
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`hr`, and `parsing` and `landmarks` where the store has them."""
+        arrays = {"hr": self.hr, "parsing": self.parsing, "landmarks": self.landmarks}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     @property
     def name(self) -> str:
@@ -104,7 +110,7 @@ class FaceStore:
 
     @property
     def sha256(self) -> str:
-        """One hash for the whole store: that of its files' hashes."""
+        """The hash of all file hashes."""
         return hashlib.sha256(json.dumps(self.manifest["sha256"], sort_keys=True).encode()).hexdigest()
 
     @property
@@ -136,10 +142,10 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
     for name, expected in manifest["sha256"].items():
         file = path / name
         if not file.is_file():
-            raise DataError(f"{path} is incomplete: {name} is missing. Restore it. {_AGAIN}")
+            raise DataError(f"{path} is incomplete: {name} is missing. {_REMEDY}")
         if (found := file_sha256(file)) != expected:
-            what = f"SHA-256 {found[:12]}..., the manifest says {expected[:12]}..."
-            raise DataError(f"{file} is not the file that was prepared: {what}. Restore it. {_AGAIN}")
+            difference = f"SHA-256 {found[:12]}..., expected {expected[:12]}..."
+            raise DataError(f"{file} is not the file that was prepared: {difference}. {_REMEDY}")
     return manifest
 
 
@@ -148,7 +154,7 @@ def _local(path: str | Path) -> Path:
 
 
 def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Verifies a store unless a stamp says that these very files were verified before."""
+    """Verifies a store unless the stamp file records the current sizes and modification times."""
     files = [path / name for name in (*manifest["sha256"], "manifest.json")]
     state = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()}
     if read_json(path / _STAMP) != state:
@@ -158,7 +164,7 @@ def _verify_once(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def blocks(file: Path, rows: int = 256) -> Iterator[NDArray[Any]]:
-    """Yields the rows of an array on disk, some at a time; read plainly, for a memory map would count as memory."""
+    """Yields the rows of an array on disk in blocks, without a memory map, whose pages would count as used memory."""
     array = np.load(file, mmap_mode="r", allow_pickle=False)
     shape, dtype, begin = array.shape, array.dtype, array.offset
     del array
@@ -172,13 +178,13 @@ def blocks(file: Path, rows: int = 256) -> Iterator[NDArray[Any]]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        found = "nothing there" if not path.exists() else "no manifest.json in it"
+        found = "it does not exist" if not path.exists() else "no manifest.json in it"
         raise DataError(f"No store at {path}: {found}.")
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version = manifest["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error
+        raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error
     if version != SCHEMA_VERSION:
         raise DataError(f"{path} has store version {version}; this package reads version {SCHEMA_VERSION}.")
     return manifest
@@ -188,7 +194,7 @@ def read_index(path: Path) -> tuple[Entry, ...]:
     """Returns the rows of a store's `index.csv`."""
     with (path / "index.csv").open(newline="", encoding="utf-8") as file:
         rows: Iterable[dict[str, str]] = csv.DictReader(file)
-        # Equal words are kept once: a large store repeats its splits and sources many times.
+        # Interned: a large store repeats its splits and sources many times.
         return tuple(Entry(**{key: sys.intern(value) for key, value in row.items()}) for row in rows)
 
 
@@ -197,4 +203,4 @@ def _open_array(path: Path, key: str) -> NDArray[Any]:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}). Restore it. {_AGAIN}") from error
+        raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error

@@ -1,4 +1,4 @@
-"""Grey levels: rounding to 8 bits, and the luma that super-resolution is measured on.
+"""Rounding to 8 bits, and the luma for PSNR and SSIM.
 
 Nothing here uses a matrix product, so neither TF32 nor autocast changes a result.
 """
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def round_8bit(images: Tensor) -> Tensor:
-    """Returns images as they come back from an 8-bit file: clamped to [0, 1], rounded to multiples of 1/255.
+    """Returns images clamped to [0, 1] and rounded to multiples of 1/255, as after writing and reading an 8-bit file.
 
-    Ties go to the even level, as in `numpy.round`. No gradient flows.
+    Ties go to the even level, as in `numpy.round`. The gradient is zero.
 
     Args:
-        images: Any shape and float type; 16-bit types cannot hold k/255, so widen them first.
+        images: Any shape, float32 or wider; 16-bit types cannot represent k/255.
 
     Returns:
-        The same shape and type.
+        The same shape and dtype.
 
     Example:
         >>> import torch
@@ -26,14 +26,14 @@ def round_8bit(images: Tensor) -> Tensor:
 
 
 def luma_bt601(images: Tensor, peak: float = 1.0) -> Tensor:
-    """Returns Y of BT.601 in studio range, in grey levels: 16 (black) to 235 (white).
+    """Returns the BT.601 luma in studio range, in grey levels: 16 (black) to 235 (white).
 
     This is MATLAB's `rgb2ycbcr`. Full-range luma (`kornia`, `PIL.convert("L")`) spans 0 to 255 instead and gives a
     PSNR that is 1.32 dB lower.
 
     Args:
         images: RGB in [0, peak], (..., 3, H, W).
-        peak: The value of white.
+        peak: Value of white.
 
     Returns:
         (..., H, W), not rounded.
@@ -51,16 +51,16 @@ def luma_bt601(images: Tensor, peak: float = 1.0) -> Tensor:
 
 
 def luma_bt601_8bit(levels: Tensor) -> Tensor:
-    """Returns `luma_bt601` of whole grey levels, rounded to whole levels; exactly in the middle, to the even one.
+    """Returns `luma_bt601` of integer grey levels, rounded to integers; ties go to the even level.
 
-    The weights are multiples of 1/85000. Counted from level 126, which is taken off halfway, sums of their numerators
-    stay below 2^24, where float32 is exact; and their quotients are either ties or further from one than it rounds.
+    The result is exact in float32: the weights are multiples of 1/85000, and with level 126 subtracted in between the
+    sums of the numerators stay below 2^24; the quotients are either ties or further from a tie than the rounding error.
 
     Args:
-        levels: RGB, whole numbers 0..255, (..., 3, H, W) float32 or wider.
+        levels: RGB, integers 0..255, (..., 3, H, W) float32 or wider.
 
     Returns:
-        (..., H, W), whole numbers 16..235 in the type of `levels`.
+        (..., H, W), integers 16..235 in the dtype of `levels`.
 
     Example:
         >>> import torch

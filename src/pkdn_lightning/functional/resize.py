@@ -1,16 +1,16 @@
 """Antialiased bicubic resizing, equal to Pillow's or to MATLAB's, as two small matrix products.
 
-Every number of this literature starts from an image shrunk by one of these two, and libraries that only look alike
-cost up to 1.4 dB (no antialiasing) or 10 grey levels at the border. Both use the kernel of Keys with a = -0.5,
-widened by the scale when shrinking, and differ in three points:
+Published results use one of these two for downsampling. Other implementations differ by up to 1.4 dB (without
+antialiasing) or 10 grey levels at the border. Both use the kernel of Keys with a = -0.5, widened by the scale when
+downsampling, and differ in three points:
 
 | mode     | beyond the border            | first pass                                | weights for 8 bits  |
 |----------|------------------------------|-------------------------------------------|---------------------|
 | `pil`    | kernel clipped, renormalised | horizontal                                | multiples of 2^-22  |
-| `matlab` | image mirrored             | the side that shrinks most, else vertical | double              |
+| `matlab` | image mirrored               | the side that shrinks most, else vertical | double              |
 
-Pillow 13 begins vertically where the height shrinks much more than the width. That cannot happen where both sides
-scale alike, as everywhere in this package, and `pil` keeps to the order of all versions before.
+Pillow 13 starts with the vertical pass if the height shrinks much more than the width; `pil` keeps the order of earlier
+versions. The two agree if both sides have the same scale, as everywhere in this package.
 
 Reference:
     R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29(6), 1981;
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """Returns float64, or float32 on Apple's MPS, which has no wider type."""
+    """Returns float64, or float32 on Apple's MPS, which has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -46,16 +46,16 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
     Args:
         images: Any float type, (..., H, W), in [0, 1].
         size: Height and width of the result, in pixels.
-        mode: Whose borders, order of passes and arithmetic to follow.
-        round_8bit: Do as the libraries do with 8-bit images: take `images` as grey levels, and round and clip after
-            each pass. Results are then k/255, and no gradient flows. Otherwise nothing is rounded or clipped:
-            bicubic overshoots, so results may leave [0, 1] a little.
+        mode: Library to reproduce: borders, order of passes and arithmetic.
+        round_8bit: Reproduces the resizing of 8-bit images: `images` and the result of each pass are rounded and
+            clipped to multiples of 1/255, and the gradient is zero. Otherwise nothing is rounded or clipped; bicubic
+            overshoots, so results may leave [0, 1].
 
     Returns:
-        (..., *size), in the type of `images`.
+        (..., *size), in the dtype of `images`.
 
     Raises:
-        ShapeError: If `images` or `size` has no pixel.
+        ShapeError: If a side of `images` or `size` is below 1.
         ConfigError: If `mode` is unknown.
         TypeError: If `images` holds integers.
 
@@ -73,7 +73,7 @@ def bicubic(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil", round_
 
 
 def bicubic_8bit(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil") -> Tensor:
-    """Returns 8-bit images resized as `bicubic` does with `round_8bit`, without the way through [0, 1] and back.
+    """Returns `bicubic` with `round_8bit` of uint8 images.
 
     Args:
         images: uint8, (..., H, W).
@@ -89,21 +89,21 @@ def bicubic_8bit(images: Tensor, size: tuple[int, int], *, mode: Mode = "pil") -
     """
     height, width = (int(side) for side in images.shape[-2:])
     _check((height, width), size, mode)
-    # Contiguous while it is a byte each: the products want it, and later it is four.
+    # The products need contiguous memory; copying uint8 is cheaper than copying float32 later.
     return (_resized_8bit(images.contiguous(), size, mode) / 255).float()
 
 
 def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, *, round_8bit: bool = False) -> Tensor:
-    """Returns levels (..., H, W) in the widest float type, resized to `size`; if asked, rounded after each pass.
+    """Returns levels (..., H, W) in the widest float type, resized to `size`, optionally rounded after each pass.
 
-    Why double: a product in float32 loses 13 bits once somebody allows TF32, and under autocast 16 or 13; double is
-    left alone by both. The products are too small for the cost to show.
+    Double, because TF32 or autocast would reduce the precision of a float32 product by 13 or 16 bits; the products are
+    too small for the cost to matter.
     """
     height, width = levels.shape[-2:]
     horizontal_first = mode == "pil" or size[1] * height < size[0] * width
     with nullcontext() if levels.dtype == torch.float64 else torch.autocast(levels.device.type, enabled=False):
         for horizontal in (horizontal_first, not horizontal_first):
-            if horizontal:  # from the left, where libraries are twice as fast with so few rows
+            if horizontal:  # weights on the left: BLAS libraries are twice as fast with so few rows
                 levels = (_weights(width, size[1], mode, levels.device, levels.dtype) @ levels.mT).mT
             else:
                 levels = _weights(height, size[0], mode, levels.device, levels.dtype) @ levels
@@ -113,10 +113,10 @@ def _resized(levels: Tensor, size: tuple[int, int], mode: Mode, *, round_8bit: b
 
 
 def _resized_8bit(levels: Tensor, size: tuple[int, int], mode: Mode) -> Tensor:
-    """Returns grey levels (..., H, W), whole numbers of any type, resized to `size` in 8 bits, as a float type.
+    """Returns integer grey levels (..., H, W) of any dtype, resized to `size` in 8 bits, in a float dtype.
 
-    MATLAB's weights are double. Pillow's are multiples of 2^-22, and whole numbers stay exact in float32, which takes
-    half the time of double and is all that some devices have: see `_fixed_point_pass`.
+    MATLAB's weights are double. Pillow's are multiples of 2^-22, for which float32 suffices (`_fixed_point_pass`); it
+    takes half the time and is supported on all devices.
     """
     if mode == "matlab":
         return _resized(levels.to(widest_float(levels.device)), size, mode, round_8bit=True)
@@ -127,24 +127,24 @@ def _resized_8bit(levels: Tensor, size: tuple[int, int], mode: Mode) -> Tensor:
 
 
 def _fixed_point_pass(levels: Tensor, target: int) -> Tensor:
-    """Returns the last side of grey levels resized as Pillow does it, exactly, and moved to the front.
+    """Resizes the last dimension of grey levels exactly as Pillow does, and moves it to the front.
 
-    A weight times 2^22 is a whole number, here of three digits to the base 2^8. A digit and a grey level have 8 bits
-    each and are exact in every float type a product may be computed in, TF32 and bfloat16 included; their sums stay
-    below 2^24, where float32 is exact, for as long as a kernel has no more than 512 taps.
+    A weight times 2^22 is an integer, here split into three digits of base 2^8. Digits and grey levels have 8 bits and
+    are exact in every float type of a matrix product, including TF32 and bfloat16; their sums stay below 2^24, where
+    float32 is exact, for kernels of up to 512 taps.
 
     Args:
-        levels: (..., source) float32, whole numbers 0..255.
-        target: Pixels after.
+        levels: (..., source) float32, integers 0..255.
+        target: Pixels after resizing.
 
     Returns:
-        (target, ...) float32, whole numbers 0..255.
+        (target, ...) float32, integers 0..255.
     """
     source = int(levels.shape[-1])
     rows = levels.reshape(-1, source).T
-    blocks = [digits.flatten(0, 1) @ rows[seen] for seen, digits in _band(source, target, levels.device)]
+    blocks = [digits.flatten(0, 1) @ rows[columns] for columns, digits in _band(source, target, levels.device)]
     high, middle, low = torch.cat([block.view(3, -1, rows.shape[1]) for block in blocks], dim=1)
-    # (high * 2^16 + middle * 2^8 + low) / 2^22, rounded half up: what is below a digit is floored into the next.
+    # (high * 2^16 + middle * 2^8 + low) / 2^22, rounded half up; each digit carries into the next.
     carried = low.mul_(2**-8).floor_().add_(middle).mul_(2**-8).floor_()
     rounded = carried.add_(high).add_(2**5).mul_(2**-6).floor_()
     return rounded.clamp_(0, 255).view(target, *levels.shape[:-1])
@@ -152,7 +152,7 @@ def _fixed_point_pass(levels: Tensor, target: int) -> Tensor:
 
 def _check(found: tuple[int, int], size: tuple[int, int], mode: str) -> None:
     if min(*found, *size) < 1:
-        raise ShapeError(f"Cannot resize {found} to {tuple(size)} pixels: each side needs at least one.")
+        raise ShapeError(f"Cannot resize {found} to {tuple(size)} pixels: each side needs at least one pixel.")
     if mode not in MODES:
         raise ConfigError(f"Unknown bicubic mode '{mode}'. Expected one of: {', '.join(MODES)}.")
 
@@ -162,66 +162,58 @@ def _rounded(levels: Tensor) -> Tensor:
     return (levels + 0.5).floor_().clamp_(0, 255)
 
 
-def _remembered(make: Callable[P, T]) -> Callable[P, T]:
-    """Makes constants once: not of traced tensors, which are fake, and not such as serve inference alone."""
-    kept = lru_cache(maxsize=256)(make)
+def _cached(make: Callable[P, T]) -> Callable[P, T]:
+    """Caches constant tensors, except while compiling, when tensors are fake."""
+    cached = lru_cache(maxsize=256)(make)
 
     @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+    def get(*args: P.args, **kwargs: P.kwargs) -> T:
         if torch.compiler.is_compiling():
             return make(*args, **kwargs)
-        with torch.inference_mode(False):  # first met while validating, they must still serve training
-            return kept(*args, **kwargs)  # type: ignore[arg-type]  # a device and a type are hashable
+        with torch.inference_mode(False):  # inference tensors, first used in validation, would fail in training
+            return cached(*args, **kwargs)  # type: ignore[arg-type]  # a device and a dtype are hashable
 
-    return made
+    return get
 
 
-@_remembered
+@_cached
 def _band(source: int, target: int, device: torch.device) -> list[tuple[slice, Tensor]]:
-    """Returns Pillow's weights in blocks of rows, each with the columns it sees: most of the matrix is zero.
+    """Returns Pillow's weights, a band matrix, in blocks of rows without the zero columns.
 
     Returns:
-        Per block, the source pixels seen and the digits of their weights, (3, rows, seen) float32, highest first.
+        Per block, the range of source pixels and the digits of their weights, (3, rows, pixels) float32, highest first.
     """
     numerators = (_weights(source, target, "pil", torch.device("cpu"), torch.float64) * 2**22).round()
-    scale, reach = source / target, 2 * max(source / target, 1.0)
+    scale, support = source / target, 2 * max(source / target, 1.0)
     band, first = [], 0
     for rows in numerators.chunk(4):
         last = first + len(rows) - 1
-        begin = max(0, math.floor((first + 0.5) * scale - reach))
-        seen = slice(begin, min(source, math.ceil((last + 0.5) * scale + reach)))
-        rest, digits = rows[:, seen], []
+        begin = max(0, math.floor((first + 0.5) * scale - support))
+        columns = slice(begin, min(source, math.ceil((last + 0.5) * scale + support)))
+        rest, digits = rows[:, columns], []
         for _ in range(3):
-            carried = ((rest + 2**7) / 2**8).floor()
-            digits.append(rest - carried * 2**8)  # -128..127
-            rest = carried
-        band.append((seen, torch.stack(digits[::-1]).float().to(device)))
+            carry = ((rest + 2**7) / 2**8).floor()
+            digits.append(rest - carry * 2**8)  # -128..127
+            rest = carry
+        band.append((columns, torch.stack(digits[::-1]).float().to(device)))
         first = last + 1
     return band
 
 
-@_remembered
+@_cached
 def _weights(source: int, target: int, mode: Mode, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Returns, for each of `target` pixels, the weight of each of `source` pixels; rows sum to 1.
-
-    Args:
-        source: Pixels before.
-        target: Pixels after.
-        mode: Whose borders.
-        device: Where to make them.
-        dtype: Their type.
-    """
+    """Returns the weights of the source pixels for each target pixel, (target, source); rows sum to 1."""
     scale = source / target
-    stretch = max(scale, 1.0)  # the kernel widens when shrinking: that is the antialiasing
+    stretch = max(scale, 1.0)  # widening the kernel when downsampling is the antialiasing
     centres = (torch.arange(target, device=device, dtype=dtype) + 0.5) * scale - 0.5
     pixels = torch.arange(source, device=device, dtype=dtype)
-    # Each entry says where the pixels are seen. Mirrored, the line repeats every 2 * source pixels, forwards and
-    # backwards, and one period to either side is as far as any kernel reaches.
-    seen = [pixels]
+    # Positions at which each pixel occurs. A mirrored line has period 2 * source and contains each pixel twice per
+    # period; kernels reach at most one period to either side.
+    positions = [pixels]
     if mode == "matlab":
-        seen = [side + period * 2 * source for side in (pixels, -1 - pixels) for period in (-1, 0, 1)]
-    places = torch.stack(seen).unsqueeze(1)  # (1 or 6, source) -> (1 or 6, 1, source)
-    weights = _keys((places - centres.unsqueeze(1)) / stretch).sum(0)  # (1 or 6, target, source) -> (target, source)
+        positions = [side + period * 2 * source for side in (pixels, -1 - pixels) for period in (-1, 0, 1)]
+    offsets = torch.stack(positions).unsqueeze(1) - centres.unsqueeze(1)  # (1 or 6, target, source)
+    weights = _keys(offsets / stretch).sum(0)  # (target, source)
     return weights / weights.sum(1, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""How good a restored face is: `functional` measures one image, `collection` averages over all of them."""
+"""PSNR and SSIM: per image (`functional`) and averaged over a dataset (`collection`)."""
 
 from pkdn_lightning.metrics.collection import MeanOverImages, face_sr_metrics
 from pkdn_lightning.metrics.functional import (

@@ -1,4 +1,4 @@
-"""Means over all images of an epoch, whatever the batches, the devices and the training precision."""
+"""Means over all images of an epoch, independent of batch size, number of processes and training precision."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,16 +14,15 @@ from pkdn_lightning.metrics.functional import HEADLINE, PROTOCOLS, psnr, ssim
 
 
 class MeanOverImages(Metric):
-    """The mean of a per-image measure over every image seen, each counted once.
+    """The mean of a per-image metric over all images.
 
     The states are a sum and a count, so uneven batches and several processes give the mean of all images. They stay
-    float64 (float32 on MPS) when the module that owns the metric is cast for half-precision training.
-
-    One infinite value, as PSNR gives for equal images, makes the mean infinite: it is not hidden.
+    float64 (float32 on MPS) when the owning module is cast for half-precision training. A single infinite value (PSNR
+    of equal images) makes the mean infinite.
 
     Args:
         per_image: Takes SR and HR, (B, 3, H, W) in [0, 1], and returns (B,).
-        **kwargs: Passed on to `torchmetrics.Metric`.
+        **kwargs: Passed to `torchmetrics.Metric`.
 
     Example:
         >>> metric = MeanOverImages(psnr)
@@ -60,8 +59,8 @@ class MeanOverImages(Metric):
         return self.total / self.images
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> torch.nn.Module:
-        # torchmetrics ignores .half() and .bfloat16(), but not .to(dtype), which is what Lightning's precision
-        # "bf16-true" calls. Of any conversion only the move is carried out.
+        # torchmetrics ignores .half() and .bfloat16(), but not .to(dtype), which Lightning calls for precision
+        # "bf16-true". Only changes of device are applied.
         device = fn(torch.zeros(1, device=self.device)).device
 
         def move(state: Tensor) -> Tensor:
@@ -78,8 +77,8 @@ def face_sr_metrics(protocol: str = HEADLINE.name) -> MetricCollection:
         protocol: One of `PROTOCOLS`.
 
     Returns:
-        A collection that is fed with (sr, hr). Its keys are `psnr_y` and `ssim_y` under the headline protocol, and
-        under any other carry the protocol's name: `psnr_rgb`, `ssim_no_border`, `psnr_float`...
+        A collection, updated with (sr, hr). Its keys are `psnr_y` and `ssim_y` under the headline protocol, and end
+        in the protocol's name under any other: `psnr_rgb`, `ssim_no_border`, `psnr_float`...
 
     Raises:
         ConfigError: If `protocol` is unknown.
@@ -96,5 +95,5 @@ def face_sr_metrics(protocol: str = HEADLINE.name) -> MetricCollection:
         f"psnr_{suffix}": MeanOverImages(partial(psnr, protocol=PROTOCOLS[protocol])),
         f"ssim_{suffix}": MeanOverImages(partial(ssim, protocol=PROTOCOLS[protocol])),
     }
-    # Compute groups would let one metric stand in for another whose first batch happened to give the same sum.
+    # Without compute groups, which merge metrics whose states happen to be equal after the first batch.
     return MetricCollection(measures, compute_groups=False)

@@ -1,14 +1,14 @@
-"""PSNR and SSIM of one image at a time, under named protocols.
+"""PSNR and SSIM per image, under named protocols.
 
-The literature computes both in at least seven ways that differ by up to 1.4 dB, so a number without its protocol
-says little. `PROTOCOLS` holds the ones worth telling apart; a protocol fixes everything but the two formulas:
+The literature computes both in at least seven ways that differ by up to 1.4 dB, so a value has to name its protocol.
+`PROTOCOLS` holds the relevant ones. A protocol sets everything except the two formulas:
 
     PSNR = 10 log10(255² / MSE)    SSIM: Gaussian window 11x11, sigma 1.5, valid region, C1 = 2.55², C2 = 7.65²
 
-Both give one value per image; a table shows their mean (`pkdn_lightning.metrics.collection`), which is not the PSNR of
-the pooled error. Images are rounded in float32, as whoever writes the file rounds them. From there PSNR is exact
-where levels are whole, and within 2e-6 dB where they are not; SSIM is computed in float32, within 1e-6 of double on
-faces and 1e-5 on flat white against flat black. No gradient flows through either.
+Both give one value per image; tables show their mean (`pkdn_lightning.metrics.collection`), which is not the PSNR of
+the pooled error. Images are rounded in float32, as they are when written to a file. PSNR is then exact for integer
+levels and within 2e-6 dB otherwise; SSIM is computed in float32, within 1e-6 of double on faces and 1e-5 on flat white
+against flat black. Neither is differentiable.
 
 Reference:
     Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 13(4), 2004.
@@ -30,21 +30,20 @@ from pkdn_lightning.functional.resize import widest_float
 
 SSIM_WINDOW_PX: Final = 11
 _SIGMA_PX: Final = 1.5
-_AT_A_TIME_ON_CPU: Final = 8
-_MIDDLE: Final = 128  # levels are counted from here
+_CPU_CHUNK: Final = 8  # images at a time
+_MIDDLE: Final = 128  # subtracted from levels
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is compared, in grey levels.
+    """How images are converted to grey levels before the comparison.
 
     Attributes:
-        name: How tables and metric keys call it.
+        name: Name in tables and metric keys.
         channel: `y` is BT.601 luma, 16..235; `rgb` pools the three colours.
-        border_px: Pixels dropped on each side.
-        rounded: Clamp and round SR and HR to 8 bits before, and luma after conversion. Otherwise floats are compared
-            as they come.
+        border_px: Pixels cropped on each side.
+        rounded: Clamps and rounds SR and HR to 8 bits, and rounds the luma. Otherwise floats are compared unchanged.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Protocol:
 
 
 HEADLINE: Final = Protocol("headline", "y", border_px=8)
-"""The protocol of every table: what DIC's code means to compute, on the luma that was not wrapped around."""
+"""The protocol of all tables: that of DIC's code, without its integer overflow of the luma."""
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
     protocol.name: protocol
@@ -119,7 +118,7 @@ def ssim(sr: Tensor, hr: Tensor, protocol: Protocol = HEADLINE) -> Tensor:
 
 
 class Quality(NamedTuple):
-    """Both measures of each image.
+    """Both metrics of each image.
 
     Attributes:
         psnr: (B,) float64, see `psnr`.
@@ -132,9 +131,9 @@ class Quality(NamedTuple):
 
 @torch.no_grad()
 def quality(sr: Tensor, hr: Tensor, protocols: Sequence[Protocol] = (HEADLINE,)) -> list[Quality]:
-    """Returns `psnr` and `ssim` under several protocols; what they share is computed once.
+    """Returns `psnr` and `ssim` under several protocols.
 
-    Protocols that differ in their border alone share everything but the mean.
+    Protocols that differ only in the border share all computation except the mean.
 
     Args:
         sr: Restored images, RGB in [0, 1], any float type, (B, 3, H, W).
@@ -170,8 +169,8 @@ def ssim_y(sr: Tensor, hr: Tensor, border_px: int = HEADLINE.border_px) -> Tenso
 
 
 def _parts(sr: Tensor, hr: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields images or planes in parts: on a CPU so few at a time that everything in between stays in its cache."""
-    size = _AT_A_TIME_ON_CPU if sr.device.type == "cpu" else max(1, len(sr))
+    """Yields images or planes in chunks; on a CPU they are small, so that intermediate results fit into its cache."""
+    size = _CPU_CHUNK if sr.device.type == "cpu" else max(1, len(sr))
     return zip(torch.split(sr, size), torch.split(hr, size), strict=True)
 
 
@@ -180,11 +179,11 @@ def _quality(sr: Tensor, hr: Tensor, protocols: Sequence[Protocol]) -> list[Qual
     for protocol in protocols:
         if protocol in found:
             continue
-        kin = [other for other in protocols if (other.channel, other.rounded) == (protocol.channel, protocol.rounded)]
-        widest = min(kin, key=lambda other: other.border_px)
+        group = [other for other in protocols if (other.channel, other.rounded) == (protocol.channel, protocol.rounded)]
+        widest = min(group, key=lambda other: other.border_px)
         levels = _comparable(sr, hr, widest)
         error, similarity = _squared_error(*levels), _similarity(*levels)
-        for other in kin:
+        for other in group:
             border = other.border_px - widest.border_px
             found[other] = Quality(_decibel(_without_border(error, border)), _mean(_without_border(similarity, border)))
     return [found[protocol] for protocol in protocols]
@@ -203,14 +202,14 @@ def _check(sr: Tensor, hr: Tensor, protocol: Protocol) -> None:
     if protocol.border_px < 0 or min(height, width) - 2 * protocol.border_px < SSIM_WINDOW_PX:
         raise ShapeError(
             f"Cannot measure images of {height}x{width} pixels without a border of {protocol.border_px} (protocol "
-            f"'{protocol.name}'): at least {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} must stay. Choose a smaller border_px."
+            f"'{protocol.name}'): at least {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} must remain. Choose a smaller border_px."
         )
 
 
 def _levels(images: Tensor, protocol: Protocol) -> Tensor:
-    """Returns grey levels less `_MIDDLE`, (B, 1 or 3, H - 2 * border_px, W - 2 * border_px) float32.
+    """Returns grey levels minus `_MIDDLE`, (B, 1 or 3, H - 2 * border_px, W - 2 * border_px) float32.
 
-    Whole levels and their luma are exact in float32; about the middle their squares are small.
+    Integer levels and their luma are exact in float32; centring keeps their squares small.
     """
     levels = _without_border(images, protocol.border_px).float() * 255
     if protocol.rounded:
@@ -238,53 +237,53 @@ def _decibel(squared_error: Tensor) -> Tensor:
 
 
 def _similarity(sr: Tensor, hr: Tensor) -> Tensor:
-    """Returns the SSIM of every window position, (B, C, H - 10, W - 10), of what `_levels` returns, (B, C, H, W)."""
+    """Returns the SSIM at every window position, (B, C, H - 10, W - 10), of centred levels (B, C, H, W)."""
     found = torch.cat([_similarity_of_planes(*planes) for planes in _parts(sr.flatten(0, 1), hr.flatten(0, 1))])
     return found.view(*sr.shape[:2], *found.shape[1:])
 
 
 def _similarity_of_planes(sr: Tensor, hr: Tensor) -> Tensor:
-    """Returns the SSIM of every window position, (N, H - 10, W - 10), of planes of what `_levels` returns, (N, H, W).
+    """Returns the SSIM at every window position, (N, H - 10, W - 10), of planes of centred levels (N, H, W).
 
-    Instead of the five moments of the formula (two means, two variances, a covariance) it blurs the first two of sum
-    and difference, which hold the same: a blur less, and where images are nearly equal the difference is exact,
-    which float32 would lose between two large variances.
+    Instead of the five moments of the formula (two means, two variances, a covariance) it computes the equivalent first
+    two moments of sum and difference. This saves one blur, and avoids the cancellation of two large variances in
+    float32 if the images are nearly equal.
     """
     fields = sr.new_empty(4, *sr.shape)
     torch.add(sr, hr, out=fields[0])
     torch.sub(sr, hr, out=fields[1])
     torch.square(fields[:2], out=fields[2:])
     mean_s, mean_d, variance_s, variance_d = _blur(fields).unbind()
-    variance_s.addcmul_(mean_s, mean_s, value=-1).add_(2 * _C2)  # of the sum, of the difference
+    variance_s.addcmul_(mean_s, mean_s, value=-1).add_(2 * _C2)
     mean_s.add_(2 * _MIDDLE).square_().add_(2 * _C1)
     mean_d.square_()
     variance_d.sub_(mean_d)
-    # 2 mx my = (ms² - md²) / 2, mx² + my² = (ms² + md²) / 2, and so with 2 cov and the sum of both variances.
-    above = (mean_s - mean_d).mul_(variance_s - variance_d)
-    return above.div_(mean_s.add_(mean_d).mul_(variance_s.add_(variance_d)))
+    # 2 mx my = (ms² - md²) / 2, mx² + my² = (ms² + md²) / 2; likewise for 2 cov and the sum of the variances.
+    numerator = (mean_s - mean_d).mul_(variance_s - variance_d)
+    return numerator.div_(mean_s.add_(mean_d).mul_(variance_s.add_(variance_d)))
 
 
 def _blur(planes: Tensor) -> Tensor:
-    """Returns planes (..., H, W) under the Gaussian window, where it fits: (..., H - 10, W - 10)."""
+    """Returns planes (..., H, W) filtered by the Gaussian window, valid region only: (..., H - 10, W - 10)."""
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # stub
     return _convolved(planes) if onednn and planes.device.type == "cpu" else _summed_taps(planes)
 
 
 def _convolved(planes: Tensor) -> Tensor:
-    """Blurs on a CPU: along a side, the lines across it are the channels of a depthwise convolution.
+    """Blurs on a CPU by depthwise 1-D convolutions whose channels are the rows or columns.
 
-    As it is usually written, with one channel and H and W as its sides, a convolution takes ten times as long.
+    This is ten times as fast as a 2-D convolution with one channel.
     """
     lines = planes.flatten(0, -3)
     with torch.autocast("cpu", enabled=False):
-        for layout in (torch.channels_last, torch.contiguous_format):  # as the lines lie when seen from that side
+        for layout in (torch.channels_last, torch.contiguous_format):  # memory format of the transposed lines
             channels = lines.shape[2]
             lines = F.conv2d(lines.mT.unsqueeze(2), _window(channels, layout), groups=channels).squeeze(2)
     return lines.reshape(*planes.shape[:-2], *lines.shape[1:])
 
 
 def _summed_taps(planes: Tensor) -> Tensor:
-    """Blurs anywhere, one tap at a time: no product that a GPU would compute in TF32."""
+    """Blurs on any device, one tap at a time, which avoids matrix products in TF32."""
     for dimension in (-2, -1):
         length = planes.shape[dimension] - SSIM_WINDOW_PX + 1
         first, *others = _taps()

@@ -1,4 +1,4 @@
-"""Training schemes: a LightningModule each, on one base."""
+"""LightningModules for training teachers, students and adversarial methods."""
 
 from pkdn_lightning.modules.adversarial import AdversarialModule
 from pkdn_lightning.modules.base import SRModule

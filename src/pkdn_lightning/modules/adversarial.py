@@ -1,4 +1,4 @@
-"""Training against a discriminator: URDGN with its gate, FSRGAN, DICGAN."""
+"""Adversarial training: URDGN with its gate, FSRGAN, DICGAN."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -14,24 +14,24 @@ from pkdn_lightning.modules.student import StudentModule
 from pkdn_lightning.networks.contract import SROutput
 
 _CHECKPOINT_KEY = "discriminator"
-_TOO_STRONG, _TOO_WEAK = 0.3, 0.7  # URDGN's bounds of the discriminator's error
+_TOO_STRONG, _TOO_WEAK = 0.3, 0.7  # URDGN's thresholds for the discriminator's loss
 
 
 class Errors(NamedTuple):
-    """How wrong a discriminator is: binary cross-entropies on true and on restored faces."""
+    """Binary cross-entropies of a discriminator on true and on restored faces."""
 
     true: Tensor
     restored: Tensor
 
 
 class Adversary:
-    """A discriminator and its optimiser, trained by a step of its own before each step of the network.
+    """A discriminator and its optimiser, updated before each step of the network.
 
-    It is no `nn.Module`, so the network's optimiser, its averaged weights and its gradient synchronisation do not know
-    it; the scheme saves and restores it.
+    It is not an `nn.Module`, which excludes it from the network's optimiser, weight averaging and gradient
+    synchronisation; `AdversarialModule` saves and restores it.
 
     Args:
-        net: Returns logits (B, 1) of faces (B, 3, H, W) in [0, 1]: above 0 for true ones.
+        net: Returns logits (B, 1) for faces (B, 3, H, W) in [0, 1]; positive means true.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -39,10 +39,10 @@ class Adversary:
         self.optimizer: Optimizer | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # averaging callbacks copy the module they average; the adversary is not averaged
+        return self  # weight averaging copies the module; the discriminator is not averaged
 
     def errors(self, hr: Tensor, sr: Tensor) -> Errors:
-        """Returns its errors on true and restored faces."""
+        """Returns the discriminator's losses on true and restored faces."""
         true, restored = self.net(hr), self.net(sr)
         return Errors(
             F.binary_cross_entropy_with_logits(true, torch.ones_like(true)),
@@ -50,27 +50,24 @@ class Adversary:
         )
 
     def generator_loss(self, sr: Tensor) -> Tensor:
-        """Returns how badly restored faces pass for true ones, with gradients for the faces only."""
+        """Returns the generator's adversarial loss, with gradients for the faces only."""
         self.net.requires_grad_(False)
         logits = self.net(sr)
         self.net.requires_grad_(True)
         return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
     def learn(self, errors: Errors, rate: float) -> None:
-        """Takes a step that lowers its errors."""
-        assert self.optimizer is not None  # made before the first batch
+        """Takes an optimiser step of the discriminator at the generator's learning rate."""
+        assert self.optimizer is not None  # set by configure_optimizers
         for group in self.optimizer.param_groups:
-            group["lr"] = rate  # both follow one schedule
+            group["lr"] = rate
         self.optimizer.zero_grad()
         (errors.true + errors.restored).backward()  # type: ignore[no-untyped-call]  # torch's stub
-        self._share_gradients()
-        self.optimizer.step()
-
-    def _share_gradients(self) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for parameter in self.net.parameters():
                 if parameter.grad is not None:
                     torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
+        self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
         """Returns weights and optimiser state."""
@@ -79,14 +76,14 @@ class Adversary:
 
 
 class AdversarialModule(StudentModule):
-    """Trains a network that reads LR faces against a discriminator, beside the objective's terms.
+    """Trains a network that reads LR faces with an adversarial loss in addition to the objective's terms.
 
     Args:
         *args: See `SRModule`.
-        discriminator: Tells true faces from restored ones: logits (B, 1).
-        adversarial_weight: Weight of the network's part of the game.
-        gate: URDGN's: a discriminator whose error on true or restored faces is below 0.3 does not learn in this step;
-            a network is not taught in a step where one of them is above 0.7; where both should rest, both learn.
+        discriminator: Returns logits (B, 1) that separate true from restored faces.
+        adversarial_weight: Weight of the adversarial loss.
+        gate: URDGN's gate: the discriminator skips a step if its loss on true or restored faces is below 0.3, the
+            network skips a step if one of them is above 0.7; if both would skip, both are updated.
         **kwargs: See `StudentModule`.
     """
 
@@ -104,12 +101,12 @@ class AdversarialModule(StudentModule):
         return "adversarial"
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Lets the discriminator learn, and returns the objective with the network's part of the game."""
+        """Updates the discriminator, and returns the objective with the adversarial loss added."""
         total, parts = super().loss(batch, output, progress)
         with _without_float16(self.device.type):
             errors = self.adversary.errors(batch["hr"], output.sr.detach().float())
-            network_learns, opponent_learns = self._who_learns(errors)
-            if opponent_learns:
+            update_network, update_discriminator = self._gated(errors)
+            if update_discriminator:
                 self.adversary.learn(errors, self._rate())
             generator_loss = self.adversary.generator_loss(output.sr.float())
         total = total + self.adversarial_weight * generator_loss
@@ -118,11 +115,11 @@ class AdversarialModule(StudentModule):
             "true": errors.true.detach(),
             "restored": errors.restored.detach(),
         }
-        # Times 0 instead of leaving the step out, so that steps, schedules and processes stay together.
-        return total * float(network_learns), parts
+        # Multiplied by 0 instead of skipped, so that step counts, schedules and processes stay in sync.
+        return total * float(update_network), parts
 
     def configure_optimizers(self) -> Any:
-        """Makes the network's optimiser and scheduler, and the discriminator's optimiser beside them."""
+        """Returns the network's optimiser and scheduler; also creates the discriminator's optimiser."""
         self.adversary.net.to(self.device)
         self.adversary.optimizer = self._make_optimizer(self.adversary.net.parameters())
         if self._saved is not None:
@@ -137,10 +134,11 @@ class AdversarialModule(StudentModule):
             checkpoint[_CHECKPOINT_KEY] = self.adversary.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the discriminator's state until its optimiser is made."""
+        """Keeps the discriminator's state until `configure_optimizers` restores it."""
         self._saved = checkpoint.get(_CHECKPOINT_KEY)
 
-    def _who_learns(self, errors: Errors) -> tuple[bool, bool]:
+    def _gated(self, errors: Errors) -> tuple[bool, bool]:
+        """Returns whether to update the network and the discriminator."""
         if not self.gate:
             return True, True
         worst, best = max(errors).item(), min(errors).item()
@@ -152,9 +150,9 @@ class AdversarialModule(StudentModule):
 
 
 def _without_float16(device_type: str) -> torch.autocast:
-    """Returns a context in which mixed precision goes on in bfloat16 and not in float16.
+    """Returns a context that keeps bfloat16 autocast and disables float16 autocast.
 
-    The discriminator's step has no gradient scaler, which float16's narrow range asks for.
+    The discriminator's step has no gradient scaler, which float16 needs.
     """
     mixed, dtype = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=mixed and dtype is torch.bfloat16)

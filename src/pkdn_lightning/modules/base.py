@@ -1,7 +1,7 @@
-"""What every training scheme shares: one step, one validation, one test, one optimiser.
+"""The base of all training modules: training, validation and test steps, optimiser, checkpoints.
 
-Schemes differ in what their teacher makes of a batch (`teacher_output`) and in their losses (`loss`). Checkpoints
-hold plain values and tensors only, so they load with `weights_only=True`.
+Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values and tensors only, so they load with
+`weights_only=True`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,11 +30,11 @@ class SRModule(lightning.LightningModule):
     Args:
         net: The network.
         objective: The losses.
-        make_optimizer: Makes the optimiser from the parameters of `net` and `objective`.
-        make_scheduler: Makes a learning-rate scheduler from the optimiser and `total_steps`; None keeps the rate.
-        channels_last: Lays the network's weights out channels last, which convolutions on most hardware prefer.
-        card: Plain values that say what the network is; kept in checkpoints so that they can be rebuilt without
-            their configuration (see `models.checkpoints`).
+        make_optimizer: Returns an optimiser of the parameters of `net` and `objective`.
+        make_scheduler: Returns a learning-rate scheduler for the optimiser and `total_steps`; None keeps the rate.
+        channels_last: Uses the channels-last memory format for the weights, faster on most hardware.
+        card: Plain values that describe the network; saved in checkpoints, so that the network can be rebuilt without
+            the configuration (see `models.checkpoints`).
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class SRModule(lightning.LightningModule):
         return output
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
-        """Returns what a teacher makes of the same faces; None, unless a scheme has one."""
+        """Returns the teacher's output; None if there is no teacher."""
         return None
 
     @property
     def role(self) -> str:
-        """What is trained, in a word: trackers sort runs by it."""
-        raise NotImplementedError  # abstract: every scheme has its own
+        """Role of the trained network, by which trackers group runs."""
+        raise NotImplementedError
 
     @property
     def needs_parsing(self) -> bool:
@@ -81,15 +81,15 @@ class SRModule(lightning.LightningModule):
         return self.restore(batch).sr
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the objective of a restored batch, and each of its terms, unweighted."""
+        """Returns the total loss of a batch and its unweighted terms."""
         teacher_output = self.teacher_output(batch) if self.objective.needs_teacher(progress) else None
         return self.objective(output, batch["hr"], teacher_output, progress, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the objective of a batch; logs it and each of its terms."""
+        """Returns the loss of a batch; logs it, its terms and their weights."""
         progress = Progress(step=self.global_step, epoch=self.current_epoch)
         total, parts = self.loss(batch, self.restore(batch), progress)
-        self._watch(total.detach(), parts)
+        self._check_finite(total.detach(), parts)
         faces = len(batch["hr"])
         self.log("train/loss", total, prog_bar=True, batch_size=faces)
         self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
@@ -100,7 +100,7 @@ class SRModule(lightning.LightningModule):
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measures a batch of the validation split."""
+        """Updates the validation metrics."""
         self._val_metrics.update(self(batch), batch["hr"])
 
     def on_validation_epoch_end(self) -> None:
@@ -109,12 +109,12 @@ class SRModule(lightning.LightningModule):
         self._val_metrics.reset()
 
     def on_test_start(self) -> None:
-        """Makes metrics for each test set."""
+        """Creates metrics for each test set."""
         names = self.trainer.datamodule.test_stores  # type: ignore[attr-defined]  # set by `trainer.test`
         self._test_metrics = nn.ModuleDict({name: face_sr_metrics() for name in names}).to(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measures a batch of a test split."""
+        """Updates the metrics of a test set."""
         metrics = list(self._test_metrics.values())[dataloader_idx]
         metrics.update(self(batch), batch["hr"])  # type: ignore[operator]  # stub
 
@@ -124,7 +124,7 @@ class SRModule(lightning.LightningModule):
             self.log_dict({f"test/{dataset}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]  # stub
 
     def configure_optimizers(self) -> Any:
-        """Makes the optimiser over network and objective, and the scheduler, stepped with every optimiser step."""
+        """Returns the optimiser of network and objective, and the scheduler, which steps with the optimiser."""
         parameters = [*self.net.parameters(), *self.objective.parameters()]
         optimizer = self._make_optimizer(parameters)
         if self._make_scheduler is None:
@@ -133,24 +133,28 @@ class SRModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card, and refuses to save weights that a non-finite loss has spoilt."""
-        self._refuse_non_finite()
+        """Adds the card.
+
+        Raises:
+            TrainingError: If a loss was not finite, because the weights are then unusable.
+        """
+        self._raise_if_not_finite()
         checkpoint[CARD_KEY] = self.card
 
-    def _watch(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
-        # The flag stays on the device and is read only now and then: reading it waits for the accelerator.
+    def _check_finite(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
+        # The flag stays on the device and is read every log_every_n_steps only, because reading it synchronises.
         finite = torch.isfinite(total)
         self._all_finite = finite if self._all_finite is None else self._all_finite & finite
         self._last_parts = parts
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # connector
-            self._refuse_non_finite()
+            self._raise_if_not_finite()
 
-    def _refuse_non_finite(self) -> None:
+    def _raise_if_not_finite(self) -> None:
         if self._all_finite is None or bool(self._all_finite):
             return
         parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n"
-            "The last checkpoint is from before and is kept. Lower optimizer.lr, set trainer.gradient_clip_val=0.5, "
-            "or use trainer.precision=32 if it was 16-mixed."
+            "The last checkpoint was saved before that and is kept. Lower optimizer.lr, set "
+            "trainer.gradient_clip_val=0.5, or use trainer.precision=32 if it was 16-mixed."
         )

@@ -1,16 +1,16 @@
-"""Learning-rate schedules of published recipes that torch lacks; they step with the optimiser."""
+"""Learning-rate schedules of published methods that torch does not have; they step with the optimiser."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
 class ConstantThenLinear(LambdaLR):
-    """The full rate for a share of the training, then linearly to 0 (SPARNet).
+    """A constant rate, then linear decay to 0 (SPARNet).
 
     Args:
         optimizer: The optimiser.
         total_steps: Length of the training.
-        constant: Share of it with the full rate.
+        constant: Fraction of the training at the constant rate.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, constant: float = 0.5) -> None:
@@ -19,13 +19,13 @@ class ConstantThenLinear(LambdaLR):
 
 
 class GentleStartThenDecay(LambdaLR):
-    """A fiftieth of the rate for 10 steps, a fifth for 20 more, and a factor after each epoch (UR-DGN).
+    """Warmup at 1/50 of the rate for 10 steps and 1/5 for 20 more, with exponential decay per epoch (UR-DGN).
 
     Args:
         optimizer: The optimiser.
         total_steps: Length of the training.
-        epochs: Epochs in it; where the length is given in steps, as many as the decay is to have.
-        gamma: Factor after each epoch.
+        epochs: Number of decay steps over the training.
+        gamma: Decay factor per epoch.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, epochs: int = 100, gamma: float = 0.99) -> None:

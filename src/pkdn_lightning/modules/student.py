@@ -1,4 +1,4 @@
-"""Training the student: it sees the LR face alone and learns from a frozen teacher (PKDN, section 3.2; Eq. 2-5)."""
+"""Training the student: it reads only the LR face and learns from a frozen teacher (PKDN, section 3.2; Eq. 2-5)."""
 
 from typing import Any, Self
 
@@ -11,10 +11,10 @@ from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 
 class FrozenTeacher:
-    """A trained teacher that is only ever asked.
+    """A trained teacher, used for inference only.
 
-    It is deliberately no `nn.Module`: the student's module does not own its weights, so they are in no checkpoint, no
-    optimiser, no exponential moving average and no gradient synchronisation, and resuming has nothing to put back.
+    It is not an `nn.Module`, which keeps its weights out of the student's checkpoints, optimiser, weight averaging and
+    gradient synchronisation.
 
     Args:
         net: The teacher network, with its trained weights.
@@ -24,25 +24,25 @@ class FrozenTeacher:
         self.net = net.eval().requires_grad_(False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # averaging callbacks copy the module they average; a teacher that never changes need not be
+        return self  # weight averaging copies the module; the frozen teacher is shared
 
     def to(self, device: torch.device) -> None:
-        """Moves the teacher to the device that trains."""
+        """Moves the teacher to a device."""
         self.net.to(device)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> SROutput:
-        """Returns the teacher's restoration and features, without gradients."""
+        """Returns the teacher's output, without gradients."""
         output: SROutput = self.net(*self.net.inputs(batch))  # type: ignore[arg-type]  # a TypedDict of tensors
         return output
 
 
 class StudentModule(SRModule):
-    """Trains a network that reads LR faces only, guided by a frozen teacher where the objective asks for one.
+    """Trains a network that reads only LR faces, with a frozen teacher if the objective needs one.
 
     Args:
         *args: See `SRModule`.
-        teacher: The frozen teacher; may be None where no term of the objective reads it.
+        teacher: The frozen teacher; may be None if no term of the objective reads its output.
         **kwargs: See `SRModule`.
 
     Raises:
@@ -53,16 +53,16 @@ class StudentModule(SRModule):
         super().__init__(*args, **kwargs)
         if self.net.uses_parsing:
             raise ConfigError(
-                f"module=student trains networks that see the LR face alone; {type(self.net).__name__} reads parsing "
+                f"module=student trains networks that read only the LR face; {type(self.net).__name__} reads parsing "
                 "maps. Use module=teacher, or model=pkdn_student."
             )
         if self.objective.needs_teacher() and teacher is None:
-            raise ConfigError("The objective compares with a teacher, and none was given. Set teacher.checkpoint.")
+            raise ConfigError("The objective needs a teacher, and none was given. Set teacher.checkpoint.")
         self.teacher = teacher if self.objective.needs_teacher() else None
 
     @property
     def role(self) -> str:
-        """`student` if a teacher guides it, else `plain`."""
+        """`student` with a teacher, else `plain`."""
         return "plain" if self.teacher is None else "student"
 
     @property
@@ -71,15 +71,15 @@ class StudentModule(SRModule):
         return self.teacher is not None
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
-        """Returns what the teacher makes of the same faces and their parsing maps."""
+        """Returns the teacher's output; None without a teacher."""
         return None if self.teacher is None else self.teacher(batch)
 
     def on_fit_start(self) -> None:
-        """Brings the teacher to the device and checks before step 0 that it fits the student."""
+        """Moves the teacher to the device and checks that its outputs match the student's."""
         if self.teacher is None:
             return
         self.teacher.to(self.device)
         batch = self.trainer.datamodule.preview("train", 1)  # type: ignore[attr-defined]  # set by `trainer.fit`
-        one: Any = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        moved: Any = {name: tensor.to(self.device) for name, tensor in batch.items()}
         with torch.no_grad():
-            self.objective.check(self.restore(one), self.teacher(one))
+            self.objective.check(self.restore(moved), self.teacher(moved))

@@ -1,4 +1,4 @@
-"""Training the teacher: it sees the parsing map of the HR face (PKDN, section 3.1; L_T, Eq. 1)."""
+"""Training the teacher: it reads the parsing map of the HR face (PKDN, section 3.1; L_T, Eq. 1)."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class TeacherModule(SRModule):
         super().__init__(*args, **kwargs)
         if not self.needs_parsing:
             raise ConfigError(
-                f"module=teacher trains networks that read parsing maps; {type(self.net).__name__} reads none. "
+                f"module=teacher trains networks that read parsing maps; {type(self.net).__name__} does not. "
                 "Use module=student, or model=pkdn_teacher."
             )
 

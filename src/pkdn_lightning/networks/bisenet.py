@@ -1,7 +1,7 @@
-"""BiSeNet, the face parser of the field (Yu et al., ECCV 2018, https://arxiv.org/abs/1808.00897).
+"""BiSeNet for face parsing (Yu et al., ECCV 2018, https://arxiv.org/abs/1808.00897).
 
-The variant is the one whose weights zllrunning/face-parsing.PyTorch publishes: a ResNet-18 context path, and the
-backbone's own features at 1/8 in place of a separate spatial path. Modules are named as those weights name them.
+This is the variant of zllrunning/face-parsing.PyTorch: a ResNet-18 context path, and the backbone's features at 1/8 of
+the resolution instead of a separate spatial path. Module names match its published weights.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ TO_CELEBAMASK: Final = (0, 1, 6, 7, 4, 5, 3, 8, 9, 15, 2, 10, 11, 12, 17, 16, 18
 
 
 class BasicBlock(nn.Module):
-    """ResNet's block of two 3x3 convolutions (He et al. 2016, figure 2).
+    """ResNet's basic block of two 3x3 convolutions (He et al. 2016, figure 2).
 
     Args:
         in_channels: Width of the input.
@@ -90,7 +90,7 @@ class ConvBNReLU(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """Attention refinement module: a convolution whose channels a gate scales (section 3.2).
+    """Attention refinement module: a convolution with channel attention (section 3.2).
 
     Args:
         in_channels: Width of the input.
@@ -111,7 +111,7 @@ class AttentionRefinement(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Feature fusion module: joins detail and context, and lets the channels reweigh themselves (section 3.3).
+    """Feature fusion module: concatenates detail and context and applies channel attention (section 3.3).
 
     Args:
         channels: Width of the concatenated features, and of the output.
@@ -131,7 +131,7 @@ class FeatureFusion(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """ResNet-18, whose deep features flow back to 1/8 of the resolution (section 3.2)."""
+    """ResNet-18, whose deep features are upsampled to 1/8 of the resolution (section 3.2)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,8 +145,8 @@ class ContextPath(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns three features of 128 channels: the backbone's at 1/8, the context at 1/8 and at 1/16."""
         eighth, sixteenth, thirtysecond = self.resnet(x)
-        glance = self.conv_avg(thirtysecond.mean((-2, -1), keepdim=True))
-        context = self.arm32(thirtysecond) + glance  # (B, 128, 1, 1) spreads over the whole image
+        pooled = self.conv_avg(thirtysecond.mean((-2, -1), keepdim=True))
+        context = self.arm32(thirtysecond) + pooled  # (B, 128, 1, 1) is broadcast over the image
         context16 = self.conv_head32(F.interpolate(context, size=sixteenth.shape[-2:], mode="nearest"))
         context = self.arm16(sixteenth) + context16
         context8 = self.conv_head16(F.interpolate(context, size=eighth.shape[-2:], mode="nearest"))
@@ -154,7 +154,7 @@ class ContextPath(nn.Module):
 
 
 class Head(nn.Module):
-    """Turns a feature into one logit per class.
+    """Computes one logit per class from a feature.
 
     Args:
         in_channels: Width of the feature.
@@ -173,7 +173,7 @@ class Head(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """Parses a face into classes.
+    """Segments a face into classes.
 
     Args:
         classes: Number of classes; the public weights have 19, `BISENET_LABELS`.
@@ -188,8 +188,8 @@ class BiSeNet(nn.Module):
         self.cp = ContextPath()
         self.ffm = FeatureFusion()
         self.conv_out = Head(256, 256, classes)
-        # They supervise the context path while it is trained, and are here for the public weights' sake: a state dict
-        # then fits entirely or not at all. Parsing does not compute them.
+        # Auxiliary heads for training the context path; unused here, but present in the published weights, so that a
+        # state dict loads strictly.
         self.conv_out16 = Head(128, 64, classes)
         self.conv_out32 = Head(128, 64, classes)
 
@@ -197,7 +197,7 @@ class BiSeNet(nn.Module):
         """Returns the logits of the main head.
 
         Args:
-            image: Faces with ImageNet's mean and deviation taken out, (B, 3, H, W).
+            image: Faces normalised by ImageNet's mean and standard deviation, (B, 3, H, W).
 
         Returns:
             Logits in the order of `BISENET_LABELS`, (B, classes, H, W).

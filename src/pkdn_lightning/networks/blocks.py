@@ -1,10 +1,10 @@
-"""The blocks that face super-resolution networks are built from, each built once.
+"""Building blocks shared by the networks.
 
-RCAB and RCAG come from RCAN (Zhang et al. 2018, https://arxiv.org/abs/1807.02758) as KDFSRNet uses them; the parsing
-map fusion block (PFB) and the feature fusion block (FFB) are PKDN's (https://arxiv.org/abs/2409.14385, sections 3.1
-to 3.3), completed where the paper is silent by FishFSRNet's layers (Wang et al. 2023), from which both descend.
+RCAB and RCAG are RCAN's (Zhang et al. 2018, https://arxiv.org/abs/1807.02758) as used by KDFSRNet. The parsing map
+fusion block (PFB) and the feature fusion block (FFB) are PKDN's (https://arxiv.org/abs/2409.14385, sections 3.1 to
+3.3); details missing in the paper follow FishFSRNet (Wang et al. 2023), from which both are derived.
 
-Unless a docstring says otherwise, convolutions have stride 1, same padding and a bias, and there is no normalisation.
+Unless stated otherwise, convolutions have stride 1, same padding and a bias, and there is no normalisation.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ def _variance(x: Tensor) -> Tensor:
     """Returns the population variance of each channel, (B, C, 1, 1)."""
     if x.device.type != "cpu":
         return x.var((-2, -1), keepdim=True, unbiased=False)
-    # On a CPU torch takes four times as long for it as for these two passes, which agree to 1e-6 of the value.
+    # On a CPU `var` takes four times as long as these two passes, which agree with it to a relative 1e-6.
     return (x - x.mean((-2, -1), keepdim=True)).square().mean((-2, -1), keepdim=True)
 
 
@@ -58,12 +58,12 @@ _CHANNEL_ATTENTION: Final[dict[str, tuple[tuple[str, ...], int]]] = {
 class ChannelAttention(nn.Module):
     """Scales each channel by a gate computed from its pooled statistics.
 
-    The statistics pass through one shared two-layer perceptron, are summed, and a sigmoid makes the gate.
+    The gate is the sigmoid of the sum over the statistics, each passed through a shared two-layer perceptron.
 
     Args:
         channels: Width of the feature.
         kind: `fish` pools mean, maximum and population variance with reduction 4 (FishFSRNet); `cbam` mean and
-            maximum with reduction 16; `rcan` the mean with reduction 16; `none` leaves every channel as it is.
+            maximum with reduction 16; `rcan` the mean with reduction 16; `none` is the identity.
     """
 
     def __init__(self, channels: int, kind: ChannelAttentionKind = "fish") -> None:
@@ -104,7 +104,7 @@ class CBAMSpatialAttention(nn.Module):
     """Scales every pixel by a gate from the channels' maximum and mean (Woo et al. 2018, section 3).
 
     Args:
-        channels: Unused: the gate's size does not depend on it. It keeps the call the same for every kind.
+        channels: Unused; kept for the same signature as the other kinds.
     """
 
     def __init__(self, channels: int) -> None:
@@ -125,15 +125,15 @@ _SPATIAL_ATTENTION: Final[dict[str, type[nn.Module]]] = {
 
 
 class ResidualBlock(nn.Module):
-    """conv3, activation, conv3, plus the input: the block of which most restoration networks are made.
+    """Residual block: conv3, activation, conv3, plus the input.
 
     Args:
         channels: Width of the feature.
-        bias: Whether the convolutions have one.
+        bias: Whether the convolutions have a bias.
         norm: Batch norm after each convolution (FSRNet).
-        groups: Groups of channels that the convolutions keep apart (DIC's fusion).
-        slope: Of the activation below 0; 0 is ReLU.
-        scale: Factor of the branch before it is added (FishFSRNet's parsing network has 0.2).
+        groups: Groups of the convolutions (DIC's fusion).
+        slope: Negative slope of the leaky ReLU; 0 is ReLU.
+        scale: Factor of the residual branch (0.2 in FishFSRNet's parsing network).
         activate_sum: Activates the sum, too (SFMNet).
     """
 
@@ -163,12 +163,12 @@ class ResidualBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1 to half the width, 3x3, 1x1 to the full width, plus the input: the block of hourglass networks.
+    """Bottleneck block of hourglass networks: 1x1 to half the width, 3x3, 1x1 to the full width, plus the input.
 
     Args:
-        in_channels: Width of the feature before.
-        out_channels: Width after; where they differ the input passes a 1x1 convolution of its own.
-        norm: Batch norm and ReLU before each convolution (FSRNet); without it only ReLU after the first (DIC).
+        in_channels: Input width.
+        out_channels: Output width; if it differs, the skip connection has a 1x1 convolution.
+        norm: Batch norm and ReLU before each convolution (FSRNet); otherwise only ReLU after the first (DIC).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: bool = False) -> None:
@@ -189,17 +189,16 @@ class BottleneckBlock(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """A level of an hourglass: what is beside it, plus what comes back from half the resolution.
+    """One level of an hourglass: `skip(x) + up(inner(down(x)))` (Newell et al. 2016).
 
-    `skip(x) + up(inner(down(x)))`, where `inner` is the next level or the bottom. Build one from the inside:
-    start with the bottom and wrap it as often as it is deep (Newell et al. 2016; DIC, FSRNet and SPARNet's attention
-    differ in what the parts are).
+    `inner` is the next level or the bottom, so an hourglass is built from the inside out. DIC, FSRNet and SPARNet's
+    attention use different parts.
 
     Args:
-        skip: Keeps the size.
-        down: Halves it.
-        inner: Works at half the size.
-        up: Doubles it.
+        skip: Keeps the resolution.
+        down: Halves the resolution.
+        inner: Works at half the resolution.
+        up: Doubles the resolution.
     """
 
     def __init__(self, *, skip: nn.Module, down: nn.Module, inner: nn.Module, up: nn.Module) -> None:
@@ -207,7 +206,7 @@ class Hourglass(nn.Module):
         self.skip, self.down, self.inner, self.up = skip, down, inner, up
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the feature, of the size of `x`."""
+        """Returns the feature, with the resolution of `x`."""
         return self.skip(x) + self.up(self.inner(self.down(x)))
 
 
@@ -231,10 +230,11 @@ class RCAB(nn.Module):
 
 
 class Cascade(nn.ModuleList):
-    """Blocks one after the other, each given the feature and the same further inputs.
+    """A sequence of blocks that take the feature and the same further inputs.
 
-    With `recompute` a training keeps only what each block is given, and computes the rest a second time in the
-    backward pass: far less memory for a third forward pass. Neither results nor the names of weights change.
+    With `recompute`, training stores only the inputs of each block and recomputes its activations in the backward pass
+    (gradient checkpointing), which saves memory at the cost of another forward pass. Results and parameter names do not
+    change.
 
     Args:
         blocks: The blocks.
@@ -245,7 +245,7 @@ class Cascade(nn.ModuleList):
         self.recompute = False
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        """Returns the feature behind the last block."""
+        """Returns the output of the last block."""
         for block in self:
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(block, x, *others, use_reentrant=False, preserve_rng_state=False)  # nothing is random
@@ -255,7 +255,7 @@ class Cascade(nn.ModuleList):
 
 
 def recompute_blocks(net: nn.Module) -> None:
-    """Makes every cascade of a network compute its inside again in the backward pass instead of keeping it.
+    """Turns on gradient checkpointing in every cascade of a network.
 
     Raises:
         ConfigError: If the network has no `Cascade`.
@@ -263,16 +263,15 @@ def recompute_blocks(net: nn.Module) -> None:
     cascades = [module for module in net.modules() if isinstance(module, Cascade)]
     if not cascades:
         raise ConfigError(
-            f"module.recompute=true: {type(net).__name__} is not made of cascades of blocks, so there is nothing to "
-            "compute again. Leave it out, or save memory with a smaller data.batch_size and "
-            "trainer.accumulate_grad_batches."
+            f"module.recompute=true: {type(net).__name__} has no blocks that support recomputation. Leave the option "
+            "out, or save memory with a smaller data.batch_size and trainer.accumulate_grad_batches."
         )
     for cascade in cascades:
         cascade.recompute = True
 
 
 class RCAG(Cascade):
-    """Residual channel attention group as KDFSRNet cascades it: RCABs one after the other, no skip around them.
+    """Residual channel attention group as in KDFSRNet: a sequence of RCABs without a skip connection.
 
     Args:
         channels: Width of the feature.
@@ -284,7 +283,7 @@ class RCAG(Cascade):
 
 
 class Down(nn.Module):
-    """Halves the resolution: inverse pixel shuffle, then conv3 from 4C to C; no activation.
+    """Halves the resolution: pixel unshuffle, then conv3 from 4C to C; no activation.
 
     Args:
         channels: Width of the feature before and after.
@@ -299,7 +298,7 @@ class Down(nn.Module):
         return self.conv(F.pixel_unshuffle(x, 2))
 
     def as_convolution(self) -> nn.Conv2d:
-        """Returns the same as one convolution with stride 2, whose kernel holds the pixels that would be shuffled."""
+        """Returns an equivalent single convolution with stride 2."""
         out, channels, kernel = self.conv.out_channels, self.conv.in_channels // 4, self.conv.kernel_size[0]
         single = nn.Conv2d(channels, out, 2 * kernel, stride=2, padding=2 * (kernel // 2))
         parts = self.conv.weight.detach().view(out, channels, 2, 2, kernel, kernel)  # (out, C, row, column, k, k)
@@ -327,14 +326,14 @@ class Up(nn.Module):
 class PFB(nn.Module):
     """Parsing map fusion block (PKDN, section 3.3).
 
-    The feature and the parsing map, brought to the feature's size, are projected, concatenated and fused; channel and
-    spatial attention look at the result side by side; both views are concatenated, fused, and added to the feature.
+    The feature and the resized parsing map are projected, concatenated and fused. Channel and spatial attention are
+    applied to the result in parallel; their outputs are concatenated, fused, and added to the feature.
 
     Args:
         channels: Width of the feature.
         parsing_channels: Channels of the encoded parsing map.
         channel_attention: See `ChannelAttention`.
-        spatial_attention: `csar` gates pixels and channels (FishFSRNet); `cbam` gates pixels; `none` gates nothing.
+        spatial_attention: `csar` gates pixels and channels (FishFSRNet); `cbam` gates pixels; `none` is the identity.
     """
 
     def __init__(
@@ -353,14 +352,11 @@ class PFB(nn.Module):
         self.fuse_attention = conv1(2 * channels, channels)
 
     def forward(self, x: Tensor, parsing: Tensor) -> Tensor:
-        """Returns `x` informed by `parsing`.
+        """Returns the fused feature, (B, C, H, W).
 
         Args:
             x: Feature, (B, C, H, W).
-            parsing: Encoded parsing map of any size, (B, P, H', W'); brought to `x`'s size by nearest neighbour.
-
-        Returns:
-            (B, C, H, W).
+            parsing: Encoded parsing map of any size, (B, P, H', W'); resized to that of `x` by nearest neighbour.
         """
         parsing = F.interpolate(parsing, size=x.shape[-2:], mode="nearest")
         projected = [F.relu(self.project_feature(x)), F.relu(self.project_parsing(parsing))]
@@ -370,16 +366,16 @@ class PFB(nn.Module):
 
 
 class FFB(nn.Module):
-    """Feature fusion block (PKDN, Figure 2): gives a decoder feature back what the encoder retained.
+    """Feature fusion block (PKDN, Figure 2): fuses a retained encoder feature into a decoder feature.
 
-    The difference to the retained feature passes the projection function (residual blocks: the "error feedback") and
-    is added to the feature; channel attention refines the sum.
+    The difference between the two passes residual blocks (the "error feedback" projection) and is added to the decoder
+    feature; channel attention refines the sum.
 
     Args:
         channels: Width of both features.
-        residual_blocks: Length of the projection function.
+        residual_blocks: Number of residual blocks in the projection.
         channel_attention: See `ChannelAttention`.
-        skip: Adds the feature once more at the end. FishFSRNet does; PKDN's text does not say.
+        skip: Adds the decoder feature once more at the end, as FishFSRNet does; PKDN's text does not specify it.
     """
 
     def __init__(

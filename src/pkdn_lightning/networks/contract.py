@@ -1,4 +1,4 @@
-"""The contract between networks and everything else: what a network is, what it returns, what it checks."""
+"""The interface of the networks: base class, output type and input checks."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -9,91 +9,79 @@ from pkdn_lightning.errors import ShapeError
 
 
 class SROutput(NamedTuple):
-    """The result of one forward pass; the contract between networks, losses and metrics.
+    """The result of a forward pass.
 
     Attributes:
         sr: Restored faces, (B, 3, H * scale, W * scale), nominally in [0, 1] but not clamped.
-        features: Named intermediate features in the order they were computed. Distillation matches them by name.
-        extras: What else a method predicts (heatmaps, parsing maps, earlier iterations), by name.
+        features: Intermediate features in order of computation. Distillation matches them by name.
+        extras: Other predictions (heatmaps, parsing maps, earlier iterations) by name.
     """
 
     sr: Tensor
-    features: dict[str, Tensor] = {}  # noqa: RUF012  # shared and never changed, here and below
+    features: dict[str, Tensor] = {}  # noqa: RUF012  # never mutated, here and below
     extras: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class PublishedWeights(NamedTuple):
-    """Weights that a method's authors published, in the names of this package.
+    """Weights published by a method's authors, under this package's names.
 
     Attributes:
         weights: State dict of the network.
-        arguments: What the network is built with, where the authors published more than one size.
+        arguments: Constructor arguments of the network where they differ from the defaults.
     """
 
     weights: dict[str, Tensor]
-    arguments: dict[str, Any] = {}  # noqa: RUF012  # shared and never changed
+    arguments: dict[str, Any] = {}  # noqa: RUF012
 
 
 class SRNetwork(nn.Module):
-    """A network that restores faces. Every network of the suite, and every one that it is to train, derives from it.
+    """Base class of all face super-resolution networks that this package trains.
 
-    `forward(lr)`, or `forward(lr, parsing)` where `uses_parsing` is set, takes LR faces (B, 3, H, W) in [0, 1], and
-    encoded parsing maps (B, P, H * scale, W * scale); it returns an `SROutput`.
+    `forward(lr)`, or `forward(lr, parsing)` if `uses_parsing` is set, takes LR faces (B, 3, H, W) in [0, 1] and encoded
+    parsing maps (B, P, H * scale, W * scale), and returns an `SROutput`.
 
     Attributes:
         scale: Enlargement from LR to HR.
-        uses_parsing: Whether the network reads the parsing map of the HR face: then it can be a teacher.
+        uses_parsing: Whether the network reads the parsing map of the HR face, as teachers do.
     """
 
     uses_parsing: ClassVar[bool] = False
     scale: int
 
     def inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Returns what `forward` takes of a batch: `lr`, and `parsing` where the network reads it."""
+        """Returns the arguments of `forward` from a batch: `lr`, and `parsing` if the network reads it."""
         return (batch["lr"], batch["parsing"]) if self.uses_parsing else (batch["lr"],)
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
-        """Returns the weights in a state dict that the method's authors published, or None if it is of another network.
+        """Converts a state dict published by the method's authors; returns None if it belongs to another network.
 
-        Networks whose authors published weights override this; a file is offered to every network of the package.
-
-        Args:
-            state: The state dict as published.
+        Networks with published weights override this method.
         """
         return None
 
 
 def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:
-    """Checks that `lr` is a batch of RGB images whose enlarged sides divide by `multiple`.
-
-    Args:
-        lr: Candidate input, expected (B, 3, H, W).
-        scale: Enlargement of the network.
-        multiple: What `H * scale` and `W * scale` have to be divisible by.
+    """Checks that `lr` has shape (B, 3, H, W), with `H * scale` and `W * scale` divisible by `multiple`.
 
     Raises:
-        ShapeError: If the rank, the channel count or a side does not fit.
+        ShapeError: If the rank, the channel count or a side is wrong.
     """
     if lr.ndim != 4 or lr.shape[1] != 3:
         raise ShapeError(f"Expected LR faces of shape (B, 3, H, W), got {tuple(lr.shape)}.")
     height, width = lr.shape[-2] * scale, lr.shape[-1] * scale
     if height % multiple or width % multiple:
         raise ShapeError(
-            f"LR {lr.shape[-2]}x{lr.shape[-1]} enlarged x{scale} is {height}x{width}, but the sides have to divide "
-            f"by {multiple} (2 per level of the network). Crop or pad the image, or use a network with fewer levels."
+            f"LR {lr.shape[-2]}x{lr.shape[-1]} enlarged x{scale} is {height}x{width}, but the sides have to be "
+            f"divisible by {multiple}. Crop or pad the image, or use a network with fewer levels."
         )
 
 
 def require_size(images: Tensor, size_px: int) -> None:
-    """Checks that `images` are what a discriminator was built for.
-
-    Args:
-        images: Candidate input, expected (B, 3, size_px, size_px).
-        size_px: Side that the discriminator was built for.
+    """Checks that the input of a discriminator has shape (B, 3, size_px, size_px).
 
     Raises:
-        ShapeError: If they are of another shape.
+        ShapeError: If it has another shape.
     """
     if tuple(images.shape[1:]) != (3, size_px, size_px):
         raise ShapeError(

@@ -1,4 +1,4 @@
-"""The cost of a network and of its blocks: parameters, multiply-accumulates, memory and time."""
+"""The cost of a network and its blocks: parameters, multiply-accumulates, memory and time."""
 
 import statistics
 import time
@@ -13,16 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class BlockCost(NamedTuple):
-    """The cost of one part of a network in one call.
+    """The cost of a network or one of its blocks in one forward pass.
 
     Attributes:
         name: As in the network's `named_modules`; empty for the whole network.
-        params: Trainable values.
+        params: Trainable parameters.
         macs: Multiply-accumulates of convolutions and matrix products.
-        kept_bytes: Activations that a training step keeps for the backward pass; those of the whole network include
-            what lies between its blocks.
-        seconds: Median wall time of the forward pass without gradients. Blocks are timed one by one; on an
-            accelerator their sum exceeds the whole.
+        kept_bytes: Activations saved for the backward pass; for the whole network including those outside its blocks.
+        seconds: Median wall time of the forward pass without gradients. Blocks are timed separately; on an
+            accelerator their sum exceeds the total.
     """
 
     name: str
@@ -33,7 +32,7 @@ class BlockCost(NamedTuple):
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Returns the number of trainable values."""
+    """Returns the number of trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
@@ -42,7 +41,7 @@ def count_macs(net: nn.Module, *inputs: Tensor) -> int:
 
     Args:
         net: The network.
-        *inputs: Its arguments. A batch of one face gives the figure of the tables.
+        *inputs: Arguments of its forward pass, with one face for the number given in tables.
     """
     counter = FlopCounterMode(display=False)
     with counter:
@@ -51,14 +50,14 @@ def count_macs(net: nn.Module, *inputs: Tensor) -> int:
 
 
 def measure_blocks(net: nn.Module, *inputs: Tensor, rounds: int = 5) -> list[BlockCost]:
-    """Returns the cost of a network and of each of its blocks, in the order they are called.
+    """Returns the cost of a network and of each of its blocks, in call order.
 
-    Blocks are the network's children, and the members of a `ModuleList`. Modules that compute nothing have no row.
+    Blocks are the network's children, and the members of a `ModuleList`. Modules that are not called have no row.
 
     Args:
         net: The network, in evaluation mode.
-        *inputs: Its arguments.
-        rounds: Calls that the median time is taken of, after one to warm up.
+        *inputs: Arguments of its forward pass.
+        rounds: Timed forward passes, after one for warmup.
     """
     names = {module: name for name, module in _blocks(net)}
     counter = FlopCounterMode(display=False)
@@ -78,7 +77,7 @@ def measure_blocks(net: nn.Module, *inputs: Tensor, rounds: int = 5) -> list[Blo
 
 def _blocks(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, child in net.named_children():
-        # A list that does not say how it is called cannot be timed; its members can.
+        # A container without a forward method cannot be timed; its members can.
         if isinstance(child, nn.ModuleList | nn.ModuleDict) and type(child).forward is nn.Module.forward:
             yield from _blocks(child, f"{prefix}{name}.")
         else:
@@ -86,7 +85,7 @@ def _blocks(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
 
 
 def _hooked(
-    names: dict[nn.Module, str], enter: Callable[[str], None], leave: Callable[[str], None], stack: ExitStack
+    names: dict[nn.Module, str], enter: Callable[[str], object], leave: Callable[[str], object], stack: ExitStack
 ) -> None:
     """Calls `enter` and `leave` around each block, until `stack` closes."""
     for module, name in names.items():
@@ -104,32 +103,29 @@ def _hooked(
 def _kept_bytes(net: nn.Module, inputs: tuple[Tensor, ...], names: dict[nn.Module, str]) -> tuple[dict[str, int], int]:
     weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
     kept: dict[str, dict[int, int]] = defaultdict(dict)
-    within: list[str] = [""]
+    active: list[str] = [""]  # names of the blocks being called
 
-    def keep(tensor: Tensor) -> Tensor:
-        place = tensor.untyped_storage().data_ptr()
-        if place not in weights and not any(place in each for each in kept.values()):
-            kept[within[-1]][place] = tensor.untyped_storage().nbytes()
+    def record(tensor: Tensor) -> Tensor:
+        address = tensor.untyped_storage().data_ptr()
+        if address not in weights and not any(address in each for each in kept.values()):
+            kept[active[-1]][address] = tensor.untyped_storage().nbytes()
         return tensor
 
-    def leave(name: str) -> None:
-        within.pop()
-
     with ExitStack() as stack:
-        _hooked(names, within.append, leave, stack)
+        _hooked(names, active.append, lambda _: active.pop(), stack)
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-        held = net(*inputs)  # places stay distinct only while what is kept is alive
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor))
+        output = net(*inputs)  # holds the graph: addresses are unique only while the saved tensors are alive
         sums = {name: sum(kept[name].values()) for name in names.values()}
         total = sum(sum(each.values()) for each in kept.values())
-        del held
+        del output
     return sums, total
 
 
 def _seconds(net: nn.Module, inputs: tuple[Tensor, ...], names: dict[nn.Module, str], rounds: int) -> dict[str, float]:
     device = inputs[0].device
-    taken: dict[str, list[float]] = defaultdict(list)
-    begun: dict[str, list[float]] = defaultdict(list)
+    durations: dict[str, list[float]] = defaultdict(list)
+    starts: dict[str, list[float]] = defaultdict(list)
 
     def now() -> float:
         if device.type == "cuda":
@@ -137,10 +133,10 @@ def _seconds(net: nn.Module, inputs: tuple[Tensor, ...], names: dict[nn.Module, 
         return time.perf_counter()
 
     def enter(name: str) -> None:
-        begun[name].append(now())
+        starts[name].append(now())
 
     def leave(name: str) -> None:
-        taken[name].append(now() - begun[name].pop())
+        durations[name].append(now() - starts[name].pop())
 
     with torch.inference_mode():
         net(*inputs)
@@ -152,5 +148,5 @@ def _seconds(net: nn.Module, inputs: tuple[Tensor, ...], names: dict[nn.Module, 
             _hooked(names, enter, leave, stack)
             for _ in range(rounds):
                 net(*inputs)
-    # A block that is called several times in one pass costs all of them.
-    return {name: statistics.median(each) * (len(each) // rounds) for name, each in taken.items()}
+    # A block may be called several times per forward pass.
+    return {name: statistics.median(each) * (len(each) // rounds) for name, each in durations.items()}

@@ -1,4 +1,4 @@
-"""DIC: face super-resolution that takes turns with landmark estimation.
+"""DIC: face super-resolution that alternates with landmark estimation.
 
 Paper: C. Ma, Z. Jiang, Y. Rao, J. Lu, J. Zhou, "Deep Face Super-Resolution with Iterative Collaboration between
 Attentive Recovery and Landmark Estimation", CVPR 2020, https://arxiv.org/abs/2003.13063. The feedback blocks are those
@@ -6,19 +6,19 @@ of SRFBN (Li et al. 2019, https://arxiv.org/abs/1903.09814). Public code:
 https://github.com/Maclory/Deep-Iterative-Collaboration (MIT). DICGAN is the same network with the discriminator and
 the perceptual features of `networks/lightcnn.py`.
 
-The layers are the public code's, and its weights can be loaded (`rename_published`). What may surprise:
+The layers are the public code's, and its weights can be loaded (`rename_published`). Notes:
 
 - The feedback blocks project by the full factor of 8 between 32x32 and 256x256, twice the size of the face; only the
-  output layer stops at 128x128. That is most of the method's cost and memory.
-- An initial feedback block of its own makes the first step, without heatmaps; all later steps share another one.
-- The mean colour that the public data reader subtracts is subtracted here, so that `lr` and `sr` are in [0, 1].
+  output layer works at 128x128. This is most of the method's cost and memory.
+- The first step, without heatmaps, has its own feedback block; all later steps share another one.
+- The mean colour is subtracted here instead of in the data reader, so that `lr` and `sr` are in [0, 1].
 - The gradient flows from the restored face through the heatmaps into the hourglass (`detach_attention` is off in
-  every published configuration), and the hourglass also runs after the last step, whose heatmaps only a loss reads.
-- The public code's detector of 194 landmarks belongs to no published configuration and is left out.
+  every published configuration). The hourglass also runs after the last step; only a loss uses these heatmaps.
+- The public code's detector of 194 landmarks is in no published configuration and is omitted.
 
-Initialisation: Kaiming normal with zero biases (`init_kaiming`), as published, save for the hourglass. The published
-training begins with a hourglass that has learned landmarks before, and drawn from Kaiming's distribution instead it
-would make heatmaps of 1e10 by the fourth step, as it has no normalisation: it keeps PyTorch's default.
+Initialisation: Kaiming normal with zero biases (`init_kaiming`), as published, except for the hourglass. The published
+training starts from a pretrained hourglass. It has no normalisation, so with Kaiming initialisation its heatmaps would
+reach 1e10 by the fourth step; it keeps PyTorch's default.
 """
 
 import re
@@ -34,7 +34,7 @@ from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualB
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 
 RGB_MEAN: Final = (0.509, 0.424, 0.378)
-"""Mean colour of the faces, in [0, 1], that DIC and DICGAN's discriminator and feature network work without."""
+"""Mean colour of the faces, in [0, 1], subtracted by DIC and by DICGAN's discriminator and feature network."""
 
 COMPONENTS: Final = {
     "left_eye": slice(36, 42),
@@ -43,28 +43,27 @@ COMPONENTS: Final = {
     "mouth": slice(48, 68),
     "silhouette": slice(0, 27),
 }
-"""Which of the 68 landmarks make each component of the face, in the order that `merge_heatmaps` returns them."""
+"""Landmarks (of 68) of each component of the face, in the order of `merge_heatmaps`."""
 
 _LEVELS: Final = 4  # of the hourglass
 
 
 class DIC(SRNetwork):
-    """Restores faces in several steps; each estimates heatmaps of landmarks, and they guide the next.
+    """Restores faces in several steps; the landmark heatmaps estimated in one step guide the next.
 
     Args:
-        scale: Enlargement from LR to HR. Only 8: heatmaps are a quarter of the HR face, features twice the LR face,
-            and they have to meet.
-        steps: Restorations, the first one without heatmaps.
-        features: Width of the restoration.
-        groups: Pairs of projections, up and down, in each feedback block.
-        fusion_blocks: Residual blocks that prepare the features for each component of the face.
-        hourglass_features: Width of the landmark estimation; divides by 4.
-        keypoints: Heatmaps that are estimated: 68 landmarks, which are merged into the 5 components of `COMPONENTS`,
-            or, for data without landmarks, the 5 components themselves. The paper has 68; 5 is this package's option,
-            and the merging is then the identity.
+        scale: Enlargement from LR to HR. Only 8, because the heatmaps (1/4 of the HR resolution) and the features
+            (twice the LR resolution) need the same size.
+        steps: Number of steps; the first has no heatmaps.
+        features: Width of the restoration branch.
+        groups: Pairs of up and down projections in each feedback block.
+        fusion_blocks: Residual blocks of the attentive fusion.
+        hourglass_features: Width of the landmark estimation, a multiple of 4.
+        keypoints: Estimated heatmaps: 68 landmarks (the paper), merged into the 5 components of `COMPONENTS`, or, for
+            data without landmarks, the 5 components themselves (this package's option).
 
     Raises:
-        ConfigError: If an argument is out of its range.
+        ConfigError: If an argument is out of range.
 
     Example:
         >>> net = DIC(steps=2, features=4, groups=2, fusion_blocks=1, hourglass_features=8)
@@ -86,9 +85,9 @@ class DIC(SRNetwork):
     ) -> None:
         super().__init__()
         if scale != 8:
-            raise ConfigError(f"DIC enlarges x8 only, found scale={scale}: its heatmaps fit its features at x8 alone.")
+            raise ConfigError(f"DIC supports scale=8 only, found scale={scale}: its heatmaps match its features at x8.")
         if steps < 2:
-            raise ConfigError(f"DIC iterates: steps has to be 2 or more, found {steps}.")
+            raise ConfigError(f"DIC is iterative: steps has to be 2 or more, found {steps}.")
         if keypoints not in (68, len(COMPONENTS)):
             raise ConfigError(f"keypoints has to be 68 (landmarks) or 5 (components), found {keypoints}.")
         if min(features, groups) < 1 or fusion_blocks < 0 or hourglass_features < 4 or hourglass_features % 4:
@@ -107,18 +106,18 @@ class DIC(SRNetwork):
         self.block = DenseProjections(features, groups, scale)
         self.tail = nn.Sequential(*_up(features, scale // 2), conv3(features, 3))
         init_kaiming(self)
-        self.hourglass = FeedbackHourglass(hourglass_features, keypoints)  # after it: keeps its own initialisation
+        self.hourglass = FeedbackHourglass(hourglass_features, keypoints)  # after init_kaiming: keeps PyTorch's default
 
     def forward(self, lr: Tensor) -> SROutput:
         """Returns the restored faces.
 
         Args:
-            lr: LR faces in [0, 1], (B, 3, H, W); H and W divide by 8.
+            lr: LR faces in [0, 1], (B, 3, H, W); H and W are multiples of 8.
 
         Returns:
-            `sr` (B, 3, 8H, 8W), the last step's; the features behind each step's feedback block, `step1`..., (B,
-            features, 2H, 2W); the extras `sr1`... of the steps before the last, like `sr`, and `heatmaps1`... of
-            every step, (B, keypoints, 2H, 2W).
+            `sr` (B, 3, 8H, 8W) of the last step; as features, the output of each step's feedback block, `step1`..., (B,
+            features, 2H, 2W); as extras, `sr1`... of the steps before the last, like `sr`, and `heatmaps1`... of every
+            step, (B, keypoints, 2H, 2W).
         """
         require_image(lr, scale=self.scale, multiple=4 * 2**_LEVELS)
         normalised = lr - self.mean
@@ -129,14 +128,14 @@ class DIC(SRNetwork):
         extras: dict[str, Tensor] = {}
         hidden = self.first_block(self.first_compress(x))
         face = enlarged + self.tail(hidden)
-        heatmaps, memory = self.hourglass(face, None)
+        heatmaps, state = self.hourglass(face, None)
         features["step1"], extras["heatmaps1"] = hidden, heatmaps
         for step in range(2, self.steps + 1):
             extras[f"sr{step - 1}"] = face + self.mean
             compressed = self.compress(torch.cat([x, hidden], dim=1))
             hidden = self.block(self.fusion(compressed, merge_heatmaps(heatmaps)))
             face = enlarged + self.tail(hidden)
-            heatmaps, memory = self.hourglass(face, memory)
+            heatmaps, state = self.hourglass(face, state)
             features[f"step{step}"], extras[f"heatmaps{step}"] = hidden, heatmaps
         return SROutput(face + self.mean, features, extras)
 
@@ -148,22 +147,22 @@ class DIC(SRNetwork):
 
 
 class DenseProjections(nn.Module):
-    """Projects features up and down in turns; each projection reads all features of its side made before it.
+    """Alternating up and down projections with dense connections: the body of SRFBN's feedback block.
 
-    The body of a feedback block of SRFBN: what comes before it, a 1x1 convolution over the new and the fed back
-    features, is DIC's own, because the attentive fusion stands in between.
+    The block's input convolution, 1x1 over the new and the fed back features, is part of `DIC`, because the attentive
+    fusion follows it.
 
     Args:
         channels: Width of the feature.
-        groups: Number of turns.
-        factor: Of the projections.
+        groups: Number of up and down pairs.
+        factor: Scale of the projections.
     """
 
     def __init__(self, channels: int, groups: int, factor: int) -> None:
         super().__init__()
         self.ups = nn.ModuleList(_up(channels, factor) for _ in range(groups))
         self.downs = nn.ModuleList(_down(channels, factor) for _ in range(groups))
-        # The first turn of each side has one feature to read: nothing to merge.
+        # The first projection of each direction has a single input: nothing to merge.
         self.up_merges = nn.ModuleList(_projection(count * channels, channels) for count in range(2, groups + 1))
         self.down_merges = nn.ModuleList(_projection(count * channels, channels) for count in range(2, groups + 1))
         self.compress = _projection(groups * channels, channels)
@@ -171,18 +170,18 @@ class DenseProjections(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined feature, (B, C, H, W)."""
         low, high = [x], list[Tensor]()
-        for turn, (up, down) in enumerate(zip(self.ups, self.downs, strict=True)):
-            high.append(up(self.up_merges[turn - 1](torch.cat(low, dim=1)) if turn else x))
-            low.append(down(self.down_merges[turn - 1](torch.cat(high, dim=1)) if turn else high[0]))
+        for index, (up, down) in enumerate(zip(self.ups, self.downs, strict=True)):
+            high.append(up(self.up_merges[index - 1](torch.cat(low, dim=1)) if index else x))
+            low.append(down(self.down_merges[index - 1](torch.cat(high, dim=1)) if index else high[0]))
         return self.compress(torch.cat(low[1:], dim=1))
 
 
 class AttentiveFusion(nn.Module):
-    """Makes one feature per component of the face, and mixes them pixel by pixel as the heatmaps say.
+    """Computes one feature per component of the face, and sums them with per-pixel weights from the heatmaps.
 
     Args:
         channels: Width of the feature.
-        blocks: Residual blocks, in which the components stay apart.
+        blocks: Residual blocks, grouped by component.
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
@@ -194,24 +193,21 @@ class AttentiveFusion(nn.Module):
         )
 
     def forward(self, x: Tensor, components: Tensor) -> Tensor:
-        """Returns the mixed feature.
+        """Returns the fused feature, (B, C, H, W).
 
         Args:
             x: Feature, (B, C, H, W).
             components: Heatmaps of the components, (B, 5, H, W).
-
-        Returns:
-            (B, C, H, W).
         """
         parts = self.blocks(F.leaky_relu(self.expand(x), 0.2)).unflatten(1, (len(COMPONENTS), -1))
         return (parts * components.softmax(1).unsqueeze(2)).sum(1)
 
 
 class FeedbackHourglass(nn.Module):
-    """Estimates heatmaps at a quarter of the face's size, and hands half of its feature to the next step.
+    """Estimates heatmaps at 1/4 of the face's resolution, with a recurrent state between the steps.
 
     Args:
-        features: Width of what the steps hand on; the hourglass is twice as wide.
+        features: Width of the state; the hourglass is twice as wide.
         keypoints: Number of heatmaps.
     """
 
@@ -234,32 +230,32 @@ class FeedbackHourglass(nn.Module):
             BottleneckBlock(features, features), conv1(features, features), nn.ReLU(), conv1(features, keypoints)
         )
 
-    def forward(self, face: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns the heatmaps and the memory for the next step.
+    def forward(self, face: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the heatmaps and the state for the next step.
 
         Args:
-            face: Restored face without its mean colour, (B, 3, H, W).
-            memory: What the step before handed on, (B, features, H / 4, W / 4); none at the first step, where the
-                face's own feature takes its place.
+            face: Restored face minus the mean colour, (B, 3, H, W).
+            state: State of the previous step, (B, features, H / 4, W / 4); None at the first step, which uses the
+                feature of the face instead.
 
         Returns:
-            Heatmaps (B, keypoints, H / 4, W / 4), whose targets are Gaussians of height 1, and the memory.
+            Heatmaps (B, keypoints, H / 4, W / 4), whose targets are Gaussians of height 1, and the state.
         """
         x = self.stem(face)
-        x = self.levels(self.compress(torch.cat([x, x if memory is None else memory], dim=1)))
-        read, handed_on = x.chunk(2, dim=1)
-        return self.predict(read), handed_on
+        x = self.levels(self.compress(torch.cat([x, x if state is None else state], dim=1)))
+        read, state = x.chunk(2, dim=1)
+        return self.predict(read), state
 
 
 def merge_heatmaps(heatmaps: Tensor) -> Tensor:
     """Returns the heatmaps of the 5 components of the face.
 
     Args:
-        heatmaps: Of 68 landmarks or of the 5 components, (B, K, H, W). Each is divided by its peak first, or by 0.05
-            where it has no clear one.
+        heatmaps: Of 68 landmarks or of the 5 components, (B, K, H, W).
 
     Returns:
-        (B, 5, H, W), in the order of `COMPONENTS`; the components as they are, the landmarks summed.
+        (B, 5, H, W), in the order of `COMPONENTS`: the heatmaps divided by their maximum (at least 0.05); those of
+        landmarks are summed by component.
     """
     scaled = heatmaps / heatmaps.amax((-2, -1), keepdim=True).clamp_min(0.05)
     if heatmaps.shape[1] == len(COMPONENTS):
@@ -268,7 +264,7 @@ def merge_heatmaps(heatmaps: Tensor) -> Tensor:
 
 
 def init_kaiming(net: nn.Module) -> None:
-    """Draws the weights of all convolutions and matrices from Kaiming's normal distribution, and zeroes the biases."""
+    """Initialises convolutions and linear layers with Kaiming normal weights and zero biases."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
@@ -277,7 +273,7 @@ def init_kaiming(net: nn.Module) -> None:
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns the public code's weights under the names of this package.
+    """Returns the public code's weights under this package's names, or None if they belong to another network.
 
     | public code                                    | here                                           |
     |------------------------------------------------|------------------------------------------------|
@@ -293,17 +289,13 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | `HG.hg_conv_out`                               | `hourglass.predict`                            |
     | `conv_block.0`, `2`, `3`, `skip_layer`         | `reduce`, `conv`, `expand`, `skip`             |
 
-    Nothing is dropped. Of a checkpoint, give what is under `netG`, `state_dict` or `model`.
+    Nothing is dropped.
 
     Args:
         state: State dict of the public code's DIC or DICGAN generator; keys may begin with `module.` or `model.`.
-
-    Returns:
-        State dict for `DIC` with its default options (steps and keypoints do not matter to the names), or none if
-        the names are not those of DIC.
     """
     names = {_our_name(re.sub(r"^((module|model)\.)+", "", name)): tensor for name, tensor in state.items()}
-    with torch.random.fork_rng(devices=[]):  # to read a file must not change what is drawn next
+    with torch.random.fork_rng(devices=[]):  # reading a file must not change the random state
         expected = DIC(features=1, hourglass_features=4).state_dict()  # the names do not depend on the widths
     return names if names.keys() == expected.keys() else None
 

@@ -1,26 +1,26 @@
-"""FishFSRNet: face super-resolution guided by a parsing map that is estimated from the LR face.
+"""FishFSRNet: face super-resolution guided by a parsing map estimated from the LR face.
 
 Chenyang Wang, Junjun Jiang, Zhiwei Zhong, Deming Zhai, Xianming Liu, "Super-Resolving Face Image by Facial Parsing
 Information", IEEE TBIOM 5(4), 2023, https://doi.org/10.1109/TBIOM.2023.3264223; code
 https://github.com/wcy-cs/FishFSRNet.
 
-ParsingNet estimates a parsing map of the LR face. The restoring network swims to the full resolution, back to the LR
-face's, and up again, like a fish's tail, body and head; each of its stages looks at the map, enlarged to the stage's
-size, and multi-scale refine blocks give features what the three sizes of the part before retained. PKDN takes its
-fusion blocks from here (`blocks.PFB`, `blocks.FFB`).
+ParsingNet estimates a parsing map of the LR face. The restoration network upsamples to full resolution (the fish's
+tail), downsamples to LR resolution (body), and upsamples again (head). Each stage reads the parsing map, resized to the
+stage, and multi-scale refine blocks fuse the features of all resolutions of the previous part. PKDN's fusion blocks are
+derived from these (`blocks.PFB`, `blocks.FFB`).
 
-The layers follow the public code; what differs:
+The layers follow the public code. Differences:
 
-- In the last stage the code runs the first of its two fusion blocks twice and the second never: an index error. Here
-  each runs once, in order, as in all other stages. The number of parameters is the same.
-- Three 1x1 convolutions of the code, of 8,256 parameters each, are never used and left out: 8,423,683 parameters as
-  built there, 8,398,915 here; 594,371 more make ParsingNet: 8,993,286.
-- ParsingNet is part of the network. The published training makes ParsingNet first, writes its maps into 8-bit files and
-  reads them; here the loss of the restored face reaches ParsingNet, too, as in the code's first version.
-- The networks that the authors publish for x4 and x16 fuse in other ways. Other scales here have more or fewer stages
-  of the x8 network's kind.
+- In its last stage, the code runs the first of two fusion blocks twice and the second never, by an index error. Here
+  each runs once, as in all other stages. The number of parameters is the same.
+- Three unused 1x1 convolutions of 8,256 parameters each are omitted: 8,398,915 parameters instead of 8,423,683. With
+  the 594,371 of ParsingNet the network has 8,993,286.
+- ParsingNet is part of the network, and the loss of the restored face trains it, too, as in the code's first version.
+  The published training trains ParsingNet first and stores its maps in 8-bit files.
+- The published networks for x4 and x16 have other fusion blocks. Here other scales have more or fewer stages of the x8
+  network.
 
-Initialisation is PyTorch's, in the code, too.
+Initialisation is PyTorch's default, as in the code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutp
 
 
 class ParsingNet(nn.Module):
-    """Estimates the parsing map, as an image of three colours, of the LR face's size.
+    """Estimates the parsing map as an RGB image at the LR resolution.
 
     Args:
         width: Feature channels.
@@ -66,8 +66,8 @@ class ParsingNet(nn.Module):
 class PAFB(nn.Module):
     """Parsing map attention fusion block (`PCSR1` in the code).
 
-    One branch refines the feature by spatial and channel attention, the other fuses it with the parsing map; both are
-    concatenated, projected, and added to the feature.
+    One branch refines the feature by spatial and channel attention, the other fuses it with the parsing map; their
+    outputs are concatenated, projected, and added to the feature.
 
     Args:
         channels: Width of the feature.
@@ -83,7 +83,7 @@ class PAFB(nn.Module):
         self.fuse = conv1(2 * channels, channels)
 
     def forward(self, x: Tensor, parsing: Tensor) -> Tensor:
-        """Returns `x`, (B, C, H, W), informed by `parsing`, (B, 3, H', W'), which is brought to its size first."""
+        """Returns the fused feature, (B, C, H, W), of `x`, (B, C, H, W), and `parsing`, (B, 3, H', W')."""
         parsing = F.interpolate(parsing, size=x.shape[-2:], mode="nearest")
         refined = self.refine_out(F.relu(self.refine_in(x)))
         attended = torch.cat([self.spatial_attention(refined), self.channel_attention(refined)], dim=1)
@@ -92,16 +92,16 @@ class PAFB(nn.Module):
 
 
 class MSRB(nn.Module):
-    """Multi-scale refine block: gives a feature what each of several sizes retained.
+    """Multi-scale refine block: fuses retained features of several resolutions into a feature.
 
-    Retained features are brought to the feature's size: smaller ones by nearest neighbour, larger ones by convolutions
-    of stride 2. The difference to each passes residual blocks (the "error feedback") and is added to the feature; the
+    Retained features are resized to the feature: smaller ones by nearest neighbour, larger ones by convolutions with
+    stride 2. The difference to each passes residual blocks (the "error feedback") and is added to the feature; the
     sums are concatenated, projected, gated by channel attention, and added to the feature.
 
     Args:
         channels: Width of all features.
-        sizes: How many features are retained, each twice as large as the one before.
-        position: Which of them has the feature's size.
+        sizes: Number of retained features, each twice as large as the previous one.
+        position: Index of the retained feature with the feature's resolution.
     """
 
     def __init__(self, channels: int, sizes: int, position: int) -> None:
@@ -132,7 +132,7 @@ class FishFSRNet(SRNetwork):
 
     Args:
         scale: Enlargement from LR to HR; a power of 2.
-        width: Feature channels, of ParsingNet, too.
+        width: Feature channels, also of ParsingNet.
         pafbs: Parsing map attention fusion blocks in each stage.
 
     Raises:
@@ -162,7 +162,7 @@ class FishFSRNet(SRNetwork):
             {stage: Up(width) if stage.startswith("up") else Down(width) for stage in (*tail, *body, *head)}
         )
         self.pafbs = nn.ModuleDict({stage: Cascade(PAFB(width) for _ in range(pafbs)) for stage in self.resample})
-        # Refined are the stages from the tail's last to the head's last but one, whose sizes fall and rise again.
+        # The refined stages run from the last of the tail to the last but one of the head.
         positions = [*reversed(range(levels)), *range(levels)]
         refined = [tail[-1], *body, *head[:-1]]
         self.refine = nn.ModuleDict(
@@ -178,9 +178,9 @@ class FishFSRNet(SRNetwork):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr`, (B, 3, H * scale, W * scale); `features`, behind each stage (`up1`... of the tail, `down1`... of the
-            body, `bottleneck`, the remaining `up`s of the head); `extras["parsing"]`, the estimated parsing maps of
-            the LR faces, (B, 3, H, W), nominally in [0, 1].
+            `sr`, (B, 3, H * scale, W * scale); `features`, the output of each stage (`up1`... of the tail, `down1`...
+            of the body, `bottleneck`, the remaining `up`s of the head); `extras["parsing"]`, the estimated parsing maps
+            of the LR faces, (B, 3, H, W), nominally in [0, 1].
 
         Raises:
             ShapeError: If `lr` is not a batch of RGB images.
@@ -190,7 +190,7 @@ class FishFSRNet(SRNetwork):
         x = self.head(lr)
 
         features: dict[str, Tensor] = {}
-        tail: list[Tensor] = []  # both from the smallest to the largest
+        tail: list[Tensor] = []  # both in order of increasing resolution
         body: list[Tensor] = []
         bottom = f"down{self.levels}"
         for stage, resample in self.resample.items():
@@ -215,16 +215,16 @@ class FishFSRNet(SRNetwork):
 
 
 def _resizing(channels: int, doublings: int) -> nn.Module:
-    """Returns what doubles a feature's sides as often as `doublings` says, or halves them where it is negative."""
+    """Returns a module that scales a feature's sides by `2**doublings`; negative numbers downsample."""
     if doublings > 0:
         return nn.Upsample(scale_factor=2**doublings, mode="nearest")
     layers: list[nn.Module] = []
     for _ in range(-doublings):
         layers += [nn.Conv2d(channels, channels, 3, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])  # nothing, where the sizes are equal
+    return nn.Sequential(*layers[:-1])  # the identity for equal sizes
 
 
-_STAGES: Final = {  # of the public code: the resampling, the fusion blocks, the refine block
+_STAGES: Final = {  # public names of resampling and fusion blocks, index of the refine block
     "up1": ("up1", "up_stage1", None),
     "up2": ("up2", "up_stage2", None),
     "up3": ("up3", "up_stage3", 0),
@@ -259,7 +259,7 @@ _MSRB: Final = {
         for theirs, ours in (("0", "conv_in"), ("2", "conv_out"))
     },
 }
-_MSRB_RESIZE: Final = {  # by the position of the feature among the three sizes
+_MSRB_RESIZE: Final = {  # by the position of the feature among the three resolutions
     0: {"down1": "resize.1.0", "down2.0": "resize.2.0", "down2.2": "resize.2.2"},
     1: {"down1": "resize.2.0"},
     2: {},
@@ -268,7 +268,7 @@ _UNUSED: Final = ("conv_tail1.", "conv_tail2.", "conv_tail3.", "up2_stage3.1.", 
 
 
 def _published_modules() -> dict[str, tuple[str, ...]]:
-    """Returns, for each module with parameters of its own, its name in the public code and its names here."""
+    """Maps the public name of each layer to its names in this package."""
     names: dict[str, tuple[str, ...]] = {
         "head.0": ("head",),
         "conv": ("bottleneck",),
@@ -280,12 +280,12 @@ def _published_modules() -> dict[str, tuple[str, ...]]:
         names[f"parsing.body.{block}.body.0"] = (f"parsing_net.body.{block}.conv_in",)
         names[f"parsing.body.{block}.body.2"] = (f"parsing_net.body.{block}.conv_out",)
     for stage, (resample, pafbs, refine) in _STAGES.items():
-        # The code's versions hold the convolution that enlarges as `0` or, one container deeper, as `0.0`.
+        # Depending on the version of the code, the upsampling convolution is `0` or `0.0`.
         for place in ("0", "0.0") if stage.startswith("up") else ("1",):
             names[f"{resample}.{place}"] = (f"resample.{stage}.conv",)
         for theirs, ours in _PAFB.items():
             first, second = (f"pafbs.{stage}.{index}.{ours}" for index in range(2))
-            if stage == "up6":  # trained to be run twice
+            if stage == "up6":  # the code runs this block twice
                 names[f"{pafbs}.0.{theirs}"] = (first, second)
             else:
                 names[f"{pafbs}.0.{theirs}"], names[f"{pafbs}.1.{theirs}"] = (first,), (second,)
@@ -296,18 +296,18 @@ def _published_modules() -> dict[str, tuple[str, ...]]:
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns published weights under the names of this package, for a network with default options.
+    """Returns published weights under this package's names, for default options; None for other networks.
 
-    ParsingNet and the restoring network are published apart, with names that collide. Give both as one, as the code's
-    first version names them: the restoring network's keys with `sr.` before them, ParsingNet's with `parsing.`. The
-    restoring network's state dict alone, with bare keys, is renamed, too; the result lacks `parsing_net.`.
+    ParsingNet and the restoration network are published separately, with colliding names. To load both, merge them with
+    the prefixes of the code's first version: `sr.` for the restoration network, `parsing.` for ParsingNet. The state
+    dict of the restoration network alone, without prefix, is accepted, too; the result lacks `parsing_net.`.
 
     | public                                         | here                                                |
     |------------------------------------------------|-----------------------------------------------------|
     | `head.0`, `conv`, `tail.0`                     | `head`, `bottleneck`, `tail`                        |
     | `up1`..., `down1`..., `up21`...                | `resample.up1`..., `.down1`..., `.up4`...           |
     | `up_stage1`, `down_stage1`, `up2_stage1`...    | `pafbs.up1`, `.down1`, `.up4`...                    |
-    | `up2_stage3.0`, trained to be run twice        | `pafbs.up6.0` and `pafbs.up6.1`                     |
+    | `up2_stage3.0`, run twice                      | `pafbs.up6.0` and `pafbs.up6.1`                     |
     | `refine2.0` to `refine2.5`                     | `refine.up3`, `.down1` to `.down3`, `.up4`, `.up5`  |
     | `parsing.head.0`, `.body.0.body`, `.feature.0` | `parsing_net.head`, `.body.0`, `.tail`              |
     | `up2_stage3.1`, `conv_tail1` to `conv_tail3`   | dropped: never used                                 |
@@ -316,11 +316,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     The matrices of the channel attention become 1x1 convolutions.
 
     Args:
-        state: State dict of the public code's x8 `FISHNET`, with or without `module.` or `model.` before its keys, and
-            with or without ParsingNet's, as told above.
-
-    Returns:
-        The state dict, or None when `state` is of another network.
+        state: State dict of the public code's x8 `FISHNET`, with or without the prefixes `module.` and `model.`.
     """
     names = _published_modules()
     renamed: dict[str, Tensor] = {}
@@ -335,5 +331,5 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         for name in names[module]:
             renamed[f"{name}.{parameter}"] = value[:, :, None, None] if value.ndim == 2 else value
             found.add(name)
-    whole = {name for places in names.values() for name in places if not name.startswith("parsing_net.")}
-    return renamed if whole <= found else None
+    required = {name for ours in names.values() for name in ours if not name.startswith("parsing_net.")}
+    return renamed if required <= found else None

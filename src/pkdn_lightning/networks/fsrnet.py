@@ -1,20 +1,20 @@
-"""FSRNet: face super-resolution end to end with facial priors, landmarks and parsing maps.
+"""FSRNet: end-to-end face super-resolution with facial priors (landmarks and parsing maps).
 
 Paper: Y. Chen, Y. Tai, X. Liu, C. Shen, J. Yang, "FSRNet: End-to-End Learning Face Super-Resolution with Facial
 Priors", CVPR 2018, https://arxiv.org/abs/1711.10703. Public code: https://github.com/tyshiwo/FSRNet (a test script,
 no weights), and ports to PyTorch: https://github.com/cs-giung/FSRNet-pytorch and
 https://github.com/cydiachen/FSRNET_pytorch.
 
-Widths, depths and bias-free convolutions are the ports'; what differs from them:
+Widths, depths and bias-free convolutions are the ports'. Differences from them:
 
-- Each residual block has weights of its own. The first port repeats one block 3, 12 and 3 times, which shares them.
+- Each residual block has its own weights. The first port repeats one block 3, 12 and 3 times with shared weights.
 - Borders are zero padded, not reflected.
-- The priors are made for this package's data: 19 parsing classes and 68 landmarks instead of the paper's 11 and 194.
-- What the decoder reads of the priors is an option, because ports and paper are at odds (`decoder_prior`).
+- The priors are those of this package's data: 19 parsing classes and 68 landmarks instead of the paper's 11 and 194.
+- The decoder's prior input is an option, because ports and paper differ (`decoder_prior`).
 
-Everything works in [-1, 1], which stays inside. No weights for these layers are public, so there is nothing to
-rename. Initialisation: PyTorch's default, as in the first port; the second draws from a normal distribution with a
-deviation of 0.02, which the batch norms all but undo.
+Internally the range is [-1, 1]. No weights for these layers are public. Initialisation is PyTorch's default, as in the
+first port; the second uses a normal distribution with standard deviation 0.02, which batch norm makes nearly
+equivalent.
 """
 
 from typing import Literal
@@ -35,15 +35,15 @@ class FSRNet(SRNetwork):
 
     Args:
         scale: Enlargement from LR to HR.
-        width: Feature channels; the priors have twice as many.
-        parsing_classes: Parsing maps to estimate, one per class (the paper has 11); 0 leaves the head out.
-        landmarks: Heatmaps to estimate, one per landmark (the paper has 194); 5 for the components of the face where
-            there are no landmarks; 0 leaves the head out.
-        decoder_prior: What the decoder reads beside the encoder's feature: the `features` that the priors are made
-            from (both ports) or the estimated `maps` themselves (how the paper is read in the first port's issue 10).
+        width: Feature channels; the prior branch has twice as many.
+        parsing_classes: Number of estimated parsing maps, one per class (11 in the paper); 0 removes the head.
+        landmarks: Number of estimated heatmaps, one per landmark (194 in the paper); 5 for component heatmaps; 0
+            removes the head.
+        decoder_prior: Input of the decoder beside the encoder's feature: the `features` of the prior branch (both
+            ports) or the estimated `maps` (the interpretation in the first port's issue 10).
 
     Raises:
-        ConfigError: If an argument is out of its range, or the decoder is to read maps and there are none.
+        ConfigError: If an argument is out of range, or `decoder_prior` is `maps` without any map.
 
     Example:
         >>> output = FSRNet(width=4)(torch.rand(1, 3, 16, 16))
@@ -86,9 +86,9 @@ class FSRNet(SRNetwork):
         )
         maps = {"parsing": parsing_classes, "heatmaps": landmarks}
         self.prior_heads = nn.ModuleDict({name: conv1(2 * width, count) for name, count in maps.items() if count})
-        read = 2 * width if decoder_prior == "features" else parsing_classes + landmarks
+        prior_channels = 2 * width if decoder_prior == "features" else parsing_classes + landmarks
         self.decoder = nn.Sequential(
-            _conv_norm(width + read, width),
+            _conv_norm(width + prior_channels, width),
             nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
@@ -100,13 +100,13 @@ class FSRNet(SRNetwork):
         """Returns the restored faces.
 
         Args:
-            lr: LR faces in [0, 1], (B, 3, H, W); H * scale and W * scale divide by 16.
+            lr: LR faces in [0, 1], (B, 3, H, W); H * scale and W * scale are multiples of 16.
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale); the features `coarse` and `decoder` of its size, `encoder` and `prior`
-            of half; the extras `coarse`, the coarse face, like `sr`, and of half its size `parsing` (B,
-            parsing_classes, ...) and `heatmaps` (B, landmarks, ...). These two are maps that the paper regresses by
-            squared error, one-hot and Gaussian; nothing squashes them, so that `parsing` may serve as logits, too.
+            `sr` (B, 3, H * scale, W * scale); the features `coarse` and `decoder` at its resolution, `encoder` and
+            `prior` at half of it; the extras `coarse`, the coarse face, like `sr`, and at half the resolution `parsing`
+            (B, parsing_classes, ...) and `heatmaps` (B, landmarks, ...). The paper regresses these two to one-hot and
+            Gaussian maps by squared error; they have no final activation, so `parsing` can also be used as logits.
         """
         require_image(lr, scale=self.scale, multiple=2 * 2**_LEVELS)
         enlarged = bicubic(lr, (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale))
@@ -115,8 +115,8 @@ class FSRNet(SRNetwork):
         features["encoder"] = self.encoder(coarse)
         features["prior"] = self.prior(coarse)
         maps = {name: head(features["prior"]) for name, head in self.prior_heads.items()}
-        read = [features["prior"]] if self.decoder_prior == "features" else list(maps.values())
-        features["decoder"] = self.decoder(torch.cat([features["encoder"], *read], dim=1))
+        priors = [features["prior"]] if self.decoder_prior == "features" else list(maps.values())
+        features["decoder"] = self.decoder(torch.cat([features["encoder"], *priors], dim=1))
         sr = torch.tanh(self.tail(features["decoder"]))
         return SROutput((sr + 1) / 2, features, {"coarse": (coarse + 1) / 2, **maps})
 

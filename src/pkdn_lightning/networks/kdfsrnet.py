@@ -1,15 +1,16 @@
 """KDFSRNet's teacher and student (Wang et al., IEEE TCSVT 32(11), 2022, pp. 7317-7331).
 
 Paper: C. Wang, J. Jiang, Z. Zhong, X. Liu, "Propagating Facial Prior Knowledge for Multitask Learning in Face
-Super-Resolution". Public code: wcy-cs/KDFSRNet. PKDN builds on it: both are PKDN's auto-encoder over the enlarged LR
-face, with cascades of RCABs for stages. The teacher's head sees the parsing map of the HR face beside it; the
-student is PKDN's student. So these classes only fix what PKDN leaves open.
+Super-Resolution". Public code: wcy-cs/KDFSRNet. PKDN builds on it: teacher and student are PKDN's auto-encoder over the
+upsampled LR face, with cascades of RCABs as stages. The teacher's head also reads the parsing map of the HR face; the
+student is PKDN's student. These classes set the corresponding options of PKDN's.
 
-What differs from the public code: it expects the LR face enlarged beforehand, here the network enlarges it; and its
-student carries two mean shifts (24 frozen values) that it never uses.
+Differences from the public code: it expects the upsampled LR face, here the network upsamples it; and its student
+contains two unused mean shifts (24 frozen values).
 
 The published distillation: L1 between the nine features of each, weighted 10, 9, ... 0 over the first eleven epochs,
-0.1 times L1 between the two restored faces meanwhile, and L1 to the HR face all the time. Adam 1e-4, batches of 8.
+0.1 times L1 between the two restored faces in the same epochs, and L1 to the HR face throughout. Adam 1e-4, batches of
+8.
 """
 
 from collections.abc import Mapping
@@ -23,12 +24,12 @@ from pkdn_lightning.networks.rcan import rename_rcab
 
 
 class KDFSRNetTeacher(PKDNTeacher):
-    """The teacher: restores faces from the LR face and the parsing map of the HR face, joined at the head.
+    """The teacher: restores faces from the LR face and the parsing map of the HR face, concatenated at the head.
 
     Args:
         scale: Enlargement from LR to HR.
         width: Feature channels.
-        levels: How often the resolution is halved and doubled.
+        levels: Number of halvings and doublings of the resolution.
         parsing_channels: Channels of the encoded parsing map; the public code has 3 (colour).
         rcabs_per_level: RCABs in each stage.
 
@@ -65,18 +66,17 @@ class KDFSRNetTeacher(PKDNTeacher):
     def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
         """Returns the public code's weights; see `rename_published`."""
         weights = rename_published(state)
-        if weights is None or weights["head.weight"].shape[1] == 3:  # the teacher's head reads the parsing map, too
-            return None
-        return PublishedWeights(weights)
+        is_teacher = weights is not None and weights["head.weight"].shape[1] > 3  # its head reads the parsing map, too
+        return PublishedWeights(weights) if weights and is_teacher else None
 
 
 class KDFSRNetStudent(PKDNStudent):
-    """The student: restores faces from the LR face alone. Its nine features have the shapes of the teacher's.
+    """The student: restores faces from the LR face only. Its nine features have the shapes of the teacher's.
 
     Args:
         scale: Enlargement from LR to HR.
         width: Feature channels.
-        levels: How often the resolution is halved and doubled.
+        levels: Number of halvings and doublings of the resolution.
         rcabs_per_level: RCABs in each stage.
 
     Raises:
@@ -96,13 +96,12 @@ class KDFSRNetStudent(PKDNStudent):
     def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
         """Returns the public code's weights; see `rename_published`."""
         weights = rename_published(state)
-        if weights is None or weights["head.weight"].shape[1] != 3:  # the teacher's head reads the parsing map, too
-            return None
-        return PublishedWeights(weights)
+        is_student = weights is not None and weights["head.weight"].shape[1] == 3
+        return PublishedWeights(weights) if weights and is_student else None
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns a public state dict, the teacher's or the student's, under this package's names; None for others.
+    """Returns the public state dict of teacher or student under this package's names; None for other networks.
 
     `l` counts levels, from 1 there and from 0 here; `b` counts RCABs:
 
@@ -118,15 +117,12 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | `body.3.conv_du.0`, `body.3.conv_du.2`    | `attention.squeeze`, `attention.excite`     |
     | `sub_mean`, `add_mean` (never used)       | dropped                                     |
 
-    The public code defines its resampling blocks in two ways, for two versions of PyTorch; hence the two names.
-    PKDN's student, and its teacher with pfb=false and ffb=false, take the result, too.
+    The public code defines its resampling blocks in two ways, for two versions of PyTorch; hence the two names. The
+    result also fits PKDN's student, and its teacher with pfb=false and ffb=false.
 
     Args:
-        state: As published, with or without `module.` or `model.` before the names. The teacher's `head.0.weight`
-            has 6 input channels, the student's 3.
-
-    Returns:
-        What `KDFSRNetTeacher().load_state_dict` or `KDFSRNetStudent().load_state_dict` takes.
+        state: As published, with or without the prefixes `module.` and `model.`. The teacher's `head.0.weight` has 6
+            input channels, the student's 3.
     """
     return rename(
         state,

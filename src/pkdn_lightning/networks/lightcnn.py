@@ -1,11 +1,11 @@
-"""Light CNN as DICGAN uses it: the discriminator, and the frozen features of its perceptual term.
+"""Light CNN as used by DICGAN: the discriminator, and the frozen features of its perceptual loss.
 
 Papers: X. Wu, R. He, Z. Sun, T. Tan, "A Light CNN for Deep Face Representation with Noisy Labels", TIFS 2018,
 https://arxiv.org/abs/1511.02683 (the 9-layer network, for one grey channel); C. Ma et al., DIC, CVPR 2020,
 https://arxiv.org/abs/2003.13063. Public code: https://github.com/Maclory/Deep-Iterative-Collaboration (MIT).
 
-The layers are those of DIC's public code: RGB instead of grey, one logit instead of identities. It shows both networks
-images without their mean colour; the mean is subtracted here, so that images are in [0, 1].
+The layers are those of DIC's public code: RGB instead of grey, one logit instead of identities. The code subtracts the
+mean colour from the input of both networks; here the networks subtract it themselves, so that images are in [0, 1].
 """
 
 import re
@@ -21,10 +21,10 @@ from pkdn_lightning.networks.dic import RGB_MEAN, init_kaiming
 
 
 class MaxFeatureMap(nn.Module):
-    """A layer followed by max-feature-map: the greater one of each channel of its first and its second half.
+    """A layer followed by max-feature-map: the elementwise maximum of the two halves of its channels.
 
     Args:
-        layer: Makes twice the channels that are wanted.
+        layer: Has twice as many output channels as this module.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -32,14 +32,14 @@ class MaxFeatureMap(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns half of the layer's channels, (B, C, ...)."""
+        """Returns (B, C, ...), half of the layer's channels."""
         return torch.maximum(*self.layer(x).chunk(2, dim=1))
 
 
 class LightCNNFeatures(nn.Module):
-    """The convolutions of Light CNN-9: what DICGAN's perceptual term compares, at 1/16 of the image's size.
+    """The convolutions of Light CNN-9, whose output DICGAN's perceptual loss compares, at 1/16 of the resolution.
 
-    Untrained, as built here, they say little about faces: load weights (`rename_published`) and freeze them.
+    The weights are random; load published ones (`rename_published`) and freeze them.
 
     Example:
         >>> LightCNNFeatures()(torch.rand(1, 3, 32, 32)).shape
@@ -77,15 +77,15 @@ class LightCNNFeatures(nn.Module):
 
 
 class LightCNNDiscriminator(nn.Module):
-    """Tells restored from real faces: the convolutions of Light CNN-9 and two fully connected layers.
+    """DICGAN's discriminator: the convolutions of Light CNN-9 and two fully connected layers.
 
-    Initialised as DIC is, by `init_kaiming`.
+    Initialised by `init_kaiming`, as DIC is.
 
     Args:
-        size_px: Side of the images; divides by 16.
+        size_px: Side of the images, a multiple of 16.
 
     Raises:
-        ConfigError: If `size_px` does not.
+        ConfigError: If `size_px` is not.
     """
 
     def __init__(self, *, size_px: int = 128) -> None:
@@ -102,23 +102,17 @@ class LightCNNDiscriminator(nn.Module):
         init_kaiming(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns how real each image looks.
-
-        Args:
-            images: Images in [0, 1], (B, 3, size_px, size_px).
-
-        Returns:
-            Logits, (B, 1).
+        """Returns logits, (B, 1), of images in [0, 1], (B, 3, size_px, size_px).
 
         Raises:
-            ShapeError: If the images are of another size.
+            ShapeError: If the images have another size.
         """
         require_size(images, self.size_px)
         return self.classifier(self.features(images).flatten(1))
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns the public code's weights under the names of this package.
+    """Returns the public code's weights under this package's names.
 
     | public code                       | `LightCNNFeatures` | `LightCNNDiscriminator`   |
     |-----------------------------------|--------------------|---------------------------|
@@ -135,8 +129,8 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
             (`netD` in DICGAN's checkpoints); keys may begin with `module.` or `model.`.
 
     Returns:
-        State dict for `LightCNNDiscriminator` if there is a classifier, else for `LightCNNFeatures`; or none if the
-        names are those of neither.
+        State dict for `LightCNNDiscriminator` if there is a classifier, else for `LightCNNFeatures`; None for other
+        networks.
     """
     names: dict[str, Tensor] = {}
     for published, tensor in state.items():
@@ -144,7 +138,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         name = re.sub(r"^features\.", "features.layers.", name)
         name = name.replace(".conv_a.", ".0.").replace(".conv.", ".1.").replace(".filter.", ".layer.")
         names[name] = tensor
-    with torch.random.fork_rng(devices=[]):  # to read a file must not change what is drawn next
+    with torch.random.fork_rng(devices=[]):  # reading a file must not change the random state
         discriminator = LightCNNDiscriminator(size_px=16)  # the names do not depend on the size
     if names.keys() == discriminator.state_dict().keys():
         return names

@@ -1,10 +1,10 @@
 """PKDN's teacher and student (Yang et al. 2024, https://arxiv.org/abs/2409.14385, sections 3.1 and 3.2).
 
-Both are the same auto-encoder over the bicubically enlarged LR face: a head, levels that halve the resolution, a
+Both are the same auto-encoder over the bicubically upsampled LR face: a head, levels that halve the resolution, a
 bottleneck, levels that double it again, a tail. A level is a resampling block and a *stage*. The teacher's stages are
-parsing map fusion blocks and its decoder fuses retained encoder features (FFB); the student's stages are cascades of
-RCABs and see the LR face alone. Authors' code is not public; where the paper leaves a detail open, the default
-follows KDFSRNet and FishFSRNet, the two works it builds on, and the alternative reading is an option.
+parsing map fusion blocks, and its decoder fuses encoder features (FFB); the student's stages are cascades of RCABs,
+and it reads only the LR face. The authors' code is not public. Where the paper leaves a detail open, the default
+follows KDFSRNet and FishFSRNet, on which it builds, and the alternative is an option.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,20 +30,20 @@ from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
 
 
 class AutoEncoder(SRNetwork):
-    """The skeleton that teacher and student share.
+    """The auto-encoder of teacher and student.
 
     Args:
-        stage: Makes the stage of one level. Levels count from 0: the encoder's, the bottleneck, the decoder's.
+        stage: Returns the stage of a level. Levels count from 0: the encoder's, the bottleneck, the decoder's.
         scale: Enlargement from LR to HR.
-        width: Feature channels, the same everywhere.
-        levels: How often the resolution is halved and doubled.
-        prior_channels: Channels that join the enlarged LR face at the head.
-        ffb: Fuses retained encoder features into the decoder.
+        width: Feature channels, the same at all levels.
+        levels: Number of halvings and doublings of the resolution.
+        prior_channels: Channels concatenated with the upsampled LR face at the head.
+        ffb: Fuses encoder features into the decoder.
         ffb_skip: See `FFB`.
         ffb_first: Fuses before the stage (up, FFB, stage) instead of after it (up, stage, FFB).
-        ffb_source: What the encoder retains: the output of each resampling block (`resampled`, FishFSRNet's way) or
-            of each stage (`stage`).
-        global_residual: Adds the enlarged LR face to the output. Not in the paper; short trainings gain from it.
+        ffb_source: Encoder features to fuse: the output of each resampling block (`resampled`, as in FishFSRNet) or of
+            each stage (`stage`).
+        global_residual: Adds the upsampled LR face to the output. Not in the paper; it helps short trainings.
 
     Raises:
         ConfigError: If `scale`, `width` or `levels` is below 1.
@@ -80,18 +80,18 @@ class AutoEncoder(SRNetwork):
         self.tail = conv3(width, 3)
 
     def restore(self, lr: Tensor, head_prior: Tensor | None = None, stage_prior: Tensor | None = None) -> SROutput:
-        """Restores faces, giving the prior to the head, to every stage, or to neither.
+        """Restores faces with a prior at the head, at every stage, or without one.
 
         Args:
             lr: LR faces in [0, 1], (B, 3, H, W).
-            head_prior: Concatenated with the enlarged LR face, (B, P, H * scale, W * scale).
+            head_prior: Concatenated with the upsampled LR face, (B, P, H * scale, W * scale).
             stage_prior: Second argument of every stage, of the same shape.
 
         Returns:
-            The restored faces, and the feature behind each level as `down1`..., `bottleneck`, `up1`....
+            The restored faces, and the output of each level as `down1`..., `bottleneck`, `up1`....
 
         Raises:
-            ShapeError: If the enlarged sides do not divide by 2 per level.
+            ShapeError: If the upsampled sides are not divisible by `2 ** levels`.
         """
         require_image(lr, scale=self.scale, multiple=2 ** len(self.down))
         prior = () if stage_prior is None else (stage_prior,)
@@ -106,7 +106,7 @@ class AutoEncoder(SRNetwork):
             retained.append(resampled if self.ffb_source == "resampled" else x)
             features[f"down{number}"] = x
         x = features["bottleneck"] = self.bottleneck(x, *prior)
-        retained.pop()  # the smallest one: no decoder level has its size
+        retained.pop()  # the smallest: no decoder level has its size
         for index, (up, stage) in enumerate(zip(self.up, self.decoder, strict=True)):
             x = self._decode(index, stage, up(x), retained.pop(), prior)
             features[f"up{index + 1}"] = x
@@ -128,14 +128,14 @@ class PKDNTeacher(AutoEncoder):
     Args:
         scale: Enlargement from LR to HR.
         width: Feature channels.
-        levels: How often the resolution is halved and doubled.
+        levels: Number of halvings and doublings of the resolution.
         parsing_channels: Channels of the encoded parsing map: 3 (colour), 19 (one-hot) or 1 (index).
         pfb: Uses parsing map fusion blocks. Without them (Table 2) the stages are the student's, and the parsing map
             enters at the head, as in KDFSRNet.
         pfbs_per_level: Parsing map fusion blocks in each stage.
-        rcabs_per_level: RCABs in each stage where `pfb` is off; 2 makes KDFSRNet's teacher.
-        channel_attention: Channel attention inside the PFBs, see `ChannelAttention`.
-        spatial_attention: Spatial attention inside the PFBs, see `PFB`.
+        rcabs_per_level: RCABs in each stage if `pfb` is off; 2 gives KDFSRNet's teacher.
+        channel_attention: Channel attention of the PFBs, see `ChannelAttention`.
+        spatial_attention: Spatial attention of the PFBs, see `PFB`.
         ffb: Uses feature fusion blocks (Table 2).
         ffb_skip: See `FFB`.
         ffb_first: See `AutoEncoder`.
@@ -196,16 +196,16 @@ class PKDNTeacher(AutoEncoder):
             parsing: Encoded parsing maps, (B, parsing_channels, H * scale, W * scale).
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale) and the features behind each level.
+            `sr` (B, 3, H * scale, W * scale) and the output of each level as features.
 
         Raises:
-            ShapeError: If the parsing map is not of the HR face's size or has another number of channels.
+            ShapeError: If the parsing map has another size than the HR face or another number of channels.
         """
         expected = (lr.shape[0], self.parsing_channels, lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         if tuple(parsing.shape) != expected:
             raise ShapeError(
                 f"Expected parsing maps of shape {expected} for LR faces of shape {tuple(lr.shape)}, got "
-                f"{tuple(parsing.shape)}. data.encoding decides the channels: colour 3, onehot 19, index 1."
+                f"{tuple(parsing.shape)}. data.encoding sets the channels: colour 3, onehot 19, index 1."
             )
         if self.pfb:
             return self.restore(lr, stage_prior=parsing)
@@ -213,14 +213,14 @@ class PKDNTeacher(AutoEncoder):
 
 
 class PKDNStudent(AutoEncoder):
-    """The student: restores faces from the LR face alone. With the defaults it is KDFSRNet's student.
+    """The student: restores faces from the LR face only. With the defaults it is KDFSRNet's student.
 
     Args:
         scale: Enlargement from LR to HR.
-        width: Feature channels; as many as the teacher has, or the features cannot be compared.
-        levels: How often the resolution is halved and doubled.
-        rcabs_per_level: RCABs in each stage (RCAG): one number, or one per stage in the order encoder, bottleneck,
-            decoder (`2 * levels + 1` of them).
+        width: Feature channels; feature distillation needs the teacher's width.
+        levels: Number of halvings and doublings of the resolution.
+        rcabs_per_level: RCABs in each stage (RCAG): one number, or `2 * levels + 1` numbers in the order encoder,
+            bottleneck, decoder.
         ffb: Uses feature fusion blocks. Section 3.2 lists none for the student.
         ffb_skip: See `FFB`.
         ffb_first: See `AutoEncoder`.
@@ -266,22 +266,22 @@ class PKDNStudent(AutoEncoder):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale) and the features behind each level.
+            `sr` (B, 3, H * scale, W * scale) and the output of each level as features.
         """
         return self.restore(lr)
 
 
 def rcab_stage(width: int, levels: int, rcabs_per_level: int | Sequence[int]) -> Callable[[int], nn.Module]:
-    """Returns the maker of RCAG stages.
+    """Returns a function that builds the RCAG stage of a level.
 
     Raises:
-        ConfigError: If a sequence does not hold one number per stage.
+        ConfigError: If a sequence does not have one number per stage.
     """
     stages = 2 * levels + 1
     counts = [rcabs_per_level] * stages if isinstance(rcabs_per_level, int) else list(rcabs_per_level)
     if len(counts) != stages:
         raise ConfigError(
-            f"rcabs_per_level names {len(counts)} stages ({counts}); a network of {levels} levels has {stages}: "
+            f"rcabs_per_level has {len(counts)} numbers ({counts}); a network of {levels} levels has {stages} stages: "
             f"{levels} in the encoder, the bottleneck, {levels} in the decoder. Give {stages} numbers, or one for all."
         )
     return lambda level: RCAG(width, counts[level])

@@ -1,7 +1,7 @@
-"""Weights that the compared methods' authors published, recognised by the names of their tensors.
+"""Weights published by the authors of the compared methods, recognised by their tensor names.
 
-Each network maps its authors' names to those of this package (`SRNetwork.from_published`), so that a file of KDFSRNet,
-SPARNet, DIC, SISN, RCAN, SFMNet or FishFSRNet can be measured under this package's protocol.
+Each network maps its authors' names to this package's (`SRNetwork.from_published`), so that the weights of KDFSRNet,
+SPARNet, DIC, SISN, RCAN, SFMNet and FishFSRNet can be evaluated under this package's protocol.
 """
 
 import importlib
@@ -16,9 +16,9 @@ from pkdn_lightning import networks
 from pkdn_lightning.networks.contract import SRNetwork
 
 Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
-"""What becomes of a published name: pattern and replacement as in `re.sub`, None where the tensor is dropped."""
+"""Patterns and replacements of published names, as in `re.sub`; None drops the tensor."""
 
-# A checkpoint's weights are often one level down.
+# Keys under which checkpoints nest their weights.
 _NESTED: Final = ("state_dict", "params", "model", "net", "netG", "G", "generator")
 
 
@@ -26,7 +26,7 @@ class Recognised(NamedTuple):
     """A network whose published weights were recognised.
 
     Attributes:
-        method: Its class.
+        method: Name of its class.
         network: `_target_` and arguments, as in a configuration.
         weights: Its state dict.
     """
@@ -37,10 +37,10 @@ class Recognised(NamedTuple):
 
 
 def recognise(content: object) -> Recognised | None:
-    """Returns the weights in what `torch.load` read from a foreign file, or None if no network's names fit.
+    """Returns the published weights in the content of a checkpoint file, or None if no network's names match.
 
     Args:
-        content: A state dict, or a mapping that holds one.
+        content: Result of `torch.load`: a state dict, or a mapping that contains one.
     """
     for state in _state_dicts(content):
         for network in _networks():
@@ -69,15 +69,15 @@ def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
-    """Returns tensors under new names, or None if the names are not what the rules expect.
+    """Returns tensors under new names, or None if the names do not match the rules.
 
     Args:
-        state: Published names and tensors; `module.` and `model.` before a name do not count.
-        rules: The first whose pattern matches the whole name counts. Every name has to match one, and every rule
-            that does not drop has to match some name.
+        state: Published names and tensors; the prefixes `module.` and `model.` are ignored.
+        rules: The first rule whose pattern matches the whole name applies. Every name has to match a rule, and every
+            rule with a replacement has to match a name.
     """
     renamed: dict[str, Tensor] = {}
-    unmet = {pattern for pattern, replacement in rules.items() if replacement is not None}
+    unused = {pattern for pattern, replacement in rules.items() if replacement is not None}
     for published, tensor in state.items():
         name = re.sub(r"^((module|model)\.)+", "", published)
         match = next((match for pattern in rules if (match := re.fullmatch(pattern, name))), None)
@@ -85,13 +85,13 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | Non
             return None
         replacement = rules[match.re.pattern]
         if replacement is not None:
-            unmet.discard(match.re.pattern)
+            unused.discard(match.re.pattern)
             renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = tensor
-    return None if unmet else renamed
+    return None if unused else renamed
 
 
 def count_modules(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """Returns how many different numbers stand in place of `#` at the beginning of the names.
+    """Returns how many different numbers replace `#` in the names that begin with the pattern.
 
     Example:
         >>> count_modules(dict.fromkeys(["up.0.weight", "up.0.bias", "up.1.weight"]), "up.#.")

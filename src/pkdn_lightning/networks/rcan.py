@@ -1,18 +1,18 @@
 """RCAN (Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018).
 
-Paper: https://arxiv.org/abs/1807.02758. Public code: yulunzhang/RCAN. A network for images of any kind, which face
-super-resolution compares itself with. It works at LR size: a head, residual groups of `RCAB`s in one long skip
-("residual in residual"), pixel shuffles to HR size, a tail. No normalisation layers.
+Paper: https://arxiv.org/abs/1807.02758. Public code: yulunzhang/RCAN. A network for general images, used as a baseline
+in face super-resolution. It works at LR resolution: a head, residual groups of `RCAB`s with one long skip connection
+("residual in residual"), pixel shuffles to HR resolution, a tail. No normalisation layers.
 
-What differs from the public code:
+Differences from the public code:
 
-- The colours are shifted by DIV2K's mean, which the authors meant to fix. Their code trains the 24 values after all
-  (it freezes the module, not its parameters), so the paper's network is the one without them: here the mean is a
-  buffer. `rename_published` folds trained shifts into the buffer and the neighbouring convolutions.
-- Faces arrive and leave in [0, 1]; inside, the range is the published 0..255.
-- The residual scale of the public blocks is never applied there and missing here.
+- The mean shifts (24 values) are fixed, as in the paper; the code trains them, because it freezes the module instead of
+  its parameters. Here DIV2K's mean is a buffer. `rename_published` folds trained shifts into the buffer and the
+  neighbouring convolutions.
+- Inputs and outputs are in [0, 1]; internally the range is the published 0..255.
+- The residual scale of the public blocks, never applied there, is omitted.
 
-The skeleton serves SISN, too, which puts other groups and another head into it.
+SISN uses the same skeleton with other groups and another head.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,17 +31,17 @@ DIV2K_MEAN: Final = (0.4488, 0.4371, 0.4040)
 
 
 class ResidualInResidual(SRNetwork):
-    """The skeleton: residual groups at LR size in one long skip, then pixel shuffles.
+    """The skeleton: residual groups at LR resolution with one long skip connection, then pixel shuffles.
 
     Args:
-        head: From the normalised LR face (3 channels) to the width.
-        group: Makes one residual group.
+        head: Maps the normalised LR face (3 channels) to `width` channels.
+        group: Returns a residual group.
         scale: Enlargement from LR to HR, a power of 2.
         width: Feature channels.
         groups: Number of residual groups.
 
     Raises:
-        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+        ConfigError: If `scale` is not a power of 2 or `groups` is below 1.
     """
 
     mean: Tensor
@@ -67,8 +67,8 @@ class ResidualInResidual(SRNetwork):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale), and the features `head`, `group1`... and `body` (behind the long skip)
-            at LR size, `up1`... at twice the size each.
+            `sr` (B, 3, H * scale, W * scale), and the features `head`, `group1`... and `body` (after the long skip) at
+            LR resolution, and `up1`... after each pixel shuffle.
 
         Raises:
             ShapeError: If `lr` is not a batch of colour images.
@@ -103,7 +103,7 @@ class ResidualGroup(nn.Module):
 
 
 class RCAN(ResidualInResidual):
-    """RCAN. Its training in the paper: L1, Adam 1e-4, halved every 200 of 1,000 epochs.
+    """RCAN. Training in the paper: L1, Adam 1e-4, halved every 200 of 1,000 epochs.
 
     Args:
         scale: Enlargement from LR to HR, a power of 2.
@@ -112,7 +112,7 @@ class RCAN(ResidualInResidual):
         blocks: RCABs in each group.
 
     Raises:
-        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+        ConfigError: If `scale` is not a power of 2 or `groups` is below 1.
 
     Example:
         >>> net = RCAN(width=8, groups=2, blocks=1)
@@ -131,7 +131,7 @@ class RCAN(ResidualInResidual):
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns the public code's state dict under this package's names, or None if it is of another network.
+    """Returns the public code's state dict under this package's names, or None if it belongs to another network.
 
     `g` counts groups, `b` blocks:
 
@@ -146,14 +146,10 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | `tail.1`                          | `tail`                                                   |
     | `sub_mean`, `add_mean`            | folded into `mean`, `head` and `tail`                    |
 
-    Weights for other scales and depths are renamed alike; they fit a network of the same `scale`, `groups` and
-    `blocks`.
+    Weights for other scales and depths are renamed in the same way (see `skeleton_arguments`).
 
     Args:
-        state: As published, with or without `module.` or `model.` before the names.
-
-    Returns:
-        What `RCAN().load_state_dict` takes.
+        state: As published, with or without the prefixes `module.` and `model.`.
     """
     renamed = rename(
         state,
@@ -169,11 +165,11 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 SKELETON_RULES: Final[Rules] = {
     r"body\.\d+\.(weight|bias)": r"fuse.\1",
-    r"tail\.0\.(\d+)\.(weight|bias)": lambda m: f"up.{int(m[1]) // 2}.conv.{m[2]}",  # between them, shuffles
+    r"tail\.0\.(\d+)\.(weight|bias)": lambda m: f"up.{int(m[1]) // 2}.conv.{m[2]}",  # odd numbers are shuffles
     r"tail\.1\.(weight|bias)": r"tail.\1",
     r"(sub_mean|add_mean)\.(weight|bias)": r"\1.\2",
 }
-"""The published names of `ResidualInResidual`'s own layers, head excepted; RCAN and SISN share them."""
+"""Published names of the layers of `ResidualInResidual` except the head, for RCAN and SISN."""
 
 _RCAB: Final = {
     "body.0": "conv_in",
@@ -184,7 +180,7 @@ _RCAB: Final = {
 
 
 def skeleton_arguments(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Returns the size of a published network that `ResidualInResidual` builds; several sizes were published."""
+    """Returns the size arguments of a published RCAN or SISN; several sizes were published."""
     return {
         "scale": 2 ** count_modules(weights, "up.#."),
         "groups": count_modules(weights, "groups.#."),
@@ -193,35 +189,35 @@ def skeleton_arguments(weights: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def rename_rcab(name: str) -> str:
-    """Returns the name of an RCAB's tensor, given the name that RCAN and KDFSRNet published it under."""
+    """Returns the name of an RCAB's tensor, given its name in the public code of RCAN and KDFSRNet."""
     layer, _, kind = name.rpartition(".")
     return f"{_RCAB.get(layer, layer)}.{kind}"
 
 
 def fold_mean_shifts(state: dict[str, Tensor], *, head: str) -> dict[str, Tensor]:
-    """Returns a state dict whose mean shifts have become part of `mean`, of the head and of the tail.
+    """Returns a state dict with the mean shifts folded into `mean`, the head and the tail.
 
-    A published shift is a 1x1 convolution that starts as "minus the mean" or "plus the mean" and was trained along.
-    `Wx + b` before the head is `W(x - mean)` with the mean `-b / W`; the matrix joins the head's weights, and what
-    follows the tail joins the tail's. Nothing is lost, not even at the border, where the head pads with zeros.
+    A published shift is a 1x1 convolution, initialised to subtract or add the mean and then trained. The shift `Wx + b`
+    before the head equals `W(x - mean)` with `mean = -W^-1 b`; W is merged into the head's weights, and the shift after
+    the tail into the tail's. This is exact, also at the border, where the head pads with zeros.
 
     Args:
-        state: Renamed, with `sub_mean` and `add_mean` still in it.
-        head: The head's weight, whose input channels are colours, or repetitions of the three.
+        state: Renamed state dict that contains `sub_mean` and `add_mean`.
+        head: Name of the head's weight, whose input channels are the three colours or repetitions of them.
     """
     state = dict(state)
     dtype = state[head].dtype
-    before, offset, after, lift = (
+    before, before_bias, after, after_bias = (
         state.pop(f"{shift}.{kind}").double() for shift in ("sub_mean", "add_mean") for kind in ("weight", "bias")
     )
     before, after = before.flatten(1), after.flatten(1)  # (3, 3, 1, 1) -> (3, 3)
-    mean = -torch.linalg.solve(before, offset)
+    mean = -torch.linalg.solve(before, before_bias)
     weight = torch.unflatten(state[head].double(), 1, (-1, 3))  # (width, 3 * copies, 3, 3) -> (width, copies, 3, 3, 3)
     tail_weight, tail_bias = state["tail.weight"].double(), state["tail.bias"].double()
     folded = {
         "mean": mean.view(3, 1, 1) / 255,
         head: torch.einsum("okihw,ij->okjhw", weight, before).flatten(1, 2),
         "tail.weight": torch.einsum("oi,ichw->ochw", after, tail_weight),
-        "tail.bias": after @ tail_bias + lift - mean,
+        "tail.bias": after @ tail_bias + after_bias - mean,
     }
     return state | {name: tensor.to(dtype) for name, tensor in folded.items()}

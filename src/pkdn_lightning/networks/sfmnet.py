@@ -3,23 +3,23 @@
 Chenyang Wang, Junjun Jiang, Zhiwei Zhong, Xianming Liu, "Spatial-Frequency Mutual Learning for Face
 Super-Resolution", CVPR 2023, https://doi.org/10.1109/CVPR52729.2023.02141; code https://github.com/wcy-cs/SFMNet.
 
-Two U-shaped branches look at the bicubically enlarged LR face. One works on pixels; the other on amplitude and phase of
-the Fourier transform, where a small kernel reaches the whole image. The frequency branch runs by itself; behind
-every block of the spatial branch a fusion block lets both meet. Each branch restores a face; the spatial one counts.
+Two U-shaped branches process the bicubically upsampled LR face. One works on pixels; the other on amplitude and phase
+of the Fourier transform, where a small kernel has a global receptive field. The frequency branch is independent; after
+every block of the spatial branch, a fusion block combines both. Each branch restores a face; the result is the spatial
+branch's.
 
-The layers follow the public code; three things differ:
+The layers follow the public code. Differences:
 
-- The fusion block has an attention for each direction, 8,799,622 parameters in all. The code builds both and uses the
-  first one twice, so that 14 times 18,120 parameters are never trained; `shared_attention` is that, with the unused
-  ones left out (8,545,942), and what published weights need.
-- The code calls its fusion blocks with the two branches in swapped order. Names here say what a layer really sees.
-- The code adds 1e-8 here and there around the Fourier transform, which is no more than rounding, and puts 1e-5 where a
-  feature is not a number; a network that fails should show it.
+- The fusion block has one attention per direction, 8,799,622 parameters in total. The code builds both but uses the
+  first one twice, which leaves 14 times 18,120 parameters untrained. `shared_attention` reproduces this without the
+  unused parameters (8,545,942), as needed for published weights.
+- The code calls its fusion blocks with swapped branches. The names here match the actual inputs.
+- The code adds 1e-8 around the Fourier transform, which is within rounding error, and replaces NaN by 1e-5, which would
+  hide a failing network. Both are omitted.
 
-Two weaknesses are the method's own: the gradient of a phase grows as its amplitude falls, and a phase that passes π
-jumps to -π. A change in the last digit, such as another device makes, can therefore move the result of a network with
-random weights by some 0.01.
-Initialisation is PyTorch's, in the code, too.
+The method is numerically sensitive: the gradient of a phase grows as its amplitude falls, and phases wrap from π to -π.
+Rounding differences between devices can change the output of a network with random weights by about 0.01.
+Initialisation is PyTorch's default, as in the code.
 """
 
 import re
@@ -39,7 +39,7 @@ LEVELS: Final = ("down1", "down2", "down3", "bottleneck", "up1", "up2", "up3")
 
 
 class ResidualGroup(nn.Module):
-    """The spatial branch's block: residual blocks, a convolution and PReLU, plus the input times a learned number.
+    """The spatial branch's block: residual blocks, a convolution and PReLU, plus the input times a learned scalar.
 
     Args:
         channels: Width of the feature.
@@ -58,7 +58,7 @@ class ResidualGroup(nn.Module):
 
 
 class FrequencyBlock(nn.Module):
-    """The frequency branch's block: refines amplitude and phase of the Fourier transform, each by two convolutions.
+    """The frequency branch's block: refines amplitude and phase of the Fourier transform by two convolutions each.
 
     Args:
         channels: Width of the feature.
@@ -74,21 +74,21 @@ class FrequencyBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined feature, (B, C, H, W)."""
         projected = self.project_in(x)
-        # Fourier transforms know no bfloat16, and a float16 sum over an image overflows.
+        # FFTs do not support bfloat16, and a float16 sum over an image overflows.
         spectrum = torch.fft.rfft2(projected.to(torch.promote_types(projected.dtype, torch.float32)))
         amplitude, phase = spectrum.abs(), spectrum.angle()
         amplitude, phase = amplitude + self.amplitude(amplitude), phase + self.phase(phase)
-        # Not torch.polar: its gradient takes amplitudes to be positive, and these need not be.
+        # Not torch.polar: its gradient assumes positive amplitudes, which these need not be.
         refined = torch.complex(amplitude * phase.cos(), amplitude * phase.sin())
         return x + self.project_out(torch.fft.irfft2(refined, s=x.shape[-2:]).abs())
 
 
 class ChannelCrossAttention(nn.Module):
-    """Attention between the channels of two features; an attention map has the channels' size, not the image's.
+    """Multi-head cross attention between the channels of two features; attention maps are channels by channels.
 
     Args:
         channels: Width of both features.
-        heads: Groups of channels that attend among themselves.
+        heads: Number of heads.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -100,26 +100,26 @@ class ChannelCrossAttention(nn.Module):
         self.project = _conv(channels, channels, 1)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        """Returns what `x` asks of `other`; all are (B, C, H, W)."""
+        """Returns the attention output for queries from `x`, and keys and values from `other`; all are (B, C, H, W)."""
         key, value = self.key_value_depthwise(self.key_value(other)).chunk(2, dim=1)
         query, key, value = (
             feature.unflatten(1, (self.heads, -1)).flatten(-2)  # (B, C, H, W) -> (B, heads, C / heads, H * W)
             for feature in (self.query_depthwise(self.query(x)), key, value)
         )
-        likeness = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).mT
-        answer = (likeness * self.temperature).softmax(-1) @ value
-        return self.project(answer.flatten(1, 2).unflatten(-1, x.shape[-2:]))
+        similarity = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).mT
+        attended = (similarity * self.temperature).softmax(-1) @ value
+        return self.project(attended.flatten(1, 2).unflatten(-1, x.shape[-2:]))
 
 
 class FusionBlock(nn.Module):
-    """Frequency-spatial interaction block: each feature asks the other, and a gate per pixel and channel adds both.
+    """Frequency-spatial interaction block: cross attention in both directions, then a gated sum.
 
-    The spatial feature asks first; the frequency feature asks the answer.
+    The spatial feature attends to the frequency feature first; the frequency feature then attends to the result.
 
     Args:
         channels: Width of both features.
         heads: See `ChannelCrossAttention`.
-        shared_attention: Both ask by the same attention, as in the code.
+        shared_attention: Uses one attention for both directions, as in the code.
     """
 
     def __init__(self, channels: int, heads: int, *, shared_attention: bool = False) -> None:
@@ -140,14 +140,14 @@ class FusionBlock(nn.Module):
 
 
 class Branch(nn.Module):
-    """One U: a head, seven levels, a tail. A level resamples, and passes a first and a second block.
+    """One U-shaped branch: a head, seven levels, a tail. A level is a resampling layer and two blocks.
 
-    The second block's result is retained on the way down and added to the second block's result on the way up.
+    Skip connections add the second block's output of the down levels to that of the up levels.
 
     Args:
         width: Feature channels.
-        block: Makes a block.
-        fusion: Makes what lets a block's result meet the other branch's. None where nothing is met.
+        block: Returns a block.
+        fusion: Returns a module that fuses a block's output with the other branch's; None for no fusion.
     """
 
     def __init__(
@@ -162,31 +162,31 @@ class Branch(nn.Module):
         self.tail = nn.Sequential(_conv(width, 3, 3), nn.PReLU())
 
     def forward(self, x: Tensor, others: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Returns what to add to the enlarged face, (B, 3, H, W), and the feature behind each of the 14 blocks.
+        """Returns the residual of the upsampled face, (B, 3, H, W), and the output of each of the 14 blocks.
 
         Args:
-            x: Enlarged LR faces, (B, 3, H, W).
-            others: The other branch's features behind each block; given exactly where there are fusions.
+            x: Upsampled LR faces, (B, 3, H, W).
+            others: Outputs of the other branch's blocks, if there is a fusion.
         """
-        visited: list[Tensor] = []
+        outputs: list[Tensor] = []
 
-        def visit(feature: Tensor) -> Tensor:
+        def fuse(feature: Tensor) -> Tensor:
             if self.fusion:
-                feature = self.fusion[len(visited)](feature, others[len(visited)])
-            visited.append(feature)
+                feature = self.fusion[len(outputs)](feature, others[len(outputs)])
+            outputs.append(feature)
             return feature
 
         x = self.head(x)
         retained = [x]
         for level in LEVELS:
-            x = visit(self.first[level](self.resample[level](x)))
+            x = fuse(self.first[level](self.resample[level](x)))
             x = self.second[level](x)
             if level.startswith("down"):
                 retained.append(x)  # before the fusion
             else:
                 x = x + retained.pop()
-            x = visit(x)
-        return self.tail(x), visited
+            x = fuse(x)
+        return self.tail(x), outputs
 
 
 class SFMNet(SRNetwork):
@@ -196,8 +196,8 @@ class SFMNet(SRNetwork):
         scale: Enlargement from LR to HR.
         width: Feature channels.
         blocks: Residual blocks in each block of the spatial branch.
-        heads: Groups of channels that attend among themselves when the branches meet.
-        shared_attention: Both directions of a fusion use one attention, as the public code and its weights do.
+        heads: Attention heads of the fusion blocks.
+        shared_attention: See `FusionBlock`; needed for published weights.
 
     Raises:
         ConfigError: If a number is below 1, or `heads` does not divide `width`.
@@ -232,12 +232,12 @@ class SFMNet(SRNetwork):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr`, the spatial branch's faces, (B, 3, H * scale, W * scale); `features`, behind each level of the spatial
-            branch (`down1`...) and of the frequency branch (`frequency_down1`...); `extras["frequency"]`, the
-            frequency branch's faces, like `sr`.
+            `sr`, the spatial branch's faces, (B, 3, H * scale, W * scale); `features`, the output of each level of the
+            spatial (`down1`...) and the frequency branch (`frequency_down1`...); `extras["frequency"]`, the frequency
+            branch's faces, like `sr`.
 
         Raises:
-            ShapeError: If the enlarged sides do not divide by 8.
+            ShapeError: If the upsampled sides are not divisible by 8.
         """
         require_image(lr, scale=self.scale, multiple=8)
         enlarged = bicubic(lr, (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale))
@@ -255,7 +255,7 @@ class SFMNet(SRNetwork):
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """Returns a convolution without bias that keeps the image's size; `blocks.conv3` and `conv1` have one."""
+    """Returns a convolution without bias and with same padding."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
 
 
@@ -292,7 +292,7 @@ _FREQUENCY = {
     "post": "project_out",
 }
 _FUSION = {
-    "fre": "spatial",  # swapped: the code hands the spatial feature to what it calls `fre`
+    "fre": "spatial",  # swapped: in the code, `fre` processes the spatial feature
     "spa": "frequency",
     "fre_att": "attention",
     "fre_att.q": "attention.query",
@@ -306,14 +306,14 @@ _FUSION = {
 
 
 def _published_modules() -> dict[str, str]:
-    """Returns, for each module with parameters of its own, its name in the public code and its name here."""
+    """Maps the public name of each layer to its name in this package."""
     places: list[tuple[str, str, dict[str, str]]] = []
     for branch, suffix, block in (("spatial", "", _GROUP), ("frequency", "_fre", _FREQUENCY)):
         places += [(f"{end}{suffix}.0", f"{branch}.{end}", _HEAD) for end in ("head", "tail")]
         for level in LEVELS:
             stage, first = ("neck" if level == "bottleneck" else level) + suffix, 1
             if level == "bottleneck":
-                first = 0  # nothing is resampled before
+                first = 0  # there is no resampling layer
             else:
                 places.append((f"{stage}.0", f"{branch}.resample.{level}", _DOWN if level.startswith("down") else _UP))
             places.append((f"{stage}.{first}", f"{branch}.first.{level}", block))
@@ -327,7 +327,7 @@ def _published_modules() -> dict[str, str]:
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns published weights under the names of this package, for a network with `shared_attention`.
+    """Returns published weights under this package's names, for `shared_attention`; None for other networks.
 
     | public                                    | here                                              |
     |-------------------------------------------|---------------------------------------------------|
@@ -341,10 +341,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | in it: `spa_att`                          | dropped: never used                               |
 
     Args:
-        state: State dict of the public code's `TwoBranch`, with or without `module.` or `model.` before its keys.
-
-    Returns:
-        The state dict, or None when `state` is of another network.
+        state: State dict of the public code's `TwoBranch`, with or without the prefixes `module.` and `model.`.
     """
     names = _published_modules()
     renamed: dict[str, Tensor] = {}

@@ -1,19 +1,19 @@
 """SISN (Lu et al., "Face Hallucination via Split-Attention in Split-Attention Network", ACM MM 2021).
 
 Paper: https://doi.org/10.1145/3474085.3475682 (https://arxiv.org/abs/2010.11575). Public code:
-mdswyz/SISN-Face-Hallucination (MIT). RCAN's skeleton with other groups: a block splits its feature in four, weighs the
-splits per channel by a softmax (split attention, after ResNeSt), and a group adds a block on its skip.
+mdswyz/SISN-Face-Hallucination (MIT). RCAN's skeleton with other groups: a block splits its feature into four, weights
+the splits per channel by a softmax (split attention, after ResNeSt), and a group has a block on its skip connection.
 
-What differs from the public code:
+Differences from the public code:
 
-- It takes the LR face enlarged by nearest neighbour and folds it back by space-to-depth, which gives the LR face 64
-  times (x8). Here the LR face is repeated at once: the same numbers, without the way there and back.
-- Each block there holds a 1x1 convolution that is never used, 450,560 parameters in all; they are left out.
-- The colours are shifted by DIV2K's mean; see `rcan` for what became of the shifts. Faces arrive and leave in [0, 1];
-  inside, the range is the published 0..255.
+- The code upsamples the LR face by nearest neighbour and folds it by space-to-depth, which repeats the LR face 64 times
+  (x8). Here it is repeated directly, with the same result.
+- The code's blocks contain unused 1x1 convolutions, 450,560 parameters in total; they are omitted.
+- The mean shifts are folded as described in `rcan`. Inputs and outputs are in [0, 1]; internally the range is the
+  published 0..255.
 
-Batch norm follows a global pooling, so a batch of one face cannot be trained on. The published training: L1, Adam 2e-4,
-batches of 10.
+Batch norm follows a global pooling, so training needs batches of two or more faces. The published training: L1, Adam
+2e-4, batches of 10.
 """
 
 import re
@@ -31,11 +31,11 @@ from pkdn_lightning.networks.rcan import SKELETON_RULES, ResidualInResidual, fol
 
 
 class SplitAttention(nn.Module):
-    """Computes several versions of a feature and mixes them per channel.
+    """Computes several splits of a feature and sums them with softmax weights per channel.
 
     Args:
         channels: Width of the feature, a multiple of `splits`.
-        splits: Number of versions (radix).
+        splits: Number of splits (radix).
     """
 
     def __init__(self, channels: int, splits: int = 4) -> None:
@@ -47,11 +47,11 @@ class SplitAttention(nn.Module):
         self.excite = conv1(channels, splits * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the mixed feature, (B, C, H, W)."""
-        versions = torch.unflatten(F.relu(self.norm(self.conv(x))), 1, (self.splits, -1))  # (B, splits, C, H, W)
-        pooled = versions.sum(1).mean((-2, -1), keepdim=True)
-        votes = self.excite(F.relu(self.squeeze_norm(self.squeeze(pooled))))
-        return (versions * torch.unflatten(votes, 1, (self.splits, -1)).softmax(1)).sum(1)
+        """Returns the weighted sum, (B, C, H, W)."""
+        splits = torch.unflatten(F.relu(self.norm(self.conv(x))), 1, (self.splits, -1))  # (B, splits, C, H, W)
+        pooled = splits.sum(1).mean((-2, -1), keepdim=True)
+        logits = self.excite(F.relu(self.squeeze_norm(self.squeeze(pooled))))
+        return (splits * torch.unflatten(logits, 1, (self.splits, -1)).softmax(1)).sum(1)
 
 
 class ISAB(nn.Module):
@@ -76,7 +76,7 @@ class ISAB(nn.Module):
 
 
 class ESAG(nn.Module):
-    """External-internal split attention group: blocks and a closing conv3, plus a block on the skip.
+    """External-internal split attention group: blocks and a final conv3, plus a block on the skip connection.
 
     Args:
         channels: Width of the feature.
@@ -95,10 +95,10 @@ class ESAG(nn.Module):
 
 
 class FoldedHead(nn.Module):
-    """conv3 over the LR face as it looks after enlarging by nearest neighbour and folding by space-to-depth.
+    """conv3 over the LR face after nearest-neighbour upsampling and space-to-depth.
 
-    Folding makes one channel of each pixel of a `scale` x `scale` tile, (dy, dx, colour) with the colour fastest. All
-    pixels of a tile are one LR pixel, hence the colours are repeated as a whole.
+    Space-to-depth turns each `scale` x `scale` tile into channels (dy, dx, colour), colour fastest. All pixels of a
+    tile equal one LR pixel, so the result is the LR face repeated along the channels.
 
     Args:
         scale: Side of the tile.
@@ -125,7 +125,7 @@ class SISN(ResidualInResidual):
         blocks: Split attention blocks in each group, not counting the one on the skip.
 
     Raises:
-        ConfigError: If `scale` is no power of 2 or `groups` is below 1.
+        ConfigError: If `scale` is not a power of 2 or `groups` is below 1.
 
     Example:
         >>> net = SISN(width=8, groups=2, blocks=1)
@@ -140,17 +140,17 @@ class SISN(ResidualInResidual):
         """Returns the restored faces.
 
         Args:
-            lr: LR faces in [0, 1], (B, 3, H, W); 2 faces or more while training.
+            lr: LR faces in [0, 1], (B, 3, H, W); at least 2 in training.
 
         Returns:
             See `ResidualInResidual`.
 
         Raises:
-            ShapeError: If `lr` is not a batch of colour images, or a single one while training.
+            ShapeError: If `lr` is not a batch of RGB images, or has a single face in training.
         """
         if self.training and lr.shape[0] == 1:
             raise ShapeError(
-                "SISN cannot be trained on a batch of 1 face: batch norm follows its global pooling and sees one "
+                "SISN cannot be trained on a batch of 1 face: batch norm after its global pooling needs more than one "
                 "value per channel. Use data.batch_size=2 or more."
             )
         return super().forward(lr)
@@ -163,9 +163,9 @@ class SISN(ResidualInResidual):
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns the public code's state dict under this package's names, or None if it is of another network.
+    """Returns the public code's state dict under this package's names, or None if it belongs to another network.
 
-    `g` counts groups, `b` blocks; a batch norm has five tensors, running statistics among them:
+    `g` counts groups, `b` blocks:
 
     | published                               | here                                                |
     |-----------------------------------------|-----------------------------------------------------|
@@ -182,10 +182,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | `body.10`, `tail`, `sub_mean`, `add_mean` | as in RCAN: `fuse`, `up`, `tail`, `mean`          |
 
     Args:
-        state: As published, with or without `module.` or `model.` before the names.
-
-    Returns:
-        What `SISN().load_state_dict` takes.
+        state: As published, with or without the prefixes `module.` and `model.`.
     """
     layers = {
         "conv1": "conv_in",

@@ -1,18 +1,18 @@
 """SPARNet (Chen et al., "Learning Spatial Attention for Face Super-Resolution", IEEE TIP 30, 2021).
 
 Paper: https://arxiv.org/abs/2012.01211. Public code: chaofengc/Face-SPARNet (CC BY-NC-SA 4.0; nothing is copied). An
-auto-encoder over the bicubically enlarged LR face whose every block, the face attention unit (FAU), scales what it
-computes by an hourglass's spatial attention, which looks at a few pixels of 4x4 and at the full resolution at once.
+auto-encoder over the bicubically upsampled LR face. Each of its blocks, the face attention units (FAU), is scaled by
+spatial attention from an hourglass, which combines resolutions from 4x4 up to that of the block.
 
-The defaults are the network that the authors released (10.52 million parameters). It is not the paper's, which has
-9.86 million and which they did not publish: they rewrote the code and trained anew, and got better. They also released
-a light one with attention per pixel and channel: `attention="spar3d", res_depth=1` (5.24 million).
+The defaults are the network that the authors released (10.52 million parameters), a later and better version than the
+paper's, which has 9.86 million and is not public. They also released a light one with attention per pixel and channel:
+`attention="spar3d", res_depth=1` (5.24 million).
 
-What differs from the public code: faces arrive and leave in [0, 1] and are brought to its [-1, 1] inside, and the
-network enlarges the LR face itself (there, the enlarged image is rounded to 8 bits). Sizes that do not halve evenly
-are an error here; there, the hourglass resizes what comes back.
+Differences from the public code: inputs and outputs are in [0, 1] and converted to its [-1, 1] internally; the network
+upsamples the LR face itself (the code rounds the upsampled image to 8 bits); and sizes that cannot be halved exactly
+are an error (the code's hourglass resizes its features).
 
-The published training: L1, Adam 2e-4 with betas (0.9, 0.99), batches of 32, 20 epochs, falling linearly in the last 10.
+The published training: L1, Adam 2e-4 with betas (0.9, 0.99), batches of 32, 20 epochs with linear decay in the last 10.
 """
 
 import re
@@ -36,13 +36,13 @@ _HALVINGS = 5  # from the HR face to the bottom of the deepest hourglass
 
 
 class ConvLayer(nn.Module):
-    """conv3 with reflection padding, between resampling and batch norm.
+    """conv3 with reflection padding, optional resampling and batch norm.
 
     Args:
-        in_channels: Width before.
-        out_channels: Width after.
-        resampling: `up` doubles the resolution by nearest neighbour first, `down` gives the convolution stride 2.
-        norm: Batch norm behind the convolution, which then has no bias.
+        in_channels: Input width.
+        out_channels: Output width.
+        resampling: `up` doubles the resolution by nearest neighbour first, `down` uses stride 2.
+        norm: Batch norm after the convolution, which then has no bias.
         activate: Leaky ReLU (0.2) at the end.
     """
 
@@ -77,7 +77,7 @@ class SpatialAttention(nn.Module):
     Args:
         channels: Width of the feature.
         width: Width of the hourglass.
-        depth: How often the hourglass halves the resolution.
+        depth: Number of halvings in the hourglass.
         kind: `spar` gates pixels, `spar3d` pixels and channels.
     """
 
@@ -85,7 +85,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         inner: nn.Module = ConvLayer(width, width)
         for level in range(depth):
-            before = channels if level == depth - 1 else width  # the outermost level, made last, sees the feature
+            before = channels if level == depth - 1 else width  # the outermost level is built last
             inner = Hourglass(
                 skip=ConvLayer(before, width),
                 down=ConvLayer(before, width, "down"),
@@ -104,9 +104,9 @@ class FaceAttentionUnit(nn.Module):
     """Face attention unit (FAU): two convolutions and spatial attention, plus the input.
 
     Args:
-        in_channels: Width before.
-        out_channels: Width after.
-        resampling: See `ConvLayer`. The first convolution enlarges, the second shrinks.
+        in_channels: Input width.
+        out_channels: Output width.
+        resampling: See `ConvLayer`; `up` applies to the first convolution, `down` to the second.
         attention_width: See `SpatialAttention`.
         depth: See `SpatialAttention`.
         attention: See `SpatialAttention`.
@@ -143,9 +143,9 @@ class SPARNet(SRNetwork):
     Initialised as published: convolutions normal (0, 0.02) without bias, batch norm's weights normal (1, 0.02).
 
     Args:
-        scale: Enlargement from LR to HR. The network keeps the size of the enlarged face, whatever the scale.
+        scale: Enlargement from LR to HR.
         width: Feature channels at full resolution; they double with each halving.
-        max_width: Where doubling ends.
+        max_width: Maximum of the feature channels.
         res_depth: Units at the smallest resolution.
         attention: `spar` gates pixels, `spar3d` pixels and channels.
         attention_width: Feature channels of the hourglasses.
@@ -179,7 +179,7 @@ class SPARNet(SRNetwork):
             raise ConfigError(f"Unknown attention '{attention}'. Expected spar (2D) or spar3d.")
 
         def unit(before: int, after: int, resampling: Resampling | None, depth: int) -> FaceAttentionUnit:
-            # Wherever a unit works, its hourglass goes down to 4x4 for faces of 128 px: hence depths that vary.
+            # The depth depends on the resolution, so that every hourglass reaches 4x4 for faces of 128 px.
             return FaceAttentionUnit(
                 before, after, resampling, attention_width=attention_width, depth=depth, attention=attention
             )
@@ -201,19 +201,18 @@ class SPARNet(SRNetwork):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale), and the features behind the units: `down1` to `down3`, `body`, `up1` to
-            `up3`.
+            `sr` (B, 3, H * scale, W * scale), and the features `down1` to `down3`, `body`, `up1` to `up3`.
 
         Raises:
-            ShapeError: If a side of the HR face does not divide by 32 or is below 64.
+            ShapeError: If a side of the HR face is not divisible by 32 or is below 64.
         """
         require_image(lr, scale=self.scale, multiple=2**_HALVINGS)
         height, width = lr.shape[-2] * self.scale, lr.shape[-1] * self.scale
         if min(height, width) < 2 ** (_HALVINGS + 1):
             raise ShapeError(
                 f"LR {lr.shape[-2]}x{lr.shape[-1]} enlarged x{self.scale} is {height}x{width}, but SPARNet needs "
-                f"{2 ** (_HALVINGS + 1)} pixels at least: reflection padding cannot pad the single pixel at the "
-                "bottom of its hourglasses."
+                f"{2 ** (_HALVINGS + 1)} pixels at least: reflection padding cannot pad a single pixel at the bottom "
+                "of its hourglasses."
             )
         x = self.head(bicubic(lr, (height, width)) * 2 - 1)
         features: dict[str, Tensor] = {}
@@ -247,9 +246,9 @@ _KIND = {"conv2d": "conv", "norm.norm": "norm"}
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Returns the public code's state dict under this package's names, or None if it is of another network.
+    """Returns the public code's state dict under this package's names, or None if it belongs to another network.
 
-    A batch norm has five tensors, running statistics among them; `l` counts an hourglass's levels, 1 the innermost:
+    `l` counts an hourglass's levels, 1 is the innermost:
 
     | published                             | here                                                         |
     |---------------------------------------|--------------------------------------------------------------|
@@ -265,10 +264,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     | in a layer: `conv2d`, `norm.norm`     | `conv`, `norm`                                               |
 
     Args:
-        state: As published, with or without `module.` or `model.` before the names; the light network's, too.
-
-    Returns:
-        What `SPARNet().load_state_dict` takes, or `SPARNet(attention="spar3d", res_depth=1)`'s.
+        state: As published, also for the light network, with or without the prefixes `module.` and `model.`.
     """
     unit, layer = r"(encoder|res_layers|decoder)\.(\d+)", r"(conv2d|norm\.norm)\.(\w+)"
     return rename(
@@ -290,7 +286,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 
 def _place(match: re.Match[str]) -> str:
-    """Returns a unit's name here."""
+    """Returns a unit's name in this package."""
     number = int(match[2])
     return {"encoder": f"down.{number - 1}", "res_layers": f"body.{number}", "decoder": f"up.{number}"}[match[1]]
 

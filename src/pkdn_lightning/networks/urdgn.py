@@ -3,9 +3,9 @@
 Paper: X. Yu, F. Porikli, "Ultra-Resolving Face Images by Discriminative Generative Networks", ECCV 2016,
 https://doi.org/10.1007/978-3-319-46454-1_20. Public code: https://github.com/XinYuANU/URDGN (Lua Torch).
 
-The layers are the public code's. It works in [-1, 1], which stays inside here; its hard tanh serves display alone and
-is left to whoever clamps; the discriminator's sigmoid belongs to the loss. No weights for PyTorch are public, so there
-is nothing to rename. Initialisation: PyTorch's default, which for convolutions and matrices is Lua Torch's.
+The layers are the public code's, with three differences: inputs and outputs are in [0, 1] and converted to its [-1, 1]
+internally; its final hard tanh, used for display only, is omitted; the discriminator's sigmoid is part of the loss. No
+PyTorch weights are public. Initialisation is PyTorch's default, equal to Lua Torch's for these layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,14 @@ from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image,
 
 
 class URDGN(SRNetwork):
-    """The generator: convolutions with batch norm, each but the last one followed by doubling the image.
+    """The generator: stages of convolution and batch norm, with x2 upsampling between them.
 
     Args:
-        scale: Enlargement from LR to HR.
-        widths: Channels of each stage. There is one doubling between each two: `scale` is 2 to the power of their
-            number less one. The first two have 3x3 kernels, all others, and the output layer, 5x5.
+        scale: Enlargement from LR to HR, `2 ** (len(widths) - 1)`.
+        widths: Channels of each stage. The first two stages have 3x3 kernels, the others and the output layer 5x5.
 
     Raises:
-        ConfigError: If `scale` and `widths` contradict each other.
+        ConfigError: If `scale` does not match the number of `widths`.
 
     Example:
         >>> output = URDGN(widths=(4, 4, 4, 4))(torch.rand(1, 3, 16, 16))
@@ -38,8 +37,8 @@ class URDGN(SRNetwork):
         super().__init__()
         if not widths or scale != 2 ** (len(widths) - 1):
             raise ConfigError(
-                f"{len(widths)} widths ({list(widths)}) double {max(len(widths) - 1, 0)} times, which does not make "
-                f"scale={scale}. Give one width more than there are doublings: 4 for x8."
+                f"{len(widths)} widths ({list(widths)}) give {max(len(widths) - 1, 0)} upsamplings by 2, which "
+                f"does not make scale={scale}. Give one width more than there are upsamplings: 4 for x8."
             )
         self.scale = scale
         self.stages = nn.ModuleList(_stages(widths))
@@ -53,7 +52,7 @@ class URDGN(SRNetwork):
             lr: LR faces in [0, 1], (B, 3, H, W).
 
         Returns:
-            `sr` (B, 3, H * scale, W * scale) and the feature behind each stage, `stage1`..., before it is doubled.
+            `sr` (B, 3, H * scale, W * scale) and the output of each stage, `stage1`..., before upsampling.
         """
         require_image(lr, scale=self.scale, multiple=1)
         features: dict[str, Tensor] = {}
@@ -64,15 +63,15 @@ class URDGN(SRNetwork):
 
 
 class URDGNDiscriminator(nn.Module):
-    """The discriminator: four convolutions that halve the image, and two fully connected layers.
+    """The discriminator: four convolutions with pooling, and two fully connected layers.
 
-    The public code puts the last activation before its pooling and the others behind; the results are the same.
+    The public code applies the last activation before the pooling; the result is the same.
 
     Args:
-        size_px: Side of the images; divides by 16.
+        size_px: Side of the images, a multiple of 16.
 
     Raises:
-        ConfigError: If `size_px` does not.
+        ConfigError: If `size_px` is not.
     """
 
     def __init__(self, *, size_px: int = 128) -> None:
@@ -86,16 +85,10 @@ class URDGNDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns how real each image looks.
-
-        Args:
-            images: Images in [0, 1], (B, 3, size_px, size_px).
-
-        Returns:
-            Logits, (B, 1).
+        """Returns logits, (B, 1), of images in [0, 1], (B, 3, size_px, size_px).
 
         Raises:
-            ShapeError: If the images are of another size.
+            ShapeError: If the images have another size.
         """
         require_size(images, self.size_px)
         return self.classifier(torch.flatten(self.features(2 * images - 1), 1))

@@ -1,10 +1,9 @@
-"""VGG-16 up to relu5_3: the frozen features of FSRGAN's perceptual term.
+"""VGG-16 up to relu5_3: the frozen features of FSRGAN's perceptual loss.
 
 Papers: K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
 https://arxiv.org/abs/1409.1556; Y. Chen et al., "FSRNet", CVPR 2018, https://arxiv.org/abs/1711.10703.
 
-The layers are numbered as torchvision numbers them, so that its published weights (vgg16-397923af.pth) are read as they
-are, without torchvision.
+The layers have torchvision's numbers, so that its published weights (vgg16-397923af.pth) load without torchvision.
 """
 
 from collections.abc import Mapping
@@ -21,9 +20,9 @@ _STAGES: Final = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, 
 
 
 class VGG16Features(nn.Module):
-    """The 13 convolutions of VGG-16 and their activations, at 1/16 of the image's size.
+    """The 13 convolutions of VGG-16 and their activations, at 1/16 of the resolution.
 
-    Untrained, as built here, they say little: load weights (`rename_published`) and freeze them.
+    The weights are random; load published ones (`rename_published`) and freeze them.
 
     Example:
         >>> VGG16Features()(torch.rand(1, 3, 32, 32)).shape
@@ -43,17 +42,10 @@ class VGG16Features(nn.Module):
                 layers += [conv3(before, channels), nn.ReLU(inplace=True)]
                 before = channels
             layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers[:-1])  # relu5_3 comes before the last pooling
+        self.features = nn.Sequential(*layers[:-1])  # without the last pooling
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns relu5_3 of images.
-
-        Args:
-            images: Images in [0, 1], (B, 3, H, W), of 16 pixels a side or more.
-
-        Returns:
-            (B, 512, H // 16, W // 16).
-        """
+        """Returns relu5_3, (B, 512, H // 16, W // 16), of images in [0, 1], (B, 3, H, W), with sides of at least 16."""
         features: Tensor = self.features((images - self.mean) / self.std)
         return features
 
@@ -65,9 +57,9 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         state: State dict of `torchvision.models.vgg16`, with or without the classifier.
 
     Returns:
-        State dict for `VGG16Features`, or none if the names or shapes are not those of VGG-16.
+        State dict for `VGG16Features`, or None if the names or shapes are not those of VGG-16.
     """
     with torch.device("meta"):
-        wanted = {name: tensor.shape for name, tensor in VGG16Features().state_dict().items()}
-    names = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
-    return names if {name: tensor.shape for name, tensor in names.items()} == wanted else None
+        expected = {name: tensor.shape for name, tensor in VGG16Features().state_dict().items()}
+    weights = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
+    return weights if {name: tensor.shape for name, tensor in weights.items()} == expected else None
