@@ -10,7 +10,7 @@ comparison    each file against the original, on faces
 exporter      all of it in turn
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 
@@ -39,8 +39,4 @@ def export(cfg: "DictConfig") -> "Export":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("export", _task, paths=("model", "output", "store"))
-
-
-def _task(cfg: "DictConfig") -> Any:
-    export(cfg)
+    run_verb("export", export, paths=("model", "output", "store"))
