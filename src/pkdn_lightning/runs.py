@@ -226,7 +226,7 @@ def git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        # An installed copy may lie in the checkout of another project (a virtual environment), whose state is irrelevant.
+        # An installed copy may lie in the checkout of another project (in a virtual environment); ignore that one.
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
