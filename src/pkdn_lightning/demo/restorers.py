@@ -17,7 +17,7 @@ from pkdn_lightning.faces.parser import BiSeNetParser, Parser
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.models.runtimes import Precision, Restorer, load_runtime
+from pkdn_lightning.models.runtimes import Restorer, load_runtime
 from pkdn_lightning.networks.contract import SRNetwork
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def load_models(cfg: "DictConfig") -> Models:
     students: list[Student] = []
     for key in ("model", "other"):
         if cfg[key]:
-            restorer = load_runtime(cfg[key], runtime=cfg.runtime, precision=_precision(cfg), device=device)
+            restorer = load_runtime(cfg[key], runtime=cfg.runtime, precision=cfg.precision, device=device)
             students.append(Student(_name(restorer, students), restorer))
     first = students[0].restorer
     for student in students[1:]:
@@ -123,10 +123,6 @@ def load_models(cfg: "DictConfig") -> Models:
     if parser is not None and teacher is None:
         raise ConfigError("parser= makes maps for a teacher, but teacher= is not set. Set both or neither.")
     return Models(students, teacher, Maps(parser), device)
-
-
-def _precision(cfg: "DictConfig") -> Precision:
-    return cfg.precision  # load_runtime checks it
 
 
 def _name(restorer: Restorer, others: Sequence[Student]) -> str:

@@ -110,12 +110,13 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
 
     examples = write_examples(folder / "examples", models.first.lr_px)
     page = design.build_page(models, limits, examples, folder)
+    has_screen = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     page.queue(max_size=cfg.queue, default_concurrency_limit=cfg.concurrent, api_open=False)
     try:
         page.launch(
             server_name=cfg.host,
             server_port=cfg.port,
-            inbrowser=cfg.browser and _has_screen(),
+            inbrowser=cfg.browser and has_screen,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -134,10 +135,6 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
             "Set another: port=8000, host=127.0.0.1"
         ) from error
     return page
-
-
-def _has_screen() -> bool:
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _sweep(folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:

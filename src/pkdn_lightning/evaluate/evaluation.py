@@ -56,7 +56,12 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     spec = InputSpec(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
-    methods = [bicubic_method(cfg.data.scale), *_named_methods(cfg, device)]
+    trained_for = {"scale": cfg.data.scale, "degradation": cfg.data.degradation}
+    networks = {name: path for name, path in cfg.models.items() if BICUBIC not in (name, path)}  # already in the table
+    methods = [
+        bicubic_method(cfg.data.scale),
+        *(network_method(name, path, **trained_for, device=device) for name, path in networks.items()),
+    ]
     perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
 
@@ -76,13 +81,6 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     console.print(*_tables(cfg, methods, means, list(stores)), *map(describe, cfg.protocols), sep="\n")
     console.print(f"Per-image values, grids and results: {folder}")
     return Evaluation(folder, means)
-
-
-def _named_methods(cfg: DictConfig, device: torch.device) -> Iterator[Method]:
-    for name, path in cfg.models.items():
-        if path == BICUBIC or name == BICUBIC:
-            continue  # already in every table
-        yield network_method(name, path, scale=cfg.data.scale, degradation=cfg.data.degradation, device=device)
 
 
 @torch.inference_mode()

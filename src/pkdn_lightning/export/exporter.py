@@ -11,14 +11,14 @@ from torch import Tensor
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from pkdn_lightning.export.comparison import Check, check, check_faces, restore
-from pkdn_lightning.export.graphs import OPSET, check_onnx, takes_any_size, trace, write_onnx, write_pt2
+from pkdn_lightning.export.graphs import OPSET, check_onnx, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.files import write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
 from pkdn_lightning.models.pretrained import WEIGHTS
-from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.models.runtimes import fixed_size, load_runtime
 from pkdn_lightning.runs import provenance
 
 FILES: Final[Mapping[str, str]] = {
@@ -110,7 +110,7 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> 
         program = trace(loaded.net, lr.shape[-1])
         sizes = (
             "any size that the network accepts"
-            if takes_any_size(program)
+            if fixed_size(program) is None
             else f"{lr.shape[-2]}x{lr.shape[-1]} only (Fourier transforms)"
         )
         notes["size"] = f"pt2 and ONNX (opset {OPSET}) accept batches of any size and LR of {sizes}."

@@ -65,11 +65,6 @@ def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProg
         return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)
 
 
-def takes_any_size(program: torch.export.ExportedProgram) -> bool:
-    """Returns whether a program accepts images of any size."""
-    return fixed_size(program) is None
-
-
 def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
     """Writes a program with its card."""
     with quiet(), whole_file(file) as temporary:
@@ -125,7 +120,7 @@ def check_onnx() -> None:
 def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) -> None:
     """Names the dynamic axes and sets the sizes of the fixed ones: the exporter writes `s75` and `'16'`."""
     axes = value.type.tensor_type.shape.dim
-    varies = takes_any_size(program)
+    varies = fixed_size(program) is None
     for number, (axis, name) in enumerate(zip(axes, _AXES, strict=True)):
         if number == 0 or (number > 1 and varies):
             axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
