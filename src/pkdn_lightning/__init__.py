@@ -1,8 +1,8 @@
 """Face super-resolution with prior knowledge distillation (PKDN).
 
-`load_model` is the door for using a trained network (`from_pretrained` is the same), `save_pretrained` and
-`push_to_hub` are those for passing one on; everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a
-subpackage. Importing this package does not import torch.
+`load_model`, also named `from_pretrained`, loads a trained network; `save_pretrained` and `push_to_hub` publish one.
+Everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. Importing this package does not import
+torch.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ _HOMES = {"load_model": "models.checkpoints"} | dict.fromkeys(
 
 
 def __getattr__(name: str) -> object:
-    # PEP 562: these need torch, which takes seconds to import; `pkdn --help` must not wait for it.
+    # PEP 562: these import torch, which takes seconds; `pkdn --help` must not wait for it.
     if name in _HOMES:
         return getattr(import_module(f"pkdn_lightning.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

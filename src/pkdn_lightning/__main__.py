@@ -6,17 +6,17 @@ import sys
 from pkdn_lightning import __version__
 
 VERBS = {
-    "prepare": "makes a store, the suite's training data, from a folder of faces",
-    "train": "trains a teacher, a student, or a student with the teacher it needs",
+    "prepare": "turns a face dataset into a store of training data",
+    "train": "trains a teacher or a student; a student's teacher is trained first if missing",
     "evaluate": "measures runs, checkpoints and bicubic under one protocol",
-    "sweep": "shows where the jobs of a sweep stand: finished, running, waiting, failed",
+    "sweep": "shows the status of a sweep's jobs: finished, running, waiting, failed",
     "predict": "restores faces in images, folders and photographs",
-    "export": "writes a trained model as safetensors, torch.export program, ONNX, and 8-bit ONNX",
-    "demo": "opens a local web page that restores the faces of images dropped on it",
-    "info": "says what networks cost, block by block: parameters, operations, memory, time",
+    "export": "writes a trained model as safetensors, torch.export program, ONNX and 8-bit ONNX",
+    "demo": "opens a local web page that restores faces in uploaded images",
+    "info": "shows the cost of networks per block: parameters, operations, memory, time",
     "report": "compares all finished runs: the paper's tables and figure, with statistics",
 }
-"""Each verb is a module of this package that can be run."""
+"""Verbs with their descriptions; each is an executable module of this package."""
 
 
 def main() -> None:
@@ -32,11 +32,11 @@ def main() -> None:
     if verb not in VERBS:
         sys.stderr.write(f"There is no verb '{verb}'. There are: {', '.join(VERBS)}.\n")
         sys.exit(2)
-    # As `python -m` does it, so that processes started for further devices can be started the same way.
+    # Same as `python -m`, so that Lightning can start the processes of further devices with the same command.
     runpy.run_module(f"pkdn_lightning.{verb}", run_name="__main__", alter_sys=True)
 
 
-_FOOTER = "`pkdn <verb> --help` shows what a verb can be told; `pkdn train experiment=demo` is a good start."
+_FOOTER = "`pkdn <verb> --help` lists the keys of a verb; `pkdn train experiment=demo` is a good start."
 
 if __name__ == "__main__":
     main()

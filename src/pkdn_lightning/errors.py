@@ -1,8 +1,7 @@
-"""Every error a user can meet.
+"""The errors of this package.
 
 A message says what was found, what was expected, where, and what to type next, in four lines at most. The verbs
-print the message without a stack trace; anything that is not a `PKDNError` is a fault of this package and keeps its
-trace.
+print it without a stack trace. Any other exception is a bug in this package and keeps its trace.
 """
 
 from collections.abc import Iterable
@@ -10,36 +9,36 @@ from difflib import get_close_matches
 
 
 class PKDNError(Exception):
-    """The root: a problem the user can mend, told in the message."""
+    """Base class: a problem that the user can correct, explained in the message."""
 
 
 class ConfigError(PKDNError):
-    """A configuration that cannot be run: an unknown key, a wrong type, values that contradict each other."""
+    """An invalid configuration: an unknown key, a wrong type, or contradictory values."""
 
 
 class DataError(PKDNError):
-    """Images, parsing maps or a store that are missing, unreadable or damaged."""
+    """Missing, unreadable or damaged images, parsing maps or stores."""
 
 
 class ShapeError(PKDNError, ValueError):
-    """Tensors whose shapes do not fit together, or sizes that a network or a scale cannot divide."""
+    """Tensor shapes that do not match, or sizes that a network or scale cannot divide."""
 
 
 class CheckpointError(PKDNError):
-    """A checkpoint or run folder that is missing, truncated, or belongs to another network."""
+    """A missing or truncated checkpoint or run folder, or one of another network."""
 
 
 class TrainingError(PKDNError):
-    """A training run that cannot go on: the loss is not finite, the disk is full, the memory does not suffice."""
+    """A training that cannot continue: non-finite loss, full disk, or insufficient memory."""
 
 
 def describe(error: Exception) -> str:
-    """Returns an error as one text: its kind and its message."""
+    """Returns an error's kind and message as one text."""
     return f"{type(error).__name__.removeprefix('PKDN')}: {error}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns a question with the nearest of the known names, to be put behind a message; empty if none is near.
+    """Returns a suggestion of the nearest known name, to append to a message; empty if none is near.
 
     Example:
         >>> did_you_mean("traner", ["trainer", "data"])

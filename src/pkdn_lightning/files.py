@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, their hashes, and locks between processes."""
+"""Atomic file writes, file hashes, and locks between processes."""
 
 import contextlib
 import hashlib
@@ -17,18 +17,18 @@ from pkdn_lightning.console import console
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary file that replaces `path` in one step when the block ends without an error.
+    """Yields a temporary file that replaces `path` atomically when the block ends without an error.
 
-    Readers, crashes and full disks never meet half a file: whatever goes wrong, `path` is what it was before.
+    After a crash or on a full disk, `path` is unchanged.
 
     Args:
-        path: The file. Its folder is made if it is not there.
+        path: The file. Its folder is created if missing.
 
     Yields:
-        A file beside it with the same suffix, for libraries that choose a format by it; it is removed on an error.
+        A path in the same folder with the same suffix, for libraries that choose the format by suffix.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -44,7 +44,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("rb+") as written:
-            os.fsync(written.fileno())  # or a power cut could leave the new name with no content behind it
+            os.fsync(written.fileno())  # otherwise a power cut could leave an empty file under the new name
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,9 +54,9 @@ _HOST: Final = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Removes the temporary files of processes that were killed while they wrote `path`."""
+    """Removes the temporary files of processes that were killed while writing `path`."""
     begin, end = f".{_HOST}-", f".{path.name}"
-    for name in os.listdir(path.parent):  # noqa: PTH208  # no Path for each of thousands of names
+    for name in os.listdir(path.parent):  # noqa: PTH208  # faster than a Path for each of thousands of names
         if name.startswith(begin) and name.endswith(end):
             pid = name.removeprefix(begin).removesuffix(end)
             if pid.isdigit() and not _is_alive(int(pid)):
@@ -69,23 +69,23 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it belongs to somebody else
+        pass  # a process of another user
     return True
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all; see `whole_file`."""
+    """Writes UTF-8 text atomically; see `whole_file`."""
     with whole_file(path) as file:
         file.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON, whole or not at all; see `whole_file`."""
+    """Writes JSON atomically; see `whole_file`."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns the mapping in a JSON file; empty where there is no file or it holds no mapping."""
+    """Returns the mapping in a JSON file; empty if the file is missing or holds no mapping."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -101,11 +101,11 @@ def file_sha256(file: Path) -> str:
 
 @contextlib.contextmanager
 def exclusive(path: Path, activity: str) -> Iterator[None]:
-    """Keeps other processes from making the same file or folder; waits for one that does, and says so.
+    """Holds a lock so that one process at a time makes a file or folder; prints a message when it has to wait.
 
     Args:
-        path: The file or folder; the lock lies beside it, and the system frees it when its process ends.
-        activity: What the other process does, e.g. `downloads`.
+        path: The file or folder. The lock file is beside it; the system releases it when the process ends.
+        activity: Verb for the message, e.g. `downloads`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))

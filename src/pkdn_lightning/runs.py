@@ -1,12 +1,12 @@
-"""What a run folder is: where things lie in it, its record of results, and how runs are found.
+"""Run folders: paths, status, results and provenance.
 
 config.yaml        the resolved configuration that ran
 run.json           provenance: versions, git state, command, seed, data and teacher hashes
-metrics.csv        every logged value over time
-results.json       the outcome, written last; its `status` says whether the run is finished
+metrics.csv        every logged value by step
+results.json       the results, written last, with the run's status
 checkpoints/       best.ckpt (by validation) and last.ckpt (for resuming)
 grids/             sample images
-job.json           of a job of a sweep: its overrides, and the command that runs it alone
+job.json           only in sweeps: the job's overrides, and the command that runs it alone
 """
 
 import csv
@@ -31,21 +31,21 @@ from pkdn_lightning.files import read_json, whole_file, write_json
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """Status of a run."""
 
     RUNNING = "running"
-    WAITING = "waiting"  # for the teacher that another process trains
+    WAITING = "waiting"  # for a teacher that another process trains
     FINISHED = "finished"
-    INTERRUPTED = "interrupted"  # asked to stop, or killed
+    INTERRUPTED = "interrupted"  # stopped or killed
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths inside one run folder.
+    """A run folder, which need not exist yet.
 
     Attributes:
-        path: The folder; it need not exist yet.
+        path: The folder.
     """
 
     path: Path
@@ -57,56 +57,56 @@ class RunFolder:
 
     @property
     def provenance(self) -> Path:
-        """Where the run came from."""
+        """Provenance of the run."""
         return self.path / "run.json"
 
     @property
     def results(self) -> Path:
-        """The outcome."""
+        """The results."""
         return self.path / "results.json"
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
+        """The folder of checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """The checkpoint that validated best."""
+        """The best checkpoint by validation."""
         return self.checkpoints / "best.ckpt"
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint: what resuming continues from."""
+        """The newest checkpoint, from which training resumes."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def grids(self) -> Path:
-        """Folder of the sample images."""
+        """The folder of sample images."""
         return self.path / "grids"
 
     @property
     def profile(self) -> Path:
-        """Folder of what `debug=profile` leaves."""
+        """The folder of profiles that `debug=profile` writes."""
         return self.path / "profile"
 
     @property
     def metrics(self) -> Path:
-        """Every logged value over time."""
+        """Every logged value by step."""
         return self.path / "metrics.csv"
 
     @property
     def job(self) -> Path:
-        """What a run has to do with a sweep."""
+        """The run's job in a sweep."""
         return self.path / "job.json"
 
     def held(self) -> FileLock:
-        """Returns the lock that whoever trains in this folder holds; the system frees it when that process ends.
+        """Returns the lock of the process that trains in this folder; the system releases it when the process ends.
 
-        Acquiring it raises `filelock.Timeout` behind some seconds: whoever asks for a status holds it for a moment.
+        Acquiring it raises `filelock.Timeout` only after some seconds, because `is_held` takes it for a moment.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock", timeout=5, is_singleton=True)  # one process may take it twice
+        return FileLock(self.path / ".lock", timeout=5, is_singleton=True)  # reentrant within a process
 
     def is_held(self) -> bool:
         """Returns whether a process trains in the folder now."""
@@ -120,12 +120,12 @@ class RunFolder:
             return True
 
     def write_results(self, status: RunStatus, content: Mapping[str, Any] | None = None) -> None:
-        """Writes `results.json`: what became of the run, and the content."""
+        """Writes `results.json`: the content and the status."""
         write_json(self.results, {**(content or {}), "status": status})
 
     @property
     def status(self) -> RunStatus:
-        """Where the run stands: what its last process wrote down, unless another one trains in the folder now."""
+        """The recorded status, unless a process trains in the folder now."""
         recorded = self.read_results().get("status")
         if recorded == RunStatus.FINISHED:
             return RunStatus.FINISHED
@@ -133,19 +133,19 @@ class RunFolder:
             return RunStatus.WAITING if recorded == RunStatus.WAITING else RunStatus.RUNNING
         if RunStatus.FAILED in (recorded, self.read_job().get("outcome")):
             return RunStatus.FAILED
-        return RunStatus.INTERRUPTED  # a process that was killed leaves no word
+        return RunStatus.INTERRUPTED  # a killed process records nothing
 
     def read_results(self) -> dict[str, Any]:
-        """Returns the contents of `results.json`; empty where there is none or it cannot be read."""
+        """Returns the contents of `results.json`; empty if it is missing or unreadable."""
         return read_json(self.results)
 
     def read_job(self) -> dict[str, Any]:
-        """Returns the contents of `job.json`; empty where there is none or it cannot be read."""
+        """Returns the contents of `job.json`; empty if it is missing or unreadable."""
         return read_json(self.job)
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is finished."""
         return self.read_results().get("status") == RunStatus.FINISHED
 
 
@@ -158,7 +158,7 @@ def open_run(path: str | Path) -> RunFolder:
     run = RunFolder(Path(path))
     if not run.config.is_file():
         raise CheckpointError(
-            f"{run.path} is not a run folder: it has no config.yaml. A run folder is what training prints at its "
+            f"{run.path} is not a run folder: it has no config.yaml. Training prints the run folder at its "
             "start and end, e.g. runs/student_celeba/2026-01-31_12-00-00."
         )
     return run
@@ -173,9 +173,9 @@ def find_runs(root: str | Path) -> Iterator[RunFolder]:
 
 
 def provenance(experiment: str, seed: int, run: RunFolder | None = None) -> dict[str, Any]:
-    """Returns where a run comes from: command, time, versions, git state, machine; and an id that no other run has.
+    """Returns a run's unique id and its command, time, versions, git state and machine.
 
-    The command of a job of a sweep is the one that runs it alone, as its job.json has it.
+    For a job of a sweep, the command is the one that runs this job alone, from its job.json.
     """
     job = run.read_job() if run else {}
     return {
@@ -191,7 +191,7 @@ def provenance(experiment: str, seed: int, run: RunFolder | None = None) -> dict
 
 
 def _verb() -> str:
-    """Returns the verb of this process: `python -m` and `pkdn` both leave the path of its module or package."""
+    """Returns the verb of this process, from the path of its module or package in `sys.argv`."""
     program = Path(sys.argv[0])
     return program.parent.name if program.stem == "__main__" else program.stem
 
@@ -217,7 +217,7 @@ def _version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Returns commit and cleanness of the checkout the package runs from; None outside one."""
+    """Returns commit and modification state of the checkout that the package runs from; None outside one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -226,7 +226,7 @@ def git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        # An installed copy may lie inside somebody else's checkout (a virtual environment): that state is not ours.
+        # An installed copy may lie in the checkout of another project (in a virtual environment); ignore that one.
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
@@ -234,7 +234,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def trim_metrics(file: Path, step: int) -> None:
-    """Drops the rows of a metrics.csv from `step` on: a resumed run will write them again."""
+    """Removes the rows of a metrics.csv from `step` on, which a resumed run writes again."""
     if not file.is_file():
         return
     with file.open(newline="", encoding="utf-8") as source:

@@ -111,7 +111,7 @@ def test_mistakes_are_told_in_the_page(visit, detector, tmp_path):
     page = visit().page
     for file, words in (
         (tmp_path / "text.png", "is no image that can be read"),
-        (bomb(tmp_path / "bomb.png"), "at most 50 megapixels"),
+        (bomb(tmp_path / "bomb.png"), "limit is 50 megapixels"),
         (tmp_path / "nobody.png", "no face was found"),
     ):
         give(page, file)
@@ -120,7 +120,7 @@ def test_mistakes_are_told_in_the_page(visit, detector, tmp_path):
         assert page.locator("#result").is_hidden()
         assert str(tmp_path) not in page.locator("#said").text_content()
         page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).first.click()
-        page.wait_for_function("document.querySelector('#said').textContent.includes('Give an image')")
+        page.wait_for_function("document.querySelector('#said').textContent.includes('Upload an image')")
 
 
 @pytest.mark.slow

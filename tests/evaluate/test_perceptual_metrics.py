@@ -1,4 +1,4 @@
-"""Optional measures: what they say of equal and of different faces, and that an absent one is said once."""
+"""Optional metrics: values of equal and of different faces, and one message for each that is not available."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_parsing_agreement_is_image_by_image():
     assert agreement[1].item() == pytest.approx((4 / 8 + 8 / 12) / 2)
 
 
-def test_what_is_absent_is_said_once_and_left_out(monkeypatch):
+def test_an_unavailable_metric_is_skipped_with_one_message(monkeypatch):
     monkeypatch.setattr(perceptual_metrics, "find_spec", lambda name: None)
     said: list[str] = []
     found = make_perceptual_metrics(["parsing", "identity", "lpips"], {}, said.append, CPU)
@@ -53,15 +53,15 @@ def test_what_is_absent_is_said_once_and_left_out(monkeypatch):
     assert [line.split(":")[0] for line in said] == ["Without parsing", "Without identity", "Without lpips"]
 
 
-def test_an_unknown_measure_is_named():
-    with pytest.raises(ConfigError, match=r"extra=identiy is no measure.*Did you mean 'identity'"):
+def test_an_unknown_metric_is_an_error():
+    with pytest.raises(ConfigError, match=r"extra=identiy is not a metric.*Did you mean 'identity'"):
         make_perceptual_metrics(["identiy"], {}, print, CPU)
 
 
 def test_identity_tells_people_apart():
     pytest.importorskip("dlib", reason="an extra: pip install 'pkdn-lightning[landmarks]'")
     faces = torch.stack([torch.from_numpy(draw_face(n).hr).permute(2, 0, 1) / 255 for n in range(2)])
-    judge = perceptual_metrics.Identity()
-    same, other = judge(faces, faces), judge(faces.flip(0), faces)
+    identity = perceptual_metrics.Identity()
+    same, other = identity(faces, faces), identity(faces.flip(0), faces)
     assert same[~same.isnan()].min() > 0.999
     assert (other[~other.isnan()] < 0.999).all()

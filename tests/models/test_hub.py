@@ -35,7 +35,7 @@ def test_a_run_is_passed_on_with_its_card(run, store, tmp_path):
 def test_a_card_without_a_run_says_what_is_not_known(run, tmp_path):
     save_pretrained(run.best.rename(tmp_path / "a.ckpt"), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Nothing is recorded. Measure it" in card
+    assert "Not recorded. To measure it" in card
 
 
 class FakeApi:
@@ -65,5 +65,5 @@ def test_a_hub_that_refuses_is_told(run, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
     monkeypatch.setattr(FakeApi, "create_repo", refuse)
-    with pytest.raises(CheckpointError, match="did not take 'me/student': no network"):
+    with pytest.raises(CheckpointError, match="rejected 'me/student': no network"):
         push_to_hub(run.path, "me/student")

@@ -86,5 +86,5 @@ def test_damaged_files(tmp_path, content, suffix):
         pytest.importorskip("onnxruntime")
     file = tmp_path / f"a{suffix}"
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"a\.(onnx|pt2) (cannot be read|is no program)"):
+    with pytest.raises(CheckpointError, match=r"a\.(onnx|pt2) (cannot be read|is not a program)"):
         load_runtime(file)

@@ -240,9 +240,9 @@ class TestFaces:
         assert all("alt" in image.attrs for image in page.all("img"))
 
     def test_images_keep_to_a_budget(self, rich_report, celeba, store):
-        serving = measurements.serving_of(rich_report.subject.rows, 8)
+        spec = measurements.input_spec(rich_report.subject.rows, 8)
         stores = {"celeba": celeba, HOSTILE: store}
-        measured = measurements.Measurements(serving, stores, torch.device("cpu"), rich_report.folder)
+        measured = measurements.Measurements(spec, stores, torch.device("cpu"), rich_report.folder)
         restored = restore_faces(rich_report.subject, measured, 3)
         for budget, shown in ((10**9, [3, 3]), (120_000, [1, 1]), (1, [1])):
             found = page_faces(restored, budget)

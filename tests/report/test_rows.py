@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pkdn_lightning.errors import CheckpointError, ConfigError
-from pkdn_lightning.report.measurements import serving_of
+from pkdn_lightning.report.measurements import input_spec
 from pkdn_lightning.report.methods import is_ablation, is_teacher, method_name, rank, taught_with
 from pkdn_lightning.report.rows import collect
 from pkdn_lightning.report.settings import differing, labels
@@ -170,4 +170,4 @@ class TestErrors:
         make_run("x4")
         make_run("x8", "data.scale=8", "model.scale=8")
         with pytest.raises(ConfigError, match=r"scale=\d degradation=pil in .*scale=\d"):
-            serving_of(collect("runs").rows, 32)
+            input_spec(collect("runs").rows, 32)

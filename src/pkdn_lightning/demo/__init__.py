@@ -1,16 +1,16 @@
-"""The verb `demo`: a local web page on which a trained model restores the faces of images that are dropped on it.
+"""The verb `demo`: a local web page on which a trained model restores faces in uploaded images.
 
 pkdn demo model=runs/student_celeba/2026-01-31_12-00-00
 pkdn demo model=<run> other=<run> teacher=runs/teacher_celeba/<run> parser=79999_iter.pth
 
-restorers  what restores faces: one student or two, a teacher, and the parser that makes its maps
-limits     how much a visitor may ask for
-examples   faces to try it with
-actions    what happens on a click: from a file to its faces, restored
-views      what of a face is shown, how it is named, and how near it is to the original
-markup     the parts of the page that are HTML of our own
-page       the page: what stands where, and which click leads to what
-server     serves it and leaves nothing behind; only `page` and `server` know of Gradio
+restorers  the models: one or two students, a teacher, and the parser of its maps
+limits     limits of uploads and requests
+examples   drawn example images
+actions    restores the faces of an uploaded file
+views      the images that are shown of a face, with their metrics
+markup     the page's custom HTML
+page       the layout and the event handlers
+server     serves the page and deletes its files; only `page` and `server` depend on Gradio
 """
 
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def demo(cfg: "DictConfig") -> None:
-    """Serves the page until Ctrl-C or SIGTERM; what was uploaded is deleted then, if it was not before.
+    """Serves the page until Ctrl-C or SIGTERM, then deletes all uploads.
 
     Args:
         cfg: A configuration as `compose("demo", ["model=<run>"])` returns it.
 
     Raises:
-        PKDNError: If it cannot begin: no such model, an extra is missing, the port is taken.
+        PKDNError: If it cannot start: unknown model, missing extra, or port in use.
     """
     from pkdn_lightning.demo.server import serve
 

@@ -1,6 +1,6 @@
-"""What happens on a click: a file becomes an image, its faces are found and restored.
+"""The actions behind the page: open an upload, find and restore its faces, assemble the photograph.
 
-Plain functions from values to values; the page calls them, and so do the tests.
+They do not depend on Gradio.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,22 +28,22 @@ from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import restore_all
 from pkdn_lightning.predict.routing import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
 
-_FACES_AT_A_TIME = 8  # the deadline is looked at between two batches
-_DETECTING = Lock()  # the detector is one, and keeps what it works on in itself
+_FACES_AT_A_TIME = 8  # the deadline is checked between batches
+_DETECTING = Lock()  # the detector is shared and not thread-safe
 
 Pixels = NDArray[np.uint8]
 
 
 class RestoredFace(NamedTuple):
-    """A face with everything that was made of it.
+    """A face with its restorations.
 
     Attributes:
-        lr: What the models saw, (h, w, 3).
-        sr: What each student made of it, (H, W, 3), by the student's name.
-        hr: The face as it was given, if it has more detail than the models saw; (H, W, 3).
-        parsing: The map of `hr`, (H, W) label ids, if there is a teacher and somebody could draw it.
-        taught: What the teacher made of `lr` and `parsing`.
-        box: Where it is in its photograph.
+        lr: The input of the models, (h, w, 3).
+        sr: Each student's result, (H, W, 3), by the student's name.
+        hr: The original face, (H, W, 3), if it has more detail than `lr`.
+        parsing: The parsing map of `hr`, (H, W) label ids, if there is a teacher and a map.
+        taught: The teacher's result for `lr` and `parsing`.
+        box: Its position in the photograph.
     """
 
     lr: Pixels
@@ -56,13 +56,13 @@ class RestoredFace(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What was made of an image.
+    """The result for an image.
 
     Attributes:
-        mode: What it was taken for: `lr`, `aligned` or `photo`.
-        said: In words, for the visitor.
-        faces: One, or those of a photograph, the largest first.
-        upscale: How many times larger a photograph becomes.
+        mode: The detected kind of image: `lr`, `aligned` or `photo`.
+        said: A description for the user.
+        faces: One, or those of a photograph, largest first.
+        upscale: Enlargement of a photograph.
     """
 
     mode: Mode
@@ -72,53 +72,52 @@ class Result:
 
     @property
     def low_res(self) -> list[int]:
-        """The numbers of a photograph's faces that gain by being restored: those too small to be sharp."""
+        """Indices of the faces without an original of more detail; only these gain from restoration."""
         return [number for number, face in enumerate(self.faces) if face.hr is None]
 
 
 def open_upload(file: Path, limits: Limits) -> ImageFile:
-    """Returns the image that a visitor gave.
+    """Returns an uploaded image.
 
     Raises:
-        Rejected: If it is no image, damaged, or too large. The message is for the visitor, and does not say where
-            the file lies.
+        Rejected: If it is not an image, damaged, or too large. The message is for the user and does not contain the
+            file's path.
     """
-    too_large = f"The image is too large: at most {limits.megapixels:g} megapixels are taken. Reduce it first."
+    too_large = f"The image is too large: the limit is {limits.megapixels:g} megapixels. Reduce it first."
     if not file.is_file():
-        raise Rejected("missing", "The image is not here any more. Please give it again.")
+        raise Rejected("missing", "The image was deleted. Please upload it again.")
     if file.stat().st_size > limits.upload_mb * 1e6:
-        raise Rejected("too_large", f"The file is too large: at most {limits.upload_mb:g} MB are taken.")
+        raise Rejected("too_large", f"The file is too large: the limit is {limits.upload_mb:g} MB.")
     try:
-        with Image.open(file) as header:  # sizes only: nothing is decoded before they are known
+        with Image.open(file) as header:  # reads the header; nothing is decoded before the size check
             pixels = header.width * header.height
     except Image.DecompressionBombError as error:
         raise Rejected("too_large", too_large) from error
-    except Exception:  # whatever it is, opening it properly has better words for it
+    except Exception:  # ImageFile.open below has a better message
         pixels = 0
     if pixels > limits.megapixels * 1e6:
         raise Rejected("too_large", too_large)
     try:
-        # Where and when a photograph was taken is nobody's business here.
-        return replace(ImageFile.open(file), exif=b"")
+        return replace(ImageFile.open(file), exif=b"")  # for privacy: time and place of a photograph
     except Rejected as rejected:
         words = rejected.detail.replace(str(file), "The file")
         raise Rejected(
-            rejected.reason, f"{words.rstrip('.')}. Give a photograph or image: JPEG, PNG, WebP, TIFF, BMP or GIF."
+            rejected.reason, f"{words.rstrip('.')}. Upload an image: JPEG, PNG, WebP, TIFF, BMP or GIF."
         ) from rejected
 
 
 def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode = "auto") -> Result:
-    """Returns an image's faces, restored by every model that can.
+    """Returns the faces of an image, restored by every model.
 
     Args:
         image: The image.
-        models: What restores.
-        limits: How many faces, how long.
-        mode: What the image is; see `predict.routing`. Drawn examples are known.
+        models: The models.
+        limits: Limits of faces and time.
+        mode: Kind of image; see `predict.routing`. Drawn examples are recognised.
 
     Raises:
-        Rejected: If there is nothing to restore in it.
-        PKDNError: If a model cannot take it, or the time is over.
+        Rejected: If it has no face to restore.
+        PKDNError: If a model cannot process it, or the time limit is exceeded.
     """
     deadline = Deadline(limits.request_s)
     if mode == "auto" and known_map(np.asarray(image.rgb)) is not None:
@@ -145,14 +144,14 @@ def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode =
 
 
 def _sharp(image: ImageFile, face: Face, models: Models) -> Pixels | None:
-    """Returns a photograph's face at the size of the results, if it is sharper than what the models see."""
+    """Returns a photograph's face at the size of the results, if it has more detail than the models' input."""
     if not face.why_kept:
         return None
     return cut(image.rgb, face.box, models.first.hr_px, outside_at_most=1)
 
 
 def _original(image: ImageFile, decision: Decision, models: Models) -> Pixels | None:
-    """Returns an image that is a face at the size of the results, if it is sharper than what the models see."""
+    """Returns an aligned face at the size of the results, if it has more detail than the models' input."""
     lr_px, hr_px = models.first.lr_px, models.first.hr_px
     if decision.mode != "aligned" or round_trip_db(image.rgb, lr_px) >= LITTLE_LOST_DB:
         return None
@@ -160,7 +159,7 @@ def _original(image: ImageFile, decision: Decision, models: Models) -> Pixels | 
 
 
 def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
-    """Returns what each student makes of each face."""
+    """Returns each student's result for each face."""
 
     def in_time(restore: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
         deadline.check()
@@ -177,7 +176,7 @@ def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> li
 
 
 def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredFace:
-    """Returns a face with what the teacher makes of it, if there is a teacher and a map for it."""
+    """Returns a face with the teacher's result, if there is a teacher and a map of the face."""
     if models.teacher is None or face.hr is None:
         return face
     deadline.check()
@@ -189,20 +188,18 @@ def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredF
 
 
 def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image: ImageFile, models: Models) -> str:
-    """Returns what was done, in words."""
+    """Returns a description of the result for the user."""
     sees = f"{models.first.lr_px}×{models.first.lr_px} pixels"
     if decision.mode == "lr":
         words = [f"A face of {image.rgb.width}×{image.rgb.height} pixels, restored as it is."]
     elif decision.mode == "aligned" and faces[0].hr is None:
-        words = [f"An enlarged face: it holds no more detail than {sees}, and was restored from these."]
+        words = [f"An enlarged face: it has no more detail than {sees} and was restored from these."]
     elif decision.mode == "aligned":
-        words = [f"A sharp face: the model saw {sees} of it, so its result can be compared with the original."]
+        words = [f"A sharp face: the model's input was {sees}, so the result can be compared with the original."]
     else:
         words = _words_of_photo(faces, found, sees)
     if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
-        words.append(
-            "The teacher needs a parsing map; drawn faces have one, parser=<BiSeNet weights> draws those of others."
-        )
+        words.append("The teacher needs a parsing map. Drawn faces have one; for others set parser=<BiSeNet weights>.")
     return " ".join([*words, *(f"Read as: {note}." for note in image.notes)])
 
 
@@ -211,13 +208,13 @@ def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> lis
     sharp = len(faces) - small
     words = [f"A photograph with {found} face{'s' if found > 1 else ''}."]
     if found > len(faces):
-        words.append(f"The {len(faces)} largest are taken.")
+        words.append(f"Only the {len(faces)} largest were restored.")
     if small:
-        words.append(f"{small} small one{'s' if small > 1 else ''} restored and put back.")
+        words.append(f"{small} small one{'s' if small > 1 else ''} restored and pasted back.")
     if sharp:
         words.append(
-            f"{'One has' if sharp == 1 else f'{sharp} have'} more detail than {sees}, which is all the model saw: to "
-            "compare, not to improve."
+            f"{'One has' if sharp == 1 else f'{sharp} have'} more detail than {sees}, the model's input; shown for "
+            "comparison only."
         )
     return words
 
@@ -227,9 +224,9 @@ def whole_image(image: ImageFile, result: Result, chosen: Sequence[int], student
 
     Args:
         image: The photograph.
-        result: What was made of it.
-        chosen: Numbers of the faces that are put back.
-        student: Whose results.
+        result: Its result.
+        chosen: Indices of the faces to paste back.
+        student: Name of the student.
     """
     faces = [result.faces[number] for number in sorted(set(chosen)) if number < len(result.faces)]
     placed = [Face(face.box, face.lr) for face in faces if face.box is not None]

@@ -1,4 +1,4 @@
-"""Images to try the demo with: the suite's drawn faces, so that it works at once and without anybody's face."""
+"""Example images for the demo, made of drawn faces so that no photographs of people are needed."""
 
 from functools import cache
 from pathlib import Path
@@ -11,32 +11,27 @@ from PIL import Image, ImageFilter
 from pkdn_lightning.data.synthetic import SyntheticFace, draw_face
 
 FACES: Final = (2, 5, 9, 12)
-"""Which faces of the set."""
+"""Numbers of the drawn faces."""
 
 _GROUP: Final = ((14, 84, 14, 96), (6, 22, 60, 27), (3, 192, 44, 30), (8, 46, 112, 25), (11, 206, 108, 28))
-"""A group's faces: which, left and top, and side in pixels."""
+"""The faces of the group: number, left, top and side in pixels."""
 
 
 class Example(NamedTuple):
-    """An image to try.
-
-    Attributes:
-        name: What it is.
-        file: Where it is.
-    """
+    """An example image with its caption."""
 
     name: str
     file: Path
 
 
 def face(number: int, size_px: int = 128) -> Image.Image:
-    """Returns a drawn face, reduced by bicubic interpolation if it is to be smaller than it is drawn."""
+    """Returns a drawn face, resized by bicubic interpolation to `size_px`."""
     image = Image.fromarray(draw_face(number).hr)
     return image if size_px == image.width else image.resize((size_px, size_px), Image.Resampling.BICUBIC)
 
 
 def group() -> Image.Image:
-    """Returns a photograph, so to speak, with several drawn faces of different sizes in front of a wall."""
+    """Returns an image like a photograph, with several drawn faces of different sizes in front of a wall."""
     height, width = 160, 256
     wall = np.linspace((206, 214, 220), (150, 162, 172), height)[:, None].repeat(width, 1)
     image = Image.fromarray(wall.round().astype(np.uint8))
@@ -49,7 +44,7 @@ def group() -> Image.Image:
 
 
 def write_examples(folder: Path, lr_px: int) -> list[Example]:
-    """Writes the examples into a folder, without loss, and returns them."""
+    """Writes the examples into a folder as PNG, and returns them."""
     images = {f"face {place}, 128 px": face(number) for place, number in enumerate(FACES, 1)}
     images[f"face of {lr_px} px"] = face(FACES[1] + 1, lr_px)
     images["group"] = group()

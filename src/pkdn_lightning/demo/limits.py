@@ -1,4 +1,4 @@
-"""How much a visitor may ask for, so that one cannot take the page from the others."""
+"""Limits of uploads and requests, so that one user cannot block the page for others."""
 
 import time
 from typing import NamedTuple
@@ -7,15 +7,15 @@ from pkdn_lightning.errors import ConfigError, DataError
 
 
 class Limits(NamedTuple):
-    """What is asked of a visitor.
+    """Limits per user.
 
     Attributes:
-        upload_mb: Largest file.
-        megapixels: Largest image.
-        faces: Most faces of a photograph; the largest are taken.
-        upload_s: Longest time for an upload.
-        request_s: Longest time for an image.
-        keep_s: How long images and results are kept.
+        upload_mb: Maximum size of a file.
+        megapixels: Maximum size of an image.
+        faces: Maximum number of faces of a photograph; the largest are restored.
+        upload_s: Maximum time of an upload.
+        request_s: Maximum time of a restoration.
+        keep_s: Time until images and results are deleted.
     """
 
     upload_mb: float = 20
@@ -26,10 +26,10 @@ class Limits(NamedTuple):
     keep_s: float = 600
 
     def check(self) -> None:
-        """Checks the limits themselves.
+        """Checks the limits.
 
         Raises:
-            ConfigError: If one of them would leave nothing to do.
+            ConfigError: If one of them is not positive.
         """
         for key, value in self._asdict().items():
             if not value > 0:
@@ -37,10 +37,10 @@ class Limits(NamedTuple):
 
 
 class Deadline:
-    """The time by which a request has to be done. It is asked between two steps; none of them takes long.
+    """The deadline of a request, checked between its short steps.
 
     Args:
-        seconds: From now.
+        seconds: Time from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -48,10 +48,10 @@ class Deadline:
         self._ends = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Checks the time.
+        """Checks the deadline.
 
         Raises:
-            DataError: If it is over.
+            DataError: If it has passed.
         """
         if time.monotonic() > self._ends:
             raise DataError(

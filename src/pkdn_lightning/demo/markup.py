@@ -1,4 +1,4 @@
-"""The parts of the page that are HTML of our own: plain strings, everything from outside escaped."""
+"""Custom HTML of the page as strings; all external text is escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,33 +13,33 @@ from pkdn_lightning.demo.views import View, data_uri
 
 
 def heading(models: Models) -> str:
-    """Returns the title, what this is in a line, and what it is not."""
+    """Returns the title, a description and a caution."""
     lr, hr = models.first.lr_px, models.first.hr_px
     return (
         "<header><h1>Faces from a few pixels</h1>"
-        f"<p>A face of {lr}×{lr} pixels becomes one of {hr}×{hr}. Drop an image, or try a drawn face.</p>"
-        '<p class="caution"><strong>Plausible, not proven.</strong> The details are invented to fit: what you see is '
-        "no evidence of who somebody is, and must not be used to identify anyone.</p></header>"
+        f"<p>A model enlarges a face of {lr}×{lr} pixels to {hr}×{hr}. Upload an image, or try a drawn face.</p>"
+        '<p class="caution"><strong>Plausible, not proven.</strong> The model invents the details. The result is '
+        "no evidence of a person's identity and must not be used to identify anyone.</p></header>"
     )
 
 
 def footer(models: Models, limits: Limits) -> str:
-    """Returns which models these are, and what becomes of images."""
+    """Returns the models, the limits and the handling of images."""
     named = "; ".join(
         f"{escape(student.name)} <code>{student.restorer.sha256[:12]}</code>" for student in models.students
     )
     where = "on a GPU" if models.device.type == "cuda" else "on the CPU"
     minutes = limits.keep_s / 60
     return (
-        f"<footer><p>Images are worked on by this program alone, and deleted after "
-        f"{f'{minutes:g} minutes' if minutes >= 1 else f'{limits.keep_s:g} seconds'}, or when it ends. At most "
+        f"<footer><p>Images are processed by this program only and deleted after "
+        f"{f'{minutes:g} minutes' if minutes >= 1 else f'{limits.keep_s:g} seconds'}, or when it stops. Limits: "
         f"{limits.upload_mb:g} MB, {limits.megapixels:g} megapixels, {limits.faces} faces.</p>"
         f"<p>{named}, {where}.</p></footer>"
     )
 
 
 def said(words: str, *, failed: bool = False) -> str:
-    """Returns what was done, or why nothing was, so that screen readers say it as well."""
+    """Returns a status or error message that screen readers announce."""
     role, name = ("alert", "said failed") if failed else ("status", "said")
     return f'<p class="{name}" role="{role}">{escape(words)}</p>' if words else ""
 
@@ -49,7 +49,7 @@ def strip(shown: Sequence[View], label: str) -> str:
 
     Args:
         shown: The views.
-        label: Which face, for alternative texts and names of files.
+        label: Name of the face, for alternative texts and file names.
     """
     return f'<div class="strip">{"".join(_figure(view, label) for view in shown)}</div>'
 
@@ -68,7 +68,7 @@ def _figure(view: View, label: str) -> str:
 
 
 def legend(parsing: Pixels | None) -> str:
-    """Returns what the colours of a parsing map mean, of the classes that occur in it; nothing without one."""
+    """Returns the legend of the classes in a parsing map; empty without one."""
     if parsing is None:
         return ""
     items = "".join(
@@ -76,8 +76,8 @@ def legend(parsing: Pixels | None) -> str:
         for label in np.unique(parsing)
     )
     return (
-        '<div class="legend"><h3>What the teacher sees</h3><p>The parsing map of the true face. The student never '
-        f"gets it: it learned from this teacher what a map would have told it.</p><ul>{items}</ul></div>"
+        '<div class="legend"><h3>What the teacher sees</h3><p>The parsing map of the true face. The student '
+        f"does not need it, because it learned from the teacher.</p><ul>{items}</ul></div>"
     )
 
 

@@ -1,4 +1,4 @@
-"""The page: what stands where, and which click leads to what. What a click does is in `restoring` and `views`."""
+"""The layout and the event handlers of the page; see `actions` and `views` for the work behind them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +18,15 @@ from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.predict.routing import Mode
 
 MODES: Final[Mapping[str, Mode]] = {
-    "Find out": "auto",
+    "Automatic": "auto",
     "A tiny face": "lr",
     "A face fills it": "aligned",
     "A photograph": "photo",
 }
-_BEGIN: Final = "Give an image: drop one, take one, or try a drawn face."
-_SHOWN: Final = (1600, 1600)  # pixels; a photograph is shown no larger; the file has all its pixels
+_BEGIN: Final = "Upload an image, take a photograph, or try a drawn face."
+_SHOWN: Final = (1600, 1600)  # maximum pixels of a photograph on the page; the saved file has all of them
 
-# A gallery of images to choose one of; the captions are alternative texts too.
+# Options of a gallery for choosing one image; its captions are also the alternative texts.
 _CHOOSING: Final[Mapping[str, Any]] = {
     "columns": 6, "allow_preview": False, "object_fit": "cover", "buttons": [], "show_label": False, "format": "png",
     "interactive": False, "elem_classes": "choosing",
@@ -36,7 +36,7 @@ STYLE: Final = Path(__file__).with_name("page.css")
 
 
 class _Given(NamedTuple):
-    """The components that a visitor fills in."""
+    """The input components."""
 
     image: gr.Image
     mode: gr.Radio
@@ -44,7 +44,7 @@ class _Given(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """The components that show what was made of it."""
+    """The output components."""
 
     result: gr.State
     number: gr.State
@@ -64,12 +64,12 @@ class _Shown(NamedTuple):
     save: gr.DownloadButton
 
 
-# Of the fonts that come with Gradio, the semibold ones are fragments; so bold is 700.
+# Gradio's semibold font files are incomplete, hence 700 for bold.
 _FONT: Final = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
 
 
 def theme() -> gr.themes.Base:
-    """Returns the page's colours and fonts; the fonts come with Gradio."""
+    """Returns the page's colours and fonts, which come with Gradio."""
     return gr.themes.Default(
         primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT
     )
@@ -79,10 +79,10 @@ def build_page(models: Models, limits: Limits, examples: Sequence[Example], fold
     """Returns the page.
 
     Args:
-        models: What restores.
-        limits: How much a visitor may ask for.
-        examples: Images to try.
-        folder: Where results go that are too large to live in the page; whoever serves it empties it.
+        models: The models.
+        limits: Limits per user.
+        examples: Example images.
+        folder: Folder for restored photographs; the server deletes old files.
     """
     with gr.Blocks(title="PKDN: faces from a few pixels", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(markup.heading(models), padding=False)
@@ -122,7 +122,7 @@ def _shown(limits: Limits) -> _Shown:
     said = gr.HTML(markup.said(_BEGIN), elem_id="said", padding=False)
     with gr.Column(visible=False, elem_id="result") as everything:
         with gr.Column(visible=False, elem_id="whole") as whole:
-            put_back = gr.CheckboxGroup(label="Put back into the photograph", elem_id="put-back")
+            put_back = gr.CheckboxGroup(label="Paste back into the photograph", elem_id="put-back")
             photo = gr.ImageSlider(label="Photograph: before and after", format="jpeg", buttons=["fullscreen"],
                                    elem_id="photo", max_height=560)  # fmt: skip
             save = gr.DownloadButton("Save the photograph", elem_id="save")
@@ -134,7 +134,7 @@ def _shown(limits: Limits) -> _Shown:
         slider = gr.ImageSlider(label="Drag to compare", format="png", buttons=["fullscreen"], elem_id="slider",
                                 max_height=560)  # fmt: skip
         divider = gr.Slider(0, 100, 50, step=1, label="Divider, %", elem_id="divider",
-                            buttons=[])  # for keyboards  # fmt: skip
+                            buttons=[])  # for keyboard users  # fmt: skip
         strip = gr.HTML(elem_id="strip", padding=False)
         legend = gr.HTML(elem_id="legend", padding=False)
     return _Shown(
@@ -144,13 +144,13 @@ def _shown(limits: Limits) -> _Shown:
 
 
 class _Clicks:
-    """What the clicks do: values of components in, updates of components out."""
+    """Event handlers: from values of components to updates of components."""
 
     def __init__(self, models: Models, limits: Limits, folder: Path) -> None:
         self.models, self.limits, self.folder = models, limits, folder
 
     def restore(self, file: str | None, mode: str, left: str | None, right: str | None) -> dict[str, Any]:
-        """Restores an image, and shows its first face."""
+        """Restores an image and shows its first face."""
         if file is None:
             return self.nothing(_BEGIN, failed=False)
         try:
@@ -174,11 +174,11 @@ class _Clicks:
         }
 
     def nothing(self, words: str = "", *, failed: bool = True) -> dict[str, Any]:
-        """Shows no result, and says why."""
+        """Shows a message instead of a result."""
         return {"result": None, "said": markup.said(words, failed=failed), "all": gr.Column(visible=False)}
 
     def face(self, result: Result, number: int, left: str | None, right: str | None) -> dict[str, Any]:
-        """Shows one face: the slider, its views, its map."""
+        """Shows one face: slider, views and legend."""
         face = result.faces[number]
         shown = {view.name: view for view in views(face)}
         left = left if left in shown else BICUBIC
@@ -195,7 +195,7 @@ class _Clicks:
         }
 
     def photo(self, file: str, result: Result, chosen: Sequence[str]) -> dict[str, Any]:
-        """Shows a photograph with some faces put back, and writes it for saving."""
+        """Shows a photograph with some faces restored, and writes it for download."""
         if not chosen:
             return {"photo": gr.ImageSlider(visible=False), "save": gr.DownloadButton(visible=False)}
         image = open_upload(Path(file), self.limits)
@@ -213,7 +213,7 @@ class _Clicks:
 
 
 def _names(result: Result) -> list[str]:
-    """Returns what the faces of a photograph are called."""
+    """Returns the names of a photograph's faces."""
     return [
         f"Face {number}, {face.box.side} px" if face.box is not None else f"Face {number}"
         for number, face in enumerate(result.faces, 1)
@@ -228,7 +228,7 @@ def _thumbnails(result: Result) -> list[tuple[Any, str]]:
 
 
 def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
-    """Says which click leads to what."""
+    """Connects the components with their event handlers."""
     components = shown._asdict()
 
     def updates(found: dict[str, Any]) -> dict[Any, Any]:
@@ -256,7 +256,8 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
     everything = list(shown)
     sides = [shown.left, shown.right]
     quiet: dict[str, Any] = {"api_visibility": "private"}
-    # Gradio would decode an image before `open_upload` has looked at its size; it still checks where the file lies.
+    # Without preprocessing, Gradio does not decode an image before `open_upload` checks its size; it still checks the
+    # path.
     raw = quiet | {"preprocess": False}
     gr.on(
         [given.image.change, given.mode.input, given.restore.click],

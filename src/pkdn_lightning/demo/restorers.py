@@ -1,4 +1,4 @@
-"""What restores faces on the page: one student or two, and a teacher with somebody who draws its parsing maps."""
+"""The models of the page: one or two students, and a teacher with the source of its parsing maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pkdn_lightning.faces.parser import BiSeNetParser, Parser
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.models.runtimes import Precision, Restorer, load_runtime
+from pkdn_lightning.models.runtimes import Restorer, load_runtime
 from pkdn_lightning.networks.contract import SRNetwork
 
 if TYPE_CHECKING:
@@ -27,23 +27,18 @@ _RESERVED = ("LR", "Bicubic", "Teacher", "Original", "Parsing map")
 
 
 class Student(NamedTuple):
-    """A model that sees the low-resolution face alone.
-
-    Attributes:
-        name: What the page calls it.
-        restorer: What it does.
-    """
+    """A model that reads LR faces only, with its name on the page."""
 
     name: str
     restorer: Restorer
 
 
 class Teacher:
-    """A model that sees the true face's parsing map as well.
+    """A model that also reads the parsing map of the true face.
 
     Args:
         net: Takes `(lr, parsing)`.
-        encoding: How it wants the map.
+        encoding: Encoding of the map.
         device: Where to compute.
     """
 
@@ -60,18 +55,18 @@ class Teacher:
 
 
 class Maps:
-    """Draws parsing maps: exactly of the drawn examples, by a parser of other faces.
+    """Provides parsing maps: the exact ones of the drawn examples, a parser's for other faces.
 
     Args:
-        parser: None if there is none.
+        parser: The parser, if any.
     """
 
     def __init__(self, parser: Parser | None) -> None:
         self.parser = parser
-        self._one_at_a_time = Lock()  # a parser sets torch's threads while it works
+        self._one_at_a_time = Lock()  # a parser changes torch's number of threads
 
     def of(self, hr: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Returns the map of a face (S, S, 3) as label ids (S, S); None if nobody can draw it."""
+        """Returns the map of a face (S, S, 3) as label ids (S, S); None if there is none."""
         exact = known_map(hr)
         if exact is not None or self.parser is None:
             return exact
@@ -82,13 +77,13 @@ class Maps:
 
 @dataclass(frozen=True)
 class Models:
-    """Everything that restores faces on the page.
+    """The models of the page.
 
     Attributes:
-        students: One or two, all with the same sizes.
-        teacher: None if there is none.
-        maps: What the teacher needs.
-        device: Where all of them compute.
+        students: One or two, with the same LR and HR sizes.
+        teacher: The teacher, if any.
+        maps: Parsing maps for the teacher.
+        device: The device of all models.
     """
 
     students: Sequence[Student]
@@ -98,44 +93,40 @@ class Models:
 
     @property
     def first(self) -> Restorer:
-        """The restorer whose sizes count."""
+        """The restorer of the first student."""
         return self.students[0].restorer
 
 
 def load_models(cfg: "DictConfig") -> Models:
-    """Returns the models that a configuration of the verb names.
+    """Returns the models of a configuration.
 
     Raises:
         CheckpointError: If one of them cannot be loaded.
-        ConfigError: If they do not fit together.
+        ConfigError: If they do not match.
     """
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     students: list[Student] = []
     for key in ("model", "other"):
         if cfg[key]:
-            restorer = load_runtime(cfg[key], runtime=cfg.runtime, precision=_precision(cfg), device=device)
+            restorer = load_runtime(cfg[key], runtime=cfg.runtime, precision=cfg.precision, device=device)
             students.append(Student(_name(restorer, students), restorer))
     first = students[0].restorer
     for student in students[1:]:
         restorer = student.restorer
         if (restorer.lr_px, restorer.hr_px) != (first.lr_px, first.hr_px):
             raise ConfigError(
-                f"model={cfg.model} makes {first.hr_px} px of {first.lr_px} px, other={cfg.other} {restorer.hr_px} px "
-                f"of {restorer.lr_px} px. Faces can only be compared between models of the same sizes."
+                f"model={cfg.model} restores {first.lr_px} px to {first.hr_px} px, other={cfg.other} "
+                f"{restorer.lr_px} px to {restorer.hr_px} px. Only models of the same sizes can be compared."
             )
     teacher = _teacher(cfg.teacher, first, device) if cfg.teacher else None
     parser = BiSeNetParser(weights=cfg.parser, device=device.type, threads=cfg.threads) if cfg.parser else None
     if parser is not None and teacher is None:
-        raise ConfigError("parser= draws maps for a teacher, and teacher= is not set. Set both, or neither.")
+        raise ConfigError("parser= makes maps for a teacher, but teacher= is not set. Set both or neither.")
     return Models(students, teacher, Maps(parser), device)
 
 
-def _precision(cfg: "DictConfig") -> Precision:
-    return cfg.precision  # load_runtime checks it
-
-
 def _name(restorer: Restorer, others: Sequence[Student]) -> str:
-    """Returns what a model is called, so that no two things on the page are called the same."""
+    """Returns a name for a model that is unique on the page."""
     name = str(restorer.card.get("experiment") or restorer.path.stem)
     taken = [*_RESERVED, *(student.name for student in others)]
     return name if name not in taken else f"{name} ({len(others) + 1})"
@@ -145,12 +136,12 @@ def _teacher(path: str, student: Restorer, device: torch.device) -> Teacher:
     loaded = load_network(path)
     if not loaded.net.uses_parsing:
         raise ConfigError(
-            f"teacher={path} is a {type(loaded.net).__name__}, which reads no parsing map. To compare it with the "
+            f"teacher={path} is a {type(loaded.net).__name__}, which reads no parsing maps. To compare it with the "
             f"model: other={path}"
         )
     if int(loaded.card["scale"]) != student.scale:
         raise ConfigError(
-            f"teacher={path} enlarges {loaded.card['scale']} times, the model {student.scale} times. They cannot be "
-            "compared."
+            f"teacher={path} has scale {loaded.card['scale']}, the model {student.scale}. Set a teacher of the "
+            "same scale."
         )
     return Teacher(loaded.net, loaded.card["encoding"], device)

@@ -1,4 +1,4 @@
-"""A server for the page: on this computer unless told otherwise, in touch with no other, leaving nothing behind."""
+"""Serves the page, by default to this computer only, without contacting other servers; deletes its files."""
 
 import os
 import shutil
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 SWEEPER = "pkdn-demo-sweeper"
 
 _FOLDERS = "pkdn_demo_"
-_LOCK = ".lock"  # in such a folder: held by whoever serves from it, freed by the system when that process ends
+_LOCK = ".lock"  # in each folder; held by the serving process, released by the system when it ends
 _HERE = ("127.0.0.1", "localhost", "::1")
-_SECRETIVE = {
-    "GRADIO_ANALYTICS_ENABLED": "False",  # no counting of starts, no look for a newer version
+_PRIVACY = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # no telemetry, no version check
     "HF_HUB_OFFLINE": "1",
     "GRADIO_RUN_HISTORY": "False",
     "GRADIO_SHARE": "False",
@@ -39,17 +39,17 @@ _SECRETIVE = {
 
 
 def serve(cfg: "DictConfig") -> None:
-    """Serves the page until the process is told to end; see `demo.demo`."""
+    """Serves the page until the process is stopped; see `demo.demo`."""
     if find_spec("gradio") is None:
-        raise ConfigError("The demo's page is made with Gradio, which is an extra: pip install 'pkdn-lightning[demo]'")
+        raise ConfigError("The demo needs Gradio, which is an extra: pip install 'pkdn-lightning[demo]'")
     limits = Limits(**{key: cfg[key] for key in Limits._fields})
     limits.check()
     for key in ("queue", "concurrent"):
         if cfg[key] < 1:
             raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
-    models = load_models(cfg)  # before Gradio is told to stay off the network: a model may come from the hub
-    with _ended_politely(), serving(models, limits, cfg) as address:
-        console.print(f"{', '.join(student.name for student in models.students)}: {address}\nCtrl-C ends it.")
+    models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
+    with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
+        console.print(f"{', '.join(student.name for student in models.students)}: {address}\nStop with Ctrl-C.")
         if cfg.host not in _HERE:
             console.print(f"host={cfg.host}: everyone who can reach this computer can use the page.", style="yellow")
         while True:
@@ -58,15 +58,15 @@ def serve(cfg: "DictConfig") -> None:
 
 @contextmanager
 def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
-    """Serves the page, and gives its address.
+    """Serves the page and yields its address.
 
     Args:
-        models: What restores.
-        limits: How much a visitor may ask for.
+        models: The models.
+        limits: Limits per user.
         cfg: `host`, `port`, `browser`, `queue`, `concurrent`.
 
     Raises:
-        ConfigError: If the port is taken.
+        ConfigError: If the port is in use.
     """
     with (
         tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as name,
@@ -74,7 +74,7 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
     ):
         folder = Path(name).resolve()
         remove_abandoned(folder)
-        os.environ.update(_SECRETIVE, GRADIO_TEMP_DIR=str(folder))  # read when Gradio is imported, and later
+        os.environ.update(_PRIVACY, GRADIO_TEMP_DIR=str(folder))  # read when Gradio is imported, and later
         page = _launched(models, limits, cfg, folder)
         stop = threading.Event()
         ours = frozenset(folder.rglob("*"))
@@ -89,14 +89,14 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Removes what demos left beside a folder that were killed before they could delete it.
+    """Removes the folders of killed demos.
 
     Args:
-        folder: A demo's own. Those of other users, and of demos that live, are left alone.
+        folder: This demo's folder. Folders beside it are removed, except those of other users and running demos.
     """
     for lock in folder.parent.glob(f"{_FOLDERS}*/{_LOCK}"):
         left = lock.parent
-        with suppress(OSError):  # a demo serves from it (filelock.Timeout), or another has just removed it
+        with suppress(OSError):  # in use by a running demo (filelock.Timeout), or just removed by another
             if not left.is_symlink() and left.stat().st_uid == folder.stat().st_uid:
                 with FileLock(lock, timeout=0):
                     shutil.rmtree(left)
@@ -106,16 +106,17 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
     from starlette.middleware import Middleware
 
     from pkdn_lightning.demo import page as design
-    from pkdn_lightning.demo.uploads import UploadsInTime
+    from pkdn_lightning.demo.uploads import UploadTimeout
 
     examples = write_examples(folder / "examples", models.first.lr_px)
     page = design.build_page(models, limits, examples, folder)
+    has_screen = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     page.queue(max_size=cfg.queue, default_concurrency_limit=cfg.concurrent, api_open=False)
     try:
         page.launch(
             server_name=cfg.host,
             server_port=cfg.port,
-            inbrowser=cfg.browser and _has_screen(),
+            inbrowser=cfg.browser and has_screen,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -124,47 +125,43 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
             run_history=False,
             enable_monitoring=False,
             max_file_size=int(limits.upload_mb * 1e6),
-            app_kwargs={"middleware": [Middleware(UploadsInTime, seconds=limits.upload_s)]},
+            app_kwargs={"middleware": [Middleware(UploadTimeout, seconds=limits.upload_s)]},
             theme=design.theme(),
             css_paths=design.STYLE,
         )
     except OSError as error:
         raise ConfigError(
             f"The page cannot be served at {cfg.host}, port {cfg.port or '7860 to 7959'}: {error}.\n"
-            "Give another: port=8000, host=127.0.0.1"
+            "Set another: port=8000, host=127.0.0.1"
         ) from error
     return page
 
 
-def _has_screen() -> bool:
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def _sweep(folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
-    """Deletes, until told to stop, what visitors left."""
+    """Deletes old files until `stop` is set."""
     while not stop.wait(min(keep_s / 4, 30)):
         sweep(folder, keep_s, ours)
 
 
 def sweep(folder: Path, keep_s: float, ours: frozenset[Path] = frozenset()) -> None:
-    """Deletes files of a folder that were written more than `keep_s` ago, and folders that are empty.
+    """Deletes files in a folder that are older than `keep_s`, and empty folders.
 
-    Gradio's own deletion does not know of uploads that broke off, and leaves the folders.
+    Gradio's own deletion misses interrupted uploads and leaves the folders.
     """
-    for path in sorted(set(folder.rglob("*")) - ours, reverse=True):  # what is in a folder before the folder
+    for path in sorted(set(folder.rglob("*")) - ours, reverse=True):  # contents before their folder
         try:
             if path.is_dir():
                 if time.time() - path.stat().st_mtime > keep_s and not any(path.iterdir()):
                     path.rmdir()
             elif time.time() - path.stat().st_mtime > keep_s:
                 path.unlink()
-        except OSError:  # somebody else was quicker, or just put something there
+        except OSError:  # already deleted, or a new file arrived
             continue
 
 
 @contextmanager
-def _ended_politely() -> Iterator[None]:
-    """Ends on SIGTERM as on Ctrl-C: with everything deleted."""
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Treats SIGTERM as Ctrl-C, so that all files are deleted."""
 
     def end(*_: object) -> NoReturn:
         raise KeyboardInterrupt

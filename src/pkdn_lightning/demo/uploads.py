@@ -1,4 +1,4 @@
-"""An upload that does not end is ended."""
+"""Time limit for uploads."""
 
 import asyncio
 from typing import Final
@@ -9,33 +9,33 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _PATHS: Final = ("/upload", "/upload/")
 
 
-class UploadsInTime:
-    """ASGI middleware that answers 408 where an upload takes too long.
+class UploadTimeout:
+    """ASGI middleware that responds with status 408 if an upload takes too long.
 
     Args:
-        app: What it stands before.
-        seconds: How long an upload may take.
+        app: The wrapped application.
+        seconds: Maximum time of an upload.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self.app, self.seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on; an upload within the time."""
+        """Forwards a request, uploads with the time limit."""
         if scope["type"] != "http" or not scope["path"].endswith(_PATHS):
             await self.app(scope, receive, send)
             return
-        begun = False
+        started = False
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
             async with asyncio.timeout(self.seconds):
-                await self.app(scope, receive, noted)
+                await self.app(scope, receive, send_noted)
         except TimeoutError:
-            if not begun:
+            if not started:
                 late = PlainTextResponse(f"The upload took more than {self.seconds:g} seconds.", status_code=408)
                 await late(scope, receive, send)

@@ -1,10 +1,10 @@
-"""The verb `evaluate`: runs, checkpoints and bicubic, measured side by side under one protocol.
+"""The verb `evaluate`: measures runs, checkpoints and bicubic under the same protocols.
 
 pkdn evaluate models.student=runs/student_celeba/2026-01-31_12-00-00 data=celeba
 pkdn evaluate models.student=runs/a models.plain=runs/b data=celeba 'protocols=[headline,rgb]'
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def evaluate(cfg: "DictConfig") -> "Evaluation":
-    """Measures every model of `cfg`, and bicubic as the floor, on a split of every store of `cfg`.
+    """Measures bicubic and every model of `cfg` on one split of each test set.
 
     Args:
         cfg: A configuration as `compose("evaluate", [..., "run_dir=<folder>"])` returns it.
 
     Returns:
-        The means, and the folder with `results.json`, `per_image.csv`, `table.md` and an image grid per store.
+        The mean metrics, and the folder with `results.json`, `per_image.csv`, `table.md` and a grid per test set.
 
     Raises:
-        PKDNError: If a model or store cannot be used; the message names it.
+        PKDNError: If a model or store cannot be used.
     """
     from pkdn_lightning.evaluate.evaluation import run_evaluation
 
@@ -33,8 +33,4 @@ def evaluate(cfg: "DictConfig") -> "Evaluation":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("evaluate", _task)
-
-
-def _task(cfg: "DictConfig") -> Any:
-    evaluate(cfg)
+    run_verb("evaluate", evaluate)

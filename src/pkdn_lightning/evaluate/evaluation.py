@@ -1,4 +1,4 @@
-"""One evaluation from its configuration to its table: the plot of the verb `evaluate`."""
+"""The steps of the verb `evaluate`, from configuration to results."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.evaluate.measure import (
     BICUBIC,
+    InputSpec,
     Method,
-    Serving,
     bicubic_method,
     check_parsing,
     describe,
     gather,
     measure,
     network_method,
-    serve,
+    prepare_inputs,
 )
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import write_json
@@ -34,11 +34,11 @@ from pkdn_lightning.runs import provenance
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        folder: Where results, table and grids are.
-        means: `means[method]["test/celeba/psnr_y"]` and so on.
+        folder: The folder of results, table and grids.
+        means: Mean metrics by method and key, e.g. `means["bicubic"]["test/celeba/psnr_y"]`.
     """
 
     folder: Path
@@ -46,17 +46,22 @@ class Evaluation(NamedTuple):
 
 
 def run_evaluation(cfg: DictConfig) -> Evaluation:
-    """Measures what `cfg` names; see `evaluate.evaluate`."""
+    """Measures the models of `cfg`; see `evaluate.evaluate`."""
     for name in cfg.protocols:
         if name not in PROTOCOLS:
             raise ConfigError(
                 f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
             )
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
-    serving = Serving(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
+    spec = InputSpec(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
-    methods = [bicubic_method(cfg.data.scale), *_named_methods(cfg, device)]
+    trained_for = {"scale": cfg.data.scale, "degradation": cfg.data.degradation}
+    networks = {name: path for name, path in cfg.models.items() if BICUBIC not in (name, path)}  # already in the table
+    methods = [
+        bicubic_method(cfg.data.scale),
+        *(network_method(name, path, **trained_for, device=device) for name, path in networks.items()),
+    ]
     perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
 
@@ -64,13 +69,13 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     rows: list[dict[str, Any]] = []
     for name, store in stores.items():
         check_parsing(methods, store)
-        found = list(measure(methods, store, serving, cfg.protocols, device, perceptual_metrics=perceptual_metrics))
+        found = list(measure(methods, store, spec, cfg.protocols, device, perceptual_metrics=perceptual_metrics))
         rows += [{"set": name, **row} for row in found]
         for method in methods:
             own = [row for row in found if row["method"] == method.name]
             for key in (key for key in own[0] if key not in ("method", "face")):
                 means[method.name][f"{cfg.split}/{name}/{key}"] = float(np.nanmean([row[key] for row in own]))
-        _save_faces(methods, store, serving, cfg.faces_in_grid, device, folder / f"grid_{name}.png")
+        _save_faces(methods, store, spec, cfg.faces_in_grid, device, folder / f"grid_{name}.png")
 
     _write(folder, cfg, methods, stores, means, rows)
     console.print(*_tables(cfg, methods, means, list(stores)), *map(describe, cfg.protocols), sep="\n")
@@ -78,21 +83,14 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     return Evaluation(folder, means)
 
 
-def _named_methods(cfg: DictConfig, device: torch.device) -> Iterator[Method]:
-    for name, path in cfg.models.items():
-        if path == BICUBIC or name == BICUBIC:
-            continue  # it is in every table anyway
-        yield network_method(name, path, scale=cfg.data.scale, degradation=cfg.data.degradation, device=device)
-
-
 @torch.inference_mode()
 def _save_faces(
-    methods: Sequence[Method], store: FaceStore, serving: Serving, faces: int, device: torch.device, file: Path
+    methods: Sequence[Method], store: FaceStore, spec: InputSpec, faces: int, device: torch.device, file: Path
 ) -> None:
-    raw = gather(store, store.indices(serving.split)[:faces], device)
+    raw = gather(store, store.indices(spec.split)[:faces], device)
     networks = [method for method in methods if method.name != BICUBIC]
-    restored = {method.name: method.restore(serve(raw, serving, method)) for method in networks}
-    save_grid(face_columns(serve(raw, serving, methods[0]), restored, serving.scale), file)
+    restored = {method.name: method.restore(prepare_inputs(raw, spec, method)) for method in networks}
+    save_grid(face_columns(prepare_inputs(raw, spec, methods[0]), restored, spec.scale), file)
 
 
 def _write(
@@ -130,7 +128,7 @@ def _write(
 def _tables(
     cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], sets: Sequence[str]
 ) -> Iterator[Table]:
-    """Yields a table per test set, so that each fits a terminal."""
+    """Yields one table per test set; a single table would be too wide for a terminal."""
     for name in sets:
         table = Table(title=f"{name}, {cfg.split}", title_justify="left")
         table.add_column("method")

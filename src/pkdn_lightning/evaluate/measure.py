@@ -1,4 +1,4 @@
-"""Measuring methods on the faces of a store: what the verbs `evaluate` and `report` share."""
+"""Measures methods on the faces of a store; shared by the verbs `evaluate` and `report`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,15 +23,15 @@ BICUBIC = "bicubic"
 
 
 class Method(NamedTuple):
-    """Something that restores faces.
+    """A method of face restoration.
 
     Attributes:
         name: Its row in the table.
-        restore: Makes (B, 3, H, W) from a batch.
-        encoding: How it wants parsing maps, or None if it reads none.
-        params: Trainable values.
-        origin: The checkpoint and its hash, or None.
-        damage: What was done to its parsing maps when it was trained, and is done here: kind and size.
+        restore: Returns SR (B, 3, H, W) for a batch.
+        encoding: Encoding of its parsing maps, or None if it reads none.
+        params: Number of trainable parameters.
+        origin: Path and SHA-256 of the checkpoint, or None.
+        damage: Kind and size in pixels of the damage applied to its parsing maps, as in training.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Method(NamedTuple):
     damage: tuple[Damage, int] = ("none", 8)
 
 
-class Serving(NamedTuple):
-    """Which faces every method gets, and how.
+class InputSpec(NamedTuple):
+    """The input that is the same for every method.
 
     Attributes:
-        split: The store's split.
-        scale: Enlargement from LR to HR.
-        degradation: How LR comes from HR.
-        batch_size: Faces at a time.
+        split: Split of the store.
+        scale: Ratio of HR to LR size.
+        degradation: Resampling that makes LR from HR.
+        batch_size: Faces per batch.
     """
 
     split: str
@@ -59,22 +59,22 @@ class Serving(NamedTuple):
 
 
 def bicubic_method(scale: int) -> Method:
-    """Returns the floor of every table."""
+    """Returns bicubic interpolation, the baseline of every table."""
     return Method(BICUBIC, lambda batch: enlarge(batch["lr"], scale))
 
 
 def network_method(name: str, path: str, *, scale: int, degradation: str, device: torch.device) -> Method:
-    """Returns the method that a run or checkpoint holds.
+    """Returns the method of a run or checkpoint.
 
     Raises:
         CheckpointError: If it cannot be loaded.
-        ConfigError: If it was trained for another scale or degradation than is to be measured.
+        ConfigError: If it was trained for another scale or degradation.
     """
     loaded = load_network(path)
     for key, value in {"scale": scale, "degradation": degradation}.items():
         if loaded.card[key] != value:
             raise ConfigError(
-                f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, and is to be measured with "
+                f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, but this evaluation uses "
                 f"{value}. Set data.{key}={loaded.card[key]}."
             )
     net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
@@ -89,16 +89,16 @@ def network_method(name: str, path: str, *, scale: int, degradation: str, device
 
 
 def check_parsing(methods: Sequence[Method], store: FaceStore) -> None:
-    """Checks that a store has what the methods read.
+    """Checks that a store has parsing maps if a method reads them.
 
     Raises:
-        DataError: If one of them reads parsing maps and the store has none.
+        DataError: If it has none.
     """
     readers = [method.name for method in methods if method.encoding]
     if readers and store.parsing is None:
         raise DataError(
             f"{store.path} has no parsing maps, and {', '.join(readers)} cannot restore a face without one. "
-            "Evaluate on a store with maps, or leave the teacher out."
+            "Evaluate on a store with maps, or remove these models."
         )
 
 
@@ -106,39 +106,39 @@ def check_parsing(methods: Sequence[Method], store: FaceStore) -> None:
 def measure(
     methods: Sequence[Method],
     store: FaceStore,
-    serving: Serving,
+    spec: InputSpec,
     protocols: Sequence[str],
     device: torch.device,
     title: str = "",
     perceptual_metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row per method and face: `method`, `face`, and the values of `measures`.
+    """Yields a row per method and face: `method`, `face`, and its metrics.
 
     Args:
-        methods: What restores the faces.
-        store: Where they come from.
-        serving: Which of them, and how they are fed.
-        protocols: Names of what is measured.
+        methods: The methods to measure.
+        store: The store of the faces.
+        spec: Split, degradation and batch size.
+        protocols: Names of the protocols.
         device: Where to compute.
-        title: What the progress bar says; the store's name and split if empty.
-        perceptual_metrics: Further measures by name; see `perceptual_metrics`.
+        title: Title of the progress bar; the store's name and split if empty.
+        perceptual_metrics: Further metrics by name; see `perceptual_metrics`.
     """
-    plans = OrderedBatchSampler(store.indices(serving.split), serving.batch_size)
-    title = title or f"measuring {store.name}/{serving.split}"
+    plans = OrderedBatchSampler(store.indices(spec.split), spec.batch_size)
+    title = title or f"measuring {store.name}/{spec.split}"
     for plan in track(plans, title, total=len(plans), transient=True):
         raw = gather(store, plan.row, device)
         for method in methods:
-            batch = serve(raw, serving, method)
+            batch = prepare_inputs(raw, spec, method)
             sr = method.restore(batch)
-            values = measures(sr, batch["hr"], protocols)
-            values |= {name: judge(sr, batch["hr"]) for name, judge in (perceptual_metrics or {}).items()}
+            values = psnr_and_ssim(sr, batch["hr"], protocols)
+            values |= {name: metric(sr, batch["hr"]) for name, metric in (perceptual_metrics or {}).items()}
             for number, row in enumerate(plan.row):
                 yield {"method": method.name, "face": store.entries[row].name} | {
                     key: float(value[number]) for key, value in values.items()
                 }
 
 
-def measures(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tensor]:
+def psnr_and_ssim(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tensor]:
     """Returns PSNR and SSIM of each image under each protocol, (B,) float64 by metric key."""
     found: dict[str, Tensor] = {}
     for name, both in zip(protocols, quality(sr, hr, [PROTOCOLS[name] for name in protocols]), strict=True):
@@ -148,25 +148,25 @@ def measures(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tens
 
 
 def gather(store: FaceStore, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
-    """Returns faces of a store on the device, not yet finished for a method."""
+    """Returns faces of a store on the device, as they are stored."""
     plan = Plan(rows, np.zeros(len(rows), dtype=np.bool_))
     return {key: value.to(device) for key, value in StoreDataset(store)[plan].items()}
 
 
-def serve(raw: Mapping[str, Tensor], serving: Serving, method: Method) -> Batch:
-    """Returns gathered faces as a method wants them."""
+def prepare_inputs(raw: Mapping[str, Tensor], spec: InputSpec, method: Method) -> Batch:
+    """Returns the batch that a method reads, made from gathered faces."""
     return prepare_batch(
         raw,
-        scale=serving.scale,
-        degradation=serving.degradation,
-        encoding=method.encoding or "colour",  # type: ignore[arg-type]  # the checkpoint's own, checked when trained
+        scale=spec.scale,
+        degradation=spec.degradation,
+        encoding=method.encoding or "colour",  # type: ignore[arg-type]  # checked at training
         parsing_damage=method.damage[0],
         parsing_damage_px=method.damage[1],
     )
 
 
 def describe(name: str) -> str:
-    """Returns what a protocol compares, in words."""
+    """Returns a description of a protocol for users."""
     protocol = PROTOCOLS[name]
     rounding = "8-bit" if protocol.rounded else "unrounded"
     return f"{name}: {protocol.channel.upper()}, border {protocol.border_px}, {rounding}, per image then mean"

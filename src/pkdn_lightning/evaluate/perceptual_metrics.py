@@ -1,10 +1,10 @@
-"""More than PSNR: optional measures that need a trained network to judge with.
+"""Optional metrics that are computed with a trained network.
 
-    parsing    mean IoU of the parsing maps of SR and HR: does the restored face have the parts of the true one?
-    identity   cosine similarity of face embeddings (dlib): is it the same person?
+    parsing    mean IoU of the parsing maps of SR and HR
+    identity   cosine similarity of face embeddings (dlib)
     lpips      learned perceptual distance (Zhang et al., CVPR 2018), lower is better
 
-A judge whose library or weights are missing is left out, and says so once.
+A metric whose library or weights are missing is skipped with one message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,23 +25,23 @@ from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.functional.colour import round_8bit
 
 PerceptualMetric = Callable[[Tensor, Tensor], Tensor]
-"""Takes SR and HR, (B, 3, H, W) in [0, 1], and returns a value per image, (B,); NaN where it cannot judge."""
+"""Takes SR and HR, (B, 3, H, W) in [0, 1], and returns a value per image, (B,); NaN where it is undefined."""
 
 
-class MetricUnavailable(Exception):  # noqa: N818  # a way of saying no
-    """A judge's library or weights are missing; the message says how to get them."""
+class MetricUnavailable(Exception):  # noqa: N818  # a metric is skipped, nothing fails
+    """The library or weights of a metric are missing; the message says how to install them."""
 
 
 def make_perceptual_metrics(
     names: Sequence[str], parser: Mapping[str, Any], say: Callable[[str], None], device: torch.device
 ) -> dict[str, PerceptualMetric]:
-    """Returns the metrics that can be computed here, by the name of their measure.
+    """Returns the available ones of the named metrics, by their key in the results.
 
     Args:
-        names: Which are wanted: `parsing`, `identity`, `lpips`.
-        parser: Configuration of the parser that `parsing` compares with.
-        say: Told once of each that cannot be had.
-        device: Where they work, if they can.
+        names: Any of `parsing`, `identity`, `lpips`.
+        parser: Configuration of the parser for `parsing`.
+        say: Called with a message for each metric that is not available.
+        device: Where to compute; `lpips` only.
 
     Raises:
         ConfigError: If a name is unknown.
@@ -54,22 +54,20 @@ def make_perceptual_metrics(
     metrics = {}
     for name in names:
         if name not in makers:
-            raise ConfigError(
-                f"extra={name} is no measure.{did_you_mean(name, makers)} There are: {', '.join(makers)}."
-            )
-        measure, maker = makers[name]
+            raise ConfigError(f"extra={name} is not a metric.{did_you_mean(name, makers)} Known: {', '.join(makers)}.")
+        key, maker = makers[name]
         try:
-            metrics[measure] = maker()
+            metrics[key] = maker()
         except MetricUnavailable as reason:
             say(f"Without {name}: {reason}")
     return metrics
 
 
 class ParsingAgreement:
-    """Mean IoU of the parsing maps of SR and HR, over the classes of either, image by image.
+    """Mean IoU of the parsing maps of SR and HR, per image.
 
     Args:
-        parser: Makes both maps.
+        parser: Parses both images.
     """
 
     def __init__(self, parser: Parser) -> None:
@@ -88,7 +86,7 @@ class ParsingAgreement:
 
 
 def mean_iou(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
-    """Returns the intersection over union of two label maps, averaged over the classes that either has."""
+    """Returns the intersection over union of two label maps, averaged over the classes that occur in either."""
     counts = np.bincount((true.astype(np.int64) * len(LABELS) + made).ravel(), minlength=len(LABELS) ** 2)
     table = counts.reshape(len(LABELS), len(LABELS))
     union = table.sum(0) + table.sum(1) - table.diagonal()
@@ -96,9 +94,9 @@ def mean_iou(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
 
 
 class Identity:
-    """Cosine similarity of dlib's face embeddings of SR and HR, taken at the place where HR shows the face.
+    """Cosine similarity of dlib's face embeddings of SR and HR; the face is located in HR.
 
-    The embedding network's weights come with the package face-recognition-models.
+    The weights come with the package face-recognition-models.
 
     Raises:
         MetricUnavailable: If dlib or the weights are not installed.
@@ -142,17 +140,17 @@ def _lpips(device: torch.device) -> PerceptualMetric:
         import lpips
 
         net = lpips.LPIPS(net="alex", verbose=False).to(device).eval()
-    except Exception as error:  # a download that fails, or a torchvision that does not fit torch: each in its own way
+    except Exception as error:  # a failed download or an incompatible torchvision, with no common error type
         raise MetricUnavailable(
             f"it could not be set up ({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from error
 
-    def judge(sr: Tensor, hr: Tensor) -> Tensor:
+    def metric(sr: Tensor, hr: Tensor) -> Tensor:
         distances: Tensor = net(round_8bit(sr).float() * 2 - 1, hr.float() * 2 - 1)
         return distances.flatten().double().cpu()
 
-    return judge
+    return metric
 
 
 LOWER_IS_BETTER: Final = ("lpips",)
-"""Measures of which less is better."""
+"""Metrics whose lower values are better."""

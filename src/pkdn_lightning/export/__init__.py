@@ -1,16 +1,16 @@
-"""The verb `export`: a trained model for use elsewhere, each file compared with the original on faces.
+"""The verb `export`: writes a trained model in other formats and compares each with the original.
 
 pkdn export model=runs/student_celeba/2026-01-31_12-00-00 output=exported/
 pkdn export model=<run> output=exported/ 'formats=[onnx,int8]' store=stores/celeba
 
-graphs        the network as a torch.export program and as ONNX, with its card inside the file
-onnx_rewrite  the ONNX graph in the form that 8-bit kernels want
-quantize      the ONNX model in 8-bit integers
-comparison    each file against the original, on faces
-exporter      all of it in turn
+graphs        writes torch.export programs and ONNX models, with the card in the file
+onnx_rewrite  rewrites an ONNX graph for 8-bit kernels
+quantize      quantises an ONNX model to 8 bits
+comparison    compares each file with the original on faces
+exporter      the steps of an export
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 
@@ -27,10 +27,10 @@ def export(cfg: "DictConfig") -> "Export":
         cfg: A configuration as `compose("export", ["model=<run>", "output=<folder>"])` returns it.
 
     Returns:
-        The folder with the files, and how near each is to the original.
+        The folder of the files, and the comparison of each with the original.
 
     Raises:
-        PKDNError: If the model cannot be loaded or exported, an extra is missing, or files are there already.
+        PKDNError: If the model cannot be loaded or exported, an extra is missing, or files exist already.
     """
     from pkdn_lightning.export.exporter import run_export
 
@@ -39,8 +39,4 @@ def export(cfg: "DictConfig") -> "Export":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("export", _task, paths=("model", "output", "store"))
-
-
-def _task(cfg: "DictConfig") -> Any:
-    export(cfg)
+    run_verb("export", export, paths=("model", "output", "store"))

@@ -1,8 +1,7 @@
-"""Each exported file against the original, on faces."""
+"""Compares exported files with the original on faces."""
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +21,14 @@ _BATCH = 8
 
 
 class Check(NamedTuple):
-    """How an exported file compares with the original.
+    """Comparison of an exported file with the original.
 
     Attributes:
-        difference: The largest difference of a value; 1 is the distance from black to white.
-        closeness_db: PSNR between the two results.
-        psnr_y: PSNR of its results on the faces under the headline protocol, in dB.
-        loss_db: How much less that is than the original's.
-        ms: Milliseconds a face takes, in batches, on this machine with its present load.
+        difference: Maximum absolute difference of the results, in [0, 1].
+        closeness_db: PSNR between the results, in dB.
+        psnr_y: PSNR of the exported file's results under the headline protocol, in dB.
+        loss_db: The original's `psnr_y` minus this one, in dB.
+        ms: Milliseconds per face in batches, on this machine at its current load.
     """
 
     difference: float
@@ -40,16 +39,16 @@ class Check(NamedTuple):
 
 
 def check_faces(store: str | None, split: str, count: int, original: Restorer) -> tuple[Tensor, Tensor, str]:
-    """Returns faces to check with: LR, HR, and where they come from, in words.
+    """Returns LR and HR faces for the comparison, and a description of their source.
 
     Raises:
-        DataError: If the store's faces do not fit the model.
+        DataError: If `count` is below 1 or the store's faces do not fit the model.
     """
     if count < 1:
-        raise DataError(f"faces={count}; at least one is needed to check with.")
+        raise DataError(f"faces={count}; expected 1 or more.")
     if store is None:
         hr = np.stack([draw_face(number, size_px=original.hr_px).hr for number in range(count)])
-        source = f"{count} drawn faces (store=<store> takes real ones)"
+        source = f"{count} drawn faces (for real ones: store=<store>)"
     else:
         opened = FaceStore.open(store)
         rows = opened.indices(split)[:count]
@@ -63,20 +62,15 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
 
 
 def restore(restorer: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
-    """Returns all faces restored, in batches."""
+    """Returns the restored faces, computed in batches."""
     return torch.cat([restorer(batch) for batch in torch.split(lr, _BATCH)])
 
 
 def check(restorer: Restorer, lr: Tensor, hr: Tensor, original: Tensor) -> Check:
-    """Returns how a file's results compare with the original's, (N, 3, H, W)."""
-    restorer(lr[:_BATCH])  # the first call prepares
+    """Returns the comparison of a model's results with the original's, (N, 3, H, W)."""
+    restorer(lr[:_BATCH])  # warm-up
     begun = time.perf_counter()
     sr = restore(restorer, lr)
     ms = (time.perf_counter() - begun) * 1000 / len(lr)
     quality, best = psnr_y(sr, hr).mean().item(), psnr_y(original, hr).mean().item()
     return Check((sr - original).abs().max().item(), closeness_db(sr, original), quality, best - quality, ms)
-
-
-def megabytes(file: Path) -> float:
-    """Returns the size of a file."""
-    return file.stat().st_size / 1e6

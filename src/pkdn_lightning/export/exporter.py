@@ -1,4 +1,4 @@
-"""One export from its configuration to its checked files: the plot of the verb `export`."""
+"""The steps of the verb `export`, from configuration to checked files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from pkdn_lightning.export.comparison import Check, check, check_faces, megabytes, restore
-from pkdn_lightning.export.graphs import OPSET, check_onnx, takes_any_size, trace, write_onnx, write_pt2
+from pkdn_lightning.export.comparison import Check, check, check_faces, restore
+from pkdn_lightning.export.graphs import OPSET, check_onnx, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.files import write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
 from pkdn_lightning.models.pretrained import WEIGHTS
-from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.models.runtimes import fixed_size, load_runtime
 from pkdn_lightning.runs import provenance
 
 FILES: Final[Mapping[str, str]] = {
@@ -30,11 +30,11 @@ RECORD: Final = "export.json"
 
 
 class Export(NamedTuple):
-    """What an export made.
+    """The result of an export.
 
     Attributes:
-        folder: Where the files are.
-        checks: How each format's results compare with the original's.
+        folder: The folder of the files.
+        checks: Comparison of each format with the original.
     """
 
     folder: Path
@@ -42,20 +42,18 @@ class Export(NamedTuple):
 
 
 def run_export(cfg: DictConfig) -> Export:
-    """Writes and checks what `cfg` names; see `export.export`."""
+    """Writes and checks the formats of `cfg`; see `export.export`."""
     set_up(threads=cfg.threads, accelerator="cpu")
     loaded = load_network(cfg.model)
     folder = _begin(cfg, loaded)
     if loaded.net.uses_parsing:
         save_pretrained(cfg.model, folder)
-        console.print(
-            f"{folder / WEIGHTS} and its model card. It reads a parsing map, so nothing is restored to check."
-        )
+        console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
     original = load_runtime(cfg.model)
     lr, hr, source = check_faces(cfg.store, cfg.split, cfg.faces, original)
     if "int8" in cfg.formats and len(lr) < 2:
-        raise DataError(f"int8 needs faces to calibrate on and others to check with; found {len(lr)}. Set faces=64.")
+        raise DataError(f"int8 needs faces to calibrate and other faces to check; found {len(lr)}. Set faces=64.")
     expected = restore(original, lr)
     notes = _write(cfg, loaded, folder, lr)
     checks = {
@@ -66,7 +64,7 @@ def run_export(cfg: DictConfig) -> Export:
     console.print(_table(folder, checks, source))
     for note in notes.values():
         console.print(note)
-    console.print(f"Files, model card and {RECORD}: {folder}. pkdn predict takes each: model=<file>")
+    console.print(f"Files, model card and {RECORD}: {folder}. To use one: pkdn predict model=<file>")
     if cfg.push_to:
         page = push_to_hub(folder if "safetensors" in cfg.formats else cfg.model, cfg.push_to, private=cfg.private)
         console.print(f"On the hub: {page}")
@@ -83,7 +81,7 @@ def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
     if graphs and loaded.net.uses_parsing:
         raise ConfigError(
             f"{cfg.model} is a {type(loaded.net).__name__}, which reads a parsing map: only formats=[safetensors] is "
-            "written of it. Export a student."
+            "available. Export a student."
         )
     if {"onnx", "int8"} & set(graphs):
         check_onnx()
@@ -92,14 +90,16 @@ def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"Nothing can be written to output={folder}: {error.strerror}.") from error
-    there = [FILES[name] for name in cfg.formats if (folder / FILES[name]).exists()]
-    if there:
-        raise CheckpointError(f"{folder} holds {', '.join(there)} already, which are left as they are. Give another.")
+    existing = [FILES[name] for name in cfg.formats if (folder / FILES[name]).exists()]
+    if existing:
+        raise CheckpointError(
+            f"{folder} already holds {', '.join(existing)}; nothing was changed. Set another output=<folder>."
+        )
     return folder
 
 
 def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> dict[str, str]:
-    """Writes the files, and returns what a user should know about them, by format."""
+    """Writes the files, and returns notes for the user by topic."""
     notes: dict[str, str] = {}
     with console.status("safetensors") as status:
         if "safetensors" in cfg.formats:
@@ -109,11 +109,11 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> 
         status.update("tracing")
         program = trace(loaded.net, lr.shape[-1])
         sizes = (
-            "any size the network takes"
-            if takes_any_size(program)
+            "any size that the network accepts"
+            if fixed_size(program) is None
             else f"{lr.shape[-2]}x{lr.shape[-1]} only (Fourier transforms)"
         )
-        notes["size"] = f"pt2 and ONNX (opset {OPSET}) take batches of any size, LR of {sizes}."
+        notes["size"] = f"pt2 and ONNX (opset {OPSET}) accept batches of any size and LR of {sizes}."
         if "pt2" in cfg.formats:
             write_pt2(program, loaded.card, folder / FILES["pt2"])
         if "onnx" in cfg.formats or "int8" in cfg.formats:
@@ -135,10 +135,10 @@ def _write_int8(onnx: Path, target: Path, lr: Tensor) -> str:
         return closeness_db(restore(load_runtime(file), faces), restore(exact, faces))
 
     made = quantise(onnx, target, lr, closeness)
-    ends = "stay in float32" if made.float_ends else "are in 8 bits, too"
+    ends = "stay in float32" if made.float_ends else "are in 8 bits"
     return (
-        f"int8: calibrated on {len(lr) // 2} of these faces; first and last convolution {ends} (to the original: "
-        f"{made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
+        f"int8: calibrated on {len(lr) // 2} of these faces; first and last convolution {ends} (PSNR to the "
+        f"original: {made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
     )
 
 
@@ -156,11 +156,11 @@ def _record(
 
 
 def _table(folder: Path, checks: Mapping[str, Check], source: str) -> Table:
-    table = Table(title=f"against the original on {source}", title_justify="left")
+    table = Table(title=f"Comparison with the original on {source}", title_justify="left")
     for column in ("format", "MB", "max diff", "PSNR to it", "psnr_y", "loss dB", "ms/face"):
         table.add_column(column, justify="left" if column == "format" else "right")
     for name, found in checks.items():
-        size = "" if name == "original" else f"{megabytes(folder / FILES[name]):.2f}"
+        size = "" if name == "original" else f"{(folder / FILES[name]).stat().st_size / 1e6:.2f}"
         near = "equal" if found.difference == 0 else f"{found.closeness_db:.1f}"
         table.add_row(
             name,

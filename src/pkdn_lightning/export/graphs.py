@@ -1,4 +1,4 @@
-"""A network as a graph that runs without this package: a torch.export program, and ONNX."""
+"""Writes networks as torch.export programs and ONNX models, which run without this package."""
 
 import io
 import json
@@ -26,7 +26,7 @@ _AXES: Final = ("batch", "", "height", "width")
 
 
 class _Restored(nn.Module):
-    """The network with its result alone: graphs return tensors, not named tuples."""
+    """Returns only the tensor `sr` of a network: graphs cannot return named tuples."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -38,10 +38,10 @@ class _Restored(nn.Module):
 
 
 def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
-    """Returns the program of a network in eval mode.
+    """Returns the torch.export program of a network in eval mode.
 
-    The batch may have any size, and so may the image, of those that the network takes. Programs with Fourier
-    transforms are for `lr_px` only: ONNX Runtime fails on those whose sides vary.
+    Batch and image size are dynamic. With Fourier transforms the image size is fixed to `lr_px`, because ONNX Runtime
+    does not support them with dynamic sizes.
     """
     net = _without_unshuffles(net)
     program = _traced(net, lr_px, torch.export.Dim.AUTO)
@@ -51,7 +51,7 @@ def trace(net: nn.Module, lr_px: int) -> torch.export.ExportedProgram:
 
 
 def _without_unshuffles(net: nn.Module) -> nn.Module:
-    """Returns a copy that reduces by strided convolutions: runtimes have no fast form of an inverse pixel shuffle."""
+    """Returns a copy with strided convolutions in place of inverse pixel shuffles, which are slow in most runtimes."""
     net = deepcopy(net)
     for name, block in list(net.named_modules()):
         if isinstance(block, Down):
@@ -65,19 +65,14 @@ def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProg
         return torch.export.export(_Restored(net.eval()), (torch.rand(2, 3, lr_px, lr_px),), dynamic_shapes=shapes)
 
 
-def takes_any_size(program: torch.export.ExportedProgram) -> bool:
-    """Returns whether a program takes images of other sizes than it was traced with."""
-    return fixed_size(program) is None
-
-
 def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
-    """Writes a program, with the card inside."""
+    """Writes a program with its card."""
     with quiet(), whole_file(file) as temporary:
         torch.export.save(program, temporary, extra_files={CARD_KEY: json.dumps(card)})
 
 
 def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
-    """Writes a program as ONNX, in one file, with the card and what feeds it inside.
+    """Writes a program as one ONNX file, with its card and the format of its input.
 
     Raises:
         ConfigError: If the extra is not installed.
@@ -89,7 +84,7 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
         written = torch.onnx.export(
             program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
         )
-    assert written is not None  # it is None with dynamo=False only
+    assert written is not None  # None only with dynamo=False
     model = written.model_proto
     for value, scale in ((model.graph.input[0], 1), (model.graph.output[0], int(card["scale"]))):
         _name_axes(value, program, scale)
@@ -101,7 +96,7 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
 
 
 def properties(card: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what is written into an ONNX file besides the graph: the card, and in words how it is fed."""
+    """Returns the metadata of an ONNX file: the card, and a description of input and output."""
     return {
         CARD_KEY: json.dumps(card),
         "scale": str(card["scale"]),
@@ -113,19 +108,19 @@ def properties(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_onnx() -> None:
-    """Checks that what writes ONNX is installed.
+    """Checks that the packages for ONNX export are installed.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If one is missing.
     """
     if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
-        raise ConfigError("ONNX is an extra: pip install 'pkdn-lightning[export]'. Without: formats=[safetensors,pt2]")
+        raise ConfigError("ONNX is an extra: pip install 'pkdn-lightning[export]'. Or: formats=[safetensors,pt2]")
 
 
 def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) -> None:
-    """Gives axes that may vary a name, and those that may not their number: the exporter leaves `s75` and `'16'`."""
+    """Names the dynamic axes and sets the sizes of the fixed ones: the exporter writes `s75` and `'16'`."""
     axes = value.type.tensor_type.shape.dim
-    varies = takes_any_size(program)
+    varies = fixed_size(program) is None
     for number, (axis, name) in enumerate(zip(axes, _AXES, strict=True)):
         if number == 0 or (number > 1 and varies):
             axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
@@ -135,7 +130,7 @@ def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) ->
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences what exporters say in vain: each rewriting of the graph, an absent torchvision, own deprecations."""
+    """Silences irrelevant output of exporters: graph rewrites, a missing torchvision, their own deprecations."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

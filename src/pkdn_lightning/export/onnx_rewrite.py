@@ -1,7 +1,7 @@
-"""An ONNX graph written so that its 8-bit form is fast; what it computes stays the same.
+"""Rewrites ONNX graphs so that their 8-bit form is fast; their results stay the same.
 
-ONNX Runtime's 8-bit convolutions have channels last in memory. Each operator that has no 8-bit form, or takes features
-out of that layout, costs passes over memory before and after it: together as much time as the convolutions.
+ONNX Runtime's 8-bit convolutions use the channels-last layout. Each operator without an 8-bit kernel or in another
+layout adds conversions, which together take as much time as the convolutions.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def pool_whole_maps(model: Any) -> None:
-    """Writes means over height and width as what they are, global pooling, which ONNX Runtime has in 8 bits.
+    """Replaces means over height and width by global average pooling, which has an 8-bit kernel.
 
     Args:
         model: An ONNX model, changed in place.
@@ -30,9 +30,9 @@ def pool_whole_maps(model: Any) -> None:
 
 
 def shuffle_channels_last(model: Any) -> None:
-    """Writes pixel shuffles behind a convolution for features with channels last, of which whole pixels are moved.
+    """Replaces pixel shuffles after a convolution by equivalents for the channels-last layout.
 
-    The convolution's output channels are put in an order in which those of a pixel lie together.
+    The convolution's output channels are reordered so that the channels of each output pixel are contiguous.
 
     Args:
         model: An ONNX model, changed in place.
@@ -53,7 +53,7 @@ def shuffle_channels_last(model: Any) -> None:
             nodes.append(node)
             continue
         side = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
-        for name in source.input[1:]:  # weight and bias, as PyTorch orders them: channel, row, column
+        for name in source.input[1:]:  # weight and bias, in PyTorch's order: channel, row, column
             value = to_array(constants[name])
             ordered = value.reshape(-1, side**2, *value.shape[1:]).swapaxes(0, 1).reshape(value.shape)
             constants[name].CopyFrom(from_array(np.ascontiguousarray(ordered), name))
@@ -65,7 +65,7 @@ def shuffle_channels_last(model: Any) -> None:
 
 
 def _shuffle(node: Any, side: int) -> tuple[list[Any], list[Any]]:
-    """Returns nodes and constants of a pixel shuffle of (B, C, H, W), in between of (B, H, W, row, column, channel)."""
+    """Returns nodes and constants of a pixel shuffle of (B, C, H, W) by way of (B, H, W, row, column, channel)."""
     from onnx.helper import make_node
     from onnx.numpy_helper import from_array
 

@@ -1,9 +1,8 @@
-"""The ONNX model in 8-bit integers: smaller, and on most CPUs faster, for a little of its quality.
+"""Quantises an ONNX model to 8 bits: smaller, on most CPUs faster, with a small loss of quality.
 
-ONNX Runtime's static quantisation (QDQ): convolutions with their ReLUs, attention's gates and sums of features, a scale
-per output channel for weights, and for activations the ranges that calibration faces show. The first convolution sees
-the image and the last one makes it; whether these two stay in float32 is decided by what each way loses on other
-faces.
+Uses ONNX Runtime's static quantisation (QDQ) for convolutions with their ReLUs, attention gates and sums of features.
+Weights have a scale per output channel, activations the ranges of the calibration faces. The first and the last
+convolution stay in float32 if that is better by `_WORTH_DB` on other faces.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,15 +18,15 @@ from pkdn_lightning.export.onnx_rewrite import pool_whole_maps, shuffle_channels
 from pkdn_lightning.files import whole_file
 
 _BATCH = 8
-_WORTH_DB = 1.0  # what keeping the outer layers in float must gain to be done: it takes a twentieth of the time
+_WORTH_DB = 1.0  # required gain of float32 outer layers, which take a twentieth of the time
 
 
 class Quantised(NamedTuple):
-    """How a model was quantised.
+    """The choice made in quantisation.
 
     Attributes:
         float_ends: Whether the first and the last convolution stay in float32.
-        tried: PSNR to the original on the faces kept apart, in dB, by whether they do.
+        tried: PSNR to the original on held-out faces in dB, by `float_ends`.
     """
 
     float_ends: bool
@@ -35,7 +34,7 @@ class Quantised(NamedTuple):
 
 
 class Faces:
-    """Feeds calibration faces, a batch at a time, as ONNX Runtime asks for them.
+    """Provides calibration faces in batches, with ONNX Runtime's interface of a calibration data reader.
 
     Args:
         lr: (N, 3, h, w) in [0, 1].
@@ -54,14 +53,14 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
     """Writes the 8-bit form of an ONNX model.
 
     Args:
-        source: The model in float32.
-        target: Where its 8-bit form goes.
-        lr: Two faces or more; the first half calibrates, the second half decides.
-        closeness: Returns how near a model's results on faces are to the original's, in dB.
+        source: The float32 model.
+        target: The file to write.
+        lr: Two faces or more; the first half is for calibration, the second for the choice of `float_ends`.
+        closeness: Returns the PSNR in dB between a model's results on faces and the original's.
     """
     import onnx
 
-    calibrating, deciding = lr[: len(lr) // 2], lr[len(lr) // 2 :]
+    calibration, held_out = lr[: len(lr) // 2], lr[len(lr) // 2 :]
     original = onnx.load(source)
     properties = list(original.metadata_props)
     pool_whole_maps(original)
@@ -74,8 +73,8 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
         made = {ends: Path(folder, f"{int(ends)}.onnx") for ends in (False, True)}
         for ends, file in made.items():
             left_out = {convolutions[0], convolutions[-1]} if ends else set()
-            _quantise(ready, file, calibrating, [name for name in chosen if name not in left_out])
-        tried = {ends: closeness(file, deciding) for ends, file in made.items()}
+            _quantise(ready, file, calibration, [name for name in chosen if name not in left_out])
+        tried = {ends: closeness(file, held_out) for ends, file in made.items()}
         float_ends = tried[True] > tried[False] + _WORTH_DB
         model = onnx.load(made[float_ends])
     del model.metadata_props[:]
@@ -86,13 +85,13 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
 
 
 def on_features(model: Any) -> list[str]:
-    """Returns the names of an ONNX model's nodes to quantise: convolutions, and what is done with their results.
+    """Returns the names of an ONNX model's nodes to quantise.
 
-    These are ReLUs, sigmoids, products with a sigmoid, and sums; not the sum that is the image, nor what a network
-    computes of sizes and positions.
+    These are convolutions, and the ReLUs, sigmoids, products with a sigmoid and sums of their results; not the sum
+    that makes the image, nor computations on shapes and positions.
     """
     images = {output.name for output in model.graph.output}
-    features: set[str] = set()  # whatever is made of a convolution's result, sizes apart
+    features: set[str] = set()  # everything computed from a convolution's result, except shapes
     gates: set[str] = set()
     chosen = []
     for node in model.graph.node:
@@ -111,7 +110,7 @@ def on_features(model: Any) -> list[str]:
 def _quantise(source: Path, target: Path, lr: Tensor, nodes: Sequence[str]) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    with quiet():  # it advises a preprocessing that the exporter's graph does not need
+    with quiet():  # it recommends a preprocessing step that is not needed here
         quantize_static(
             source,
             target,
@@ -126,6 +125,6 @@ def _quantise(source: Path, target: Path, lr: Tensor, nodes: Sequence[str]) -> N
 
 
 def closeness_db(sr: Tensor, original: Tensor) -> float:
-    """Returns the PSNR between two restorations of the same faces, in dB, over all pixels and colours."""
+    """Returns the PSNR between two restorations of the same faces, in dB, over all pixels and channels."""
     error = (sr - original).clamp(-1, 1).square().mean(dtype=torch.float64)
     return float(-10 * error.clamp_min(1e-12).log10())

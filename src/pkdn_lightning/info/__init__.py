@@ -1,10 +1,10 @@
-"""The verb `info`: what a network costs, block by block.
+"""The verb `info`: cost of a network and of each of its blocks.
 
 pkdn info model=pkdn_student
 pkdn info models.student=runs/student_celeba/2026-01-31_12-00-00 faces=8
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def info(cfg: "DictConfig") -> "list[NetworkCost]":
-    """Measures parameters, multiply-accumulates, what training keeps, and time of networks and of their blocks.
+    """Measures parameters, multiply-accumulates, activation memory and time of networks and their blocks.
 
     Args:
         cfg: A configuration as `compose("info", [...])` returns it.
 
     Returns:
-        What was measured; it is printed, too.
+        The costs, which are also printed.
 
     Raises:
         PKDNError: If a network cannot be built or loaded.
@@ -33,8 +33,4 @@ def info(cfg: "DictConfig") -> "list[NetworkCost]":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("info", _task)
-
-
-def _task(cfg: "DictConfig") -> Any:
-    info(cfg)
+    run_verb("info", info)

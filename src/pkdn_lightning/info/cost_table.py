@@ -1,4 +1,4 @@
-"""What networks cost, shown as tables: the plot of the verb `info`."""
+"""Measures the cost of networks and prints it as tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -18,12 +18,12 @@ from pkdn_lightning.networks.cost import BlockCost, measure_blocks
 
 
 class NetworkCost(NamedTuple):
-    """What a network costs.
+    """The cost of a network.
 
     Attributes:
-        name: What it was asked for as.
+        name: Its name in the table.
         network: Its class.
-        blocks: The whole first, then block by block in the order of their calls.
+        blocks: The whole network, then its blocks in the order of their calls.
     """
 
     name: str
@@ -34,7 +34,7 @@ class NetworkCost(NamedTuple):
 def run_info(cfg: DictConfig) -> list[NetworkCost]:
     """Measures the networks that `cfg` names and prints a table for each; see `info.info`."""
     if min(cfg.faces, cfg.rounds) < 1:
-        raise ConfigError(f"faces={cfg.faces} and rounds={cfg.rounds} start at 1.")
+        raise ConfigError(f"faces={cfg.faces}, rounds={cfg.rounds}; expected 1 or more.")
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     console.print(_machine(device))
     found = []
@@ -42,7 +42,7 @@ def run_info(cfg: DictConfig) -> list[NetworkCost]:
         lr_px = cfg.size_px // scale
         inputs = [torch.rand(cfg.faces, 3, lr_px, lr_px, device=device)]
         if net.uses_parsing:
-            channels = encoding_channels(encoding)  # type: ignore[arg-type]  # the network's own
+            channels = encoding_channels(encoding)  # type: ignore[arg-type]  # checked at training
             inputs.append(torch.rand(cfg.faces, channels, cfg.size_px, cfg.size_px, device=device))
         cost = NetworkCost(name, type(net).__name__, measure_blocks(net.eval().to(device), *inputs, rounds=cfg.rounds))
         console.print(_table(cost, cfg.faces, lr_px))
@@ -51,7 +51,7 @@ def run_info(cfg: DictConfig) -> list[NetworkCost]:
 
 
 def _networks(cfg: DictConfig) -> Iterator[tuple[str, SRNetwork, int, str]]:
-    """Yields name, network, scale and encoding: of the runs that are named, else of the chosen model."""
+    """Yields name, network, scale and encoding of each run in `models`, or of the configured model if empty."""
     for name, path in cfg.models.items():
         loaded = load_network(path)
         yield name, loaded.net, int(loaded.card["scale"]), str(loaded.card["encoding"])

@@ -1,8 +1,8 @@
-"""Weights in and out.
+"""Rebuilds networks from checkpoints.
 
-A checkpoint carries, besides what Lightning puts there, a *card*: plain values that say which network the weights
-belong to. With it a network is rebuilt from the file alone. Files are read with `weights_only=True`: nothing in them
-is ever executed, and a card may only name networks of this package.
+A checkpoint holds, besides Lightning's entries, a *card* of plain values that describes the network, so that the file
+alone is sufficient. Files are read with `weights_only=True`, which never executes their content, and a card may only
+name networks of this package.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from pkdn_lightning.networks.published_weights import recognise
 from pkdn_lightning.runs import open_run
 
 _NETWORKS: Final = "pkdn_lightning.networks."
-_PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # what all of them served
+_PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # the same for all
 
 
 class LoadedNetwork(NamedTuple):
@@ -32,9 +32,9 @@ class LoadedNetwork(NamedTuple):
 
     Attributes:
         net: The network with its weights, in eval mode, on the CPU.
-        card: What the checkpoint says about it: `network` (target and arguments), `scale`, `encoding`,
-            `degradation`, `experiment`, `data` and more.
-        path: The file it came from.
+        card: Its description: `network` (target and arguments), `scale`, `encoding`, `degradation`, `experiment`,
+            `data` and more.
+        path: The checkpoint file.
         sha256: The file's hash.
     """
 
@@ -45,23 +45,23 @@ class LoadedNetwork(NamedTuple):
 
 
 def load_model(path: str | Path) -> SRNetwork:
-    """Returns a trained network, ready for use.
+    """Returns a trained network.
 
     Args:
-        path: A run folder (its best checkpoint is taken), a checkpoint, a safetensors file or the folder it lies in,
-            `owner/name` on the Hugging Face hub, or `default` for the model that comes with the package.
+        path: A run folder (for its best checkpoint), a checkpoint, a safetensors file or its folder, `owner/name` on
+            the Hugging Face hub, or `default` for the included model.
 
     Returns:
         The network in eval mode; call it with LR faces in [0, 1], (B, 3, H, W), and read `.sr`.
 
     Raises:
-        CheckpointError: If there is nothing to load, or the file is damaged or foreign.
+        CheckpointError: If there is nothing to load, or the file is damaged or of another origin.
     """
     return load_network(path).net
 
 
 def load_network(path: str | Path) -> LoadedNetwork:
-    """Returns a trained network together with what is known about it; see `load_model`."""
+    """Returns a trained network with its card and file; see `load_model`."""
     file = resolve_checkpoint(path)
     checkpoint = read_checkpoint(file)
     card = checkpoint[CARD_KEY]
@@ -71,7 +71,7 @@ def load_network(path: str | Path) -> LoadedNetwork:
 
 
 def resolve_checkpoint(path: str | Path) -> Path:
-    """Returns the file of weights that a run folder, a file name or the name of a model stands for.
+    """Returns the weights file of a run folder, file name or model name.
 
     Raises:
         CheckpointError: If there is none.
@@ -92,10 +92,10 @@ def resolve_checkpoint(path: str | Path) -> Path:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Returns the contents of a checkpoint of this package, or of a compared method's published weights as if it were.
+    """Returns the contents of a checkpoint; published weights of compared methods are returned in the same form.
 
     Raises:
-        CheckpointError: If the file is truncated, would execute code, or belongs to no network that is known.
+        CheckpointError: If the file is truncated, could execute code, or belongs to no known network.
     """
     if file.suffix == ".safetensors":
         pretrained = read_pretrained(file)
@@ -104,13 +104,13 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{file} holds more than tensors and plain values, and is not opened: reading it could run code.\n"
-            "Checkpoints of this package never do. For a foreign file, extract its state dict where you trust it."
+            f"{file} holds more than tensors and plain values and was not opened: reading it could run code.\n"
+            "Checkpoints of this package never do. If you trust the file, extract its state dict and save that."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         size = file.stat().st_size if file.exists() else 0
         raise CheckpointError(
-            f"{file} ({size:,} bytes) cannot be read: it is truncated or no checkpoint. Copy it again, or use the "
+            f"{file} ({size:,} bytes) cannot be read: it is truncated or not a checkpoint. Copy it again, or use the "
             "other checkpoint of the run (best.ckpt, last.ckpt)."
         ) from error
     if isinstance(checkpoint, dict) and CARD_KEY in checkpoint and "state_dict" in checkpoint:
@@ -118,8 +118,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     published = recognise(checkpoint)
     if published is None:
         raise CheckpointError(
-            f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry that says which "
-            "network its weights belong to) nor published by the authors of one of its networks."
+            f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry with the "
+            "network's description) nor published by the authors of one of its networks."
         )
     card = {"experiment": f"{published.method}, published weights", "network": published.network, **_PUBLISHED}
     return {CARD_KEY: card, "state_dict": _prefixed(published.weights)}
@@ -130,7 +130,7 @@ def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the network's state dict out of a training checkpoint (averaged weights, where averaging was on)."""
+    """Returns the network's state dict from a training checkpoint (averaged weights, if averaging was on)."""
     prefix = "net."
     state: Mapping[str, Tensor] = checkpoint["state_dict"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -140,8 +140,8 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
     """Returns the untrained network that a card describes.
 
     Args:
-        spec: `_target_` names the class, the other entries are its arguments.
-        origin: The file the card came from, for messages.
+        spec: The class in `_target_`; the other entries are its arguments.
+        origin: The card's file, for messages.
 
     Raises:
         CheckpointError: If the class is not one of this package's networks or the arguments do not fit.
@@ -149,7 +149,7 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
     target = str(spec.get("_target_", ""))
     if not target.startswith(_NETWORKS):
         raise CheckpointError(
-            f"{origin} asks for the network '{target}'. Only networks of {_NETWORKS}* are built from a file."
+            f"{origin} names the network '{target}'. Only networks of {_NETWORKS}* are built from a file."
         )
     module, _, name = target.rpartition(".")
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
@@ -163,7 +163,7 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Puts weights into a network, all or none.
+    """Loads weights into a network, all or none.
 
     Raises:
         CheckpointError: If names or shapes differ: the weights belong to another network.
@@ -180,7 +180,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) ->
         ]
         shown = "\n  ".join(problems[:4])
         raise CheckpointError(
-            f"{origin} holds the weights of another network than {type(net).__name__}: {len(problems)} of "
+            f"{origin} holds weights of another network than {type(net).__name__}: {len(problems)} of "
             f"{len(wanted | given)} tensors do not fit.\n  {shown}"
         )
     net.load_state_dict(dict(weights))

@@ -1,4 +1,4 @@
-"""Passing a trained model on: a folder of safetensors, card and model card, and that folder on the Hugging Face hub."""
+"""Publishes trained models: a folder of safetensors, card and model card, uploaded to the Hugging Face hub."""
 
 import tempfile
 from pathlib import Path
@@ -12,43 +12,43 @@ from pkdn_lightning.models.pretrained import WEIGHTS, write_pretrained
 README = "README.md"
 
 from_pretrained = load_model
-"""`load_model`, by the name that it has in libraries around the hub."""
+"""`load_model`, under its usual name in Hugging Face libraries."""
 
 
 def save_pretrained(model: str | Path, folder: str | Path) -> Path:
     """Writes a trained model as safetensors, JSON and a model card; `load_model(folder)` reads it.
 
     Args:
-        model: What `load_model` takes: a run folder, a checkpoint, a hub id...
-        folder: Where it goes; made if it is not there.
+        model: A run folder, a checkpoint, a hub id, ...; see `load_model`.
+        folder: Target folder; created if missing.
 
     Returns:
-        The file of the weights.
+        The weights file.
 
     Raises:
-        CheckpointError: If the model cannot be loaded, or the folder holds weights already.
+        CheckpointError: If the model cannot be loaded, or the folder already holds weights.
     """
     loaded = load_network(model)
     file = write_pretrained(folder, loaded.card, loaded.net.state_dict())
     readme, given = Path(folder, README), loaded.path.with_name(README)
-    if not readme.exists():  # one that somebody has written is kept
-        # A model that was passed on before has a card that knows its run; here nothing else does.
+    if not readme.exists():  # an existing one is kept
+        # An exported model's own card has the details of its run, which are recorded nowhere else.
         is_folder = given.is_file() and loaded.path.name == WEIGHTS
         write_text(readme, given.read_text("utf-8") if is_folder else model_card(loaded))
     return file
 
 
 def push_to_hub(model: str | Path, repo: str, *, private: bool = True, token: str | None = None) -> str:
-    """Uploads a trained model with its model card, and returns the page's address.
+    """Uploads a trained model with its model card, and returns the URL of its page.
 
-    Weights that were trained on faces go by the terms of the faces: look before you make them public.
+    The terms of the training faces apply to the weights: check them before you make a model public.
 
     Args:
-        model: A folder that `save_pretrained` wrote is uploaded as it is, with what was edited in it; for anything
-            else that `load_model` takes, such a folder is made first.
-        repo: `owner/name`; made if it is not there.
-        private: Whether a repository that is made is visible to its owner only.
-        token: Access token; what `hf auth login` left, if None.
+        model: See `load_model`. A folder that `save_pretrained` wrote is uploaded as it is, including your edits;
+            for other models such a folder is made first.
+        repo: `owner/name`; created if missing.
+        private: Whether a new repository is visible to its owner only.
+        token: Access token; None for the one that `hf auth login` stored.
 
     Raises:
         CheckpointError: If the model cannot be loaded, or the hub refuses it or cannot be reached.
@@ -67,6 +67,6 @@ def push_to_hub(model: str | Path, repo: str, *, private: bool = True, token: st
         except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(
-                f"The hub did not take '{repo}': {reason}\nLog in with `hf auth login`; a name is owner/name."
+                f"The hub rejected '{repo}': {reason}\nLog in with `hf auth login`; a name is owner/name."
             ) from error
     return f"{api.endpoint}/{repo}"

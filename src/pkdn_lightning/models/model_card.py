@@ -1,4 +1,4 @@
-"""The model card of a network, from what the run that trained it recorded; it says what was not recorded."""
+"""The model card of a network, filled from the record of its run; missing details are marked as not recorded."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ _TEMPLATE: Final = Path(__file__).with_name("model_card.md.j2")
 
 
 def model_card(model: LoadedNetwork) -> str:
-    """Returns the card of a network, as Markdown with the front matter that the Hugging Face hub reads."""
+    """Returns the card of a network as Markdown, with front matter for the Hugging Face hub."""
     from huggingface_hub import ModelCard, ModelCardData
 
     run = RunFolder(model.path.parent.parent)
@@ -51,7 +51,7 @@ def model_card(model: LoadedNetwork) -> str:
 
 
 def _manifest(run: RunFolder, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest of the store a run was trained on; empty if it is gone, or now holds other data."""
+    """Returns the manifest of a run's store; empty if the store is gone or now holds other data."""
     try:
         store = str(OmegaConf.select(OmegaConf.load(run.config), "data.store"))
     except (OSError, ValueError):

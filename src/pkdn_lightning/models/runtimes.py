@@ -1,6 +1,6 @@
-"""Running a trained model wherever it is: PyTorch, a `torch.export` program (.pt2), or ONNX Runtime.
+"""Runs trained models in PyTorch, as a `torch.export` program (.pt2), or in ONNX Runtime.
 
-A `Restorer` looks the same for all of them, so whoever restores faces does not ask what is behind it.
+A `Restorer` has the same interface for all of them.
 """
 
 import io
@@ -23,21 +23,21 @@ from pkdn_lightning.models.pretrained import CARD_KEY
 RuntimeName = Literal["torch", "onnx", "pt2"]
 Precision = Literal["32", "bf16"]
 _BY_SUFFIX: Final[Mapping[str, RuntimeName]] = {".onnx": "onnx", ".pt2": "pt2"}
-_TRAINED_PX: Final = 128  # side of HR faces, for models that do not say theirs
+_TRAINED_PX: Final = 128  # side of HR faces, for models without `size_px` in their card
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """A trained model, ready to restore faces.
+    """A trained model in one of the runtimes.
 
     Attributes:
-        restore: Takes LR faces in [0, 1], (B, 3, h, w) float32 on the CPU, and returns (B, 3, h * scale, w * scale)
-            likewise, not clamped.
-        card: What is known about the model; see `checkpoints.LoadedNetwork`.
-        path: The file it came from.
+        restore: Takes LR faces in [0, 1], (B, 3, h, w) float32 on the CPU, and returns SR (B, 3, h * scale,
+            w * scale) of the same type, not clamped.
+        card: Description of the model; see `checkpoints.LoadedNetwork`.
+        path: The model's file.
         sha256: The file's hash.
-        runtime: What runs it.
-        size: Height and width that LR must have, or None where the model decides itself.
+        runtime: Its runtime.
+        size: Height and width that LR must have, or None for any size that the network accepts.
     """
 
     restore: Callable[[Tensor], Tensor]
@@ -49,17 +49,17 @@ class Restorer:
 
     @property
     def scale(self) -> int:
-        """Enlargement from LR to SR."""
+        """Ratio of SR to LR size."""
         return int(self.card["scale"])
 
     @property
     def hr_px(self) -> int:
-        """Side of the faces it was trained to make."""
+        """Side of HR faces in training."""
         return int(self.card.get("size_px", _TRAINED_PX))
 
     @property
     def lr_px(self) -> int:
-        """Side of the faces it was trained to read."""
+        """Side of LR faces in training."""
         return self.hr_px // self.scale
 
     def __call__(self, lr: Tensor) -> Tensor:
@@ -70,13 +70,13 @@ class Restorer:
         """
         if self.size is not None and tuple(lr.shape[-2:]) != self.size:
             raise ShapeError(
-                f"LR is {lr.shape[-2]}x{lr.shape[-1]}, and {self.path.name} was exported for {self.size[0]}x"
+                f"LR is {lr.shape[-2]}x{lr.shape[-1]}, but {self.path.name} was exported for {self.size[0]}x"
                 f"{self.size[1]} only. Use the model it was exported from for other sizes."
             )
         try:
             return self.restore(lr)
         except torch.OutOfMemoryError as error:
-            raise ConfigError(f"Memory does not suffice for {tuple(lr.shape)}. Set a smaller batch_size.") from error
+            raise ConfigError(f"Out of memory for LR of shape {tuple(lr.shape)}. Set a smaller batch_size.") from error
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise ShapeError(f"The model cannot take LR of {lr.shape[-2]}x{lr.shape[-1]} pixels: {first}") from error
@@ -89,18 +89,18 @@ def load_runtime(
     precision: Precision = "32",
     device: torch.device | None = None,
 ) -> Restorer:
-    """Returns a trained model, ready to restore faces.
+    """Returns a trained model in a runtime.
 
     Args:
-        model: What `load_model` takes, or a `.pt2` or `.onnx` file that the verb `export` wrote. A .pt2 file is a
-            program: run those you made or trust. The others hold no code.
-        runtime: `auto` goes by the file's suffix.
-        precision: `bf16` computes convolutions in bfloat16, which pays on CPUs and GPUs that have it; `torch` only.
+        model: See `load_model`; or a `.pt2` or `.onnx` file that the verb `export` wrote. A .pt2 file is a program:
+            only run files that you trust. The other formats hold no code.
+        runtime: `auto` chooses by the file's suffix.
+        precision: `bf16` computes convolutions in bfloat16, faster on hardware that supports it; `torch` only.
         device: Where to compute; `torch` only. The CPU if None.
 
     Raises:
         CheckpointError: If the model cannot be loaded.
-        ConfigError: If the model needs more than LR faces, an extra is missing, or the options do not fit together.
+        ConfigError: If the model reads parsing maps, an extra is missing, or the options contradict each other.
     """
     for key, value, choices in (
         ("runtime", runtime, ("auto", *get_args(RuntimeName))),
@@ -115,17 +115,17 @@ def load_runtime(
     if chosen == "torch":
         return _torch_runtime(model, precision, device or torch.device("cpu"))
     if precision != "32":
-        raise ConfigError(f"precision={precision} is for runtime=torch; an exported file has the precision it has.")
+        raise ConfigError(f"precision={precision} is for runtime=torch; the precision of an exported file is fixed.")
     file = resolve_checkpoint(model)
     return _onnx_runtime(file) if chosen == "onnx" else _pt2_runtime(file)
 
 
 def flip_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Returns a restorer that averages each face with its mirrored face's result, mirrored back.
+    """Returns a restorer that averages the results of each face and of its mirror image, mirrored back.
 
     Reference:
-        Lim et al., "Enhanced Deep Residual Networks" (EDSR), CVPRW 2017, section 3.4; of its eight views two, since
-        faces are upright.
+        Lim et al., "Enhanced Deep Residual Networks" (EDSR), CVPRW 2017, section 3.4; two of its eight views,
+        because faces are upright.
     """
 
     def restored(lr: Tensor) -> Tensor:
@@ -138,14 +138,14 @@ def _torch_runtime(model: str | Path, precision: Precision, device: torch.device
     loaded = load_network(model)
     if loaded.net.uses_parsing:
         raise ConfigError(
-            f"{model} is a {type(loaded.net).__name__}, which reads the parsing map of the true face: it cannot "
-            "restore a face that nobody knows. Use a student."
+            f"{model} is a {type(loaded.net).__name__}, which reads the parsing map of the true face and cannot "
+            "restore unknown faces. Use a student."
         )
     net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
 
     @torch.inference_mode()
     def restore(lr: Tensor) -> Tensor:
-        # autocast, not .bfloat16(): bicubic enlargement and the sums around it stay in their own precision.
+        # autocast, not .bfloat16(): bicubic enlargement and the sums around it stay in float32.
         context = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
         with context:
             sr: Tensor = net(lr.to(device)).sr
@@ -161,15 +161,15 @@ def _pt2_runtime(file: Path) -> Restorer:
         program = torch.export.load(file, extra_files=extra)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a damaged archive makes of torch's readers
-        raise CheckpointError(f"{file} cannot be read: it is truncated, or no program of torch.export.") from error
+    except Exception as error:  # torch's readers raise various errors for damaged archives
+        raise CheckpointError(f"{file} cannot be read: it is truncated or not a torch.export program.") from error
     net = program.module()
 
     @torch.inference_mode()
     def restore(lr: Tensor) -> Tensor:
         try:
             return net(lr)
-        except AssertionError as error:  # so it refuses sides that the network cannot divide
+        except AssertionError as error:  # raised for sides that the network cannot divide
             raise RuntimeError(str(error)) from error
 
     return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", fixed_size(program))
@@ -179,28 +179,28 @@ def fixed_size(program: torch.export.ExportedProgram) -> tuple[int, int] | None:
     """Returns the height and width that a program's only input must have, or None if it takes any."""
     [name] = program.graph_signature.user_inputs
     [shape] = [node.meta["val"].shape for node in program.graph.nodes if node.name == name]
-    height, width = (str(side) for side in shape[2:])  # a side that tracing has fixed may be left as a symbol's value
+    height, width = (str(side) for side in shape[2:])  # a fixed side may still be a symbol
     return (int(height), int(width)) if height.isdigit() and width.isdigit() else None
 
 
 def _refuse_pickles(file: Path) -> None:
-    """Refuses a program whose archive holds pickles of more than tensors: torch.export would execute them."""
-    refused = CheckpointError(f"{file} holds more than tensors, and is not opened: reading it could run code.")
+    """Rejects a program whose archive holds pickles of anything but tensors: torch.export would execute them."""
+    refused = CheckpointError(f"{file} holds more than tensors and was not opened: reading it could run code.")
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         configs = [name for name in names if name.endswith(("weights_config.json", "constants_config.json"))]
         if not configs:
-            raise CheckpointError(f"{file} is no program that this package exported, and is not opened.")
+            raise CheckpointError(f"{file} is not a program that this package exported and was not opened.")
         if any(part in name for name in names for part in ("/aotinductor/", "/custom_obj", "/opaque_obj")):
             raise refused
         for name in configs:
             for entry in json.loads(archive.read(name))["config"].values():
                 if entry.get("use_pickle") or not entry["path_name"].startswith(("weight_", "tensor_")):
                     raise refused
-        for name in (name for name in names if name.endswith(".pt")):  # the inputs it was traced with
+        for name in (name for name in names if name.endswith(".pt")):  # the inputs of the trace
             try:
                 torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-            except Exception as error:  # torch.export would then read it again, without that care
+            except Exception as error:  # torch.export would read it without this protection
                 raise refused from error
 
 
@@ -211,11 +211,11 @@ def _onnx_runtime(file: Path) -> Restorer:
         raise ConfigError("ONNX Runtime is an extra: pip install 'pkdn-lightning[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what it says of an error is in the exception, too
+    options.log_severity_level = 4  # errors are in the exceptions
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base
-        raise CheckpointError(f"{file} cannot be read: it is truncated, or no ONNX model.") from error
+        raise CheckpointError(f"{file} cannot be read: it is truncated or not an ONNX model.") from error
     inputs = session.get_inputs()
     sides = inputs[0].shape[2:]
     size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
@@ -236,6 +236,6 @@ def _card(text: str | bytes, file: Path) -> dict[str, Any]:
         card: dict[str, Any] = json.loads(text)
     except ValueError:
         raise CheckpointError(
-            f"{file} does not say what it was trained for (it has no entry '{CARD_KEY}'). Export it with pkdn export."
+            f"{file} has no description of its model (no entry '{CARD_KEY}'). Export it with pkdn export."
         ) from None
     return card

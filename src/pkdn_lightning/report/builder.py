@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.evaluate.measure import describe
 from pkdn_lightning.files import write_text
-from pkdn_lightning.hardware import choose_device, keep_freed_memory
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.contents import Report
 from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
-from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, open_test_sets, serving_of
+from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, input_spec, open_test_sets
 from pkdn_lightning.report.page.render import render_page
 from pkdn_lightning.report.rows import Row, collect
 from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, compare
@@ -28,21 +27,17 @@ from pkdn_lightning.report.table1 import cost_table, quality_table, table1_recor
 from pkdn_lightning.report.table2 import ablation_table, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
 
-_console = Console(soft_wrap=True)  # paths stay whole
-
 
 def run_report(cfg: DictConfig) -> Report:
     """Makes the report that `cfg` describes; see `report.report`."""
     if cfg.faces < 1:
         raise ConfigError(f"faces={cfg.faces}: a figure shows at least one face. Set faces=5.")
-    keep_freed_memory()
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     rows, left_out = collect(cfg.runs)
-    serving = serving_of(rows, cfg.data.eval_batch_size)
+    spec = input_spec(rows, cfg.data.eval_batch_size)
     stores = open_test_sets(dict(cfg.data.test_stores), rows, verify=cfg.data.verify)
     folder = Path(cfg.out or Path(cfg.runs) / "report")
-    measurements = Measurements(serving, stores, choose_device(cfg.accelerator), folder)
+    measurements = Measurements(spec, stores, device, folder)
     subject = _measure(rows, measurements, cfg.seed)
     restored = restore_faces(subject, measurements, cfg.faces)
     report = Report(
@@ -114,7 +109,7 @@ def _measure(rows: Sequence[Row], measurements: Measurements, seed: int) -> Subj
         scores={name: compare(measured, reference, name, seed=seed) for name in measurements.stores},
         reference=reference,
         speeds={row.label: measurements.speed(row.runs[0]) for row in track(rows, "Timing", transient=True)},
-        scale=measurements.serving.scale,
+        scale=measurements.spec.scale,
         protocol=f"Protocol {describe(HEADLINE.name)}",
         data=_training_data(rows),
         device="{device}, CPU threads: {threads}".format(**describe_device(measurements.device)),
@@ -166,11 +161,11 @@ def _latex(tables: Sequence[Table], name: str) -> str:
 
 def _announce(report: Report) -> None:
     subject = report.subject
-    _console.print(
+    console.print(
         f"{len(subject.rows)} rows of {sum(len(row.runs) for row in subject.rows)} runs on "
-        f"{escape(', '.join(subject.scores))}; differences are against {escape(subject.reference)}."
+        f"{', '.join(subject.scores)}; differences are against {subject.reference}."
     )
     for run in report.left_out:
-        _console.print(f"Not in the tables: {escape(str(run.path))}: {escape(run.reason)}")
-    _console.print(f"Report: [bold]{escape(str(report.folder / 'report.md'))}[/]")
-    _console.print(f"To open in a browser: [bold]{escape(str(report.folder / 'report.html'))}[/]")
+        console.print(f"Not in the tables: {run.path}: {run.reason}")
+    console.print(f"Report: {report.folder / 'report.md'}")
+    console.print(f"To open in a browser: {report.folder / 'report.html'}")

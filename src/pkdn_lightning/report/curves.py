@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pkdn_lightning.evaluate.measure import Serving, bicubic_method, measure
+from pkdn_lightning.evaluate.measure import InputSpec, bicubic_method, measure
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.rows import Row
 
@@ -82,7 +82,7 @@ def loss_terms(curves: Mapping[str, Mapping[str, Curve]]) -> list[str]:
     return sorted(count, key=lambda term: (-count[term], term))
 
 
-def bicubic_validation(rows: Sequence[Row], serving: Serving, device: torch.device) -> float | None:
+def bicubic_validation(rows: Sequence[Row], spec: InputSpec, device: torch.device) -> float | None:
     """Returns bicubic's PSNR in dB on the faces that all rows were validated on.
 
     None where rows were validated on different faces or on a part of them, or their store is no longer there.
@@ -93,7 +93,7 @@ def bicubic_validation(rows: Sequence[Row], serving: Serving, device: torch.devi
     store = runs[0].open_store() if alike else None
     if store is None:
         return None
-    faces = measure([bicubic_method(serving.scale)], store, serving._replace(split="val"), [HEADLINE.name], device)
+    faces = measure([bicubic_method(spec.scale)], store, spec._replace(split="val"), [HEADLINE.name], device)
     return float(np.mean([face["psnr_y"] for face in faces]))
 
 

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.pixels import to_pixels
-from pkdn_lightning.evaluate.measure import BICUBIC, gather, serve
+from pkdn_lightning.evaluate.measure import BICUBIC, gather, prepare_inputs
 from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.rows import Row
@@ -103,12 +103,12 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         names = [scores[BICUBIC].faces.names[face] for face in faces]
         percentiles = [100 * (place + 0.5) / len(names) for place in range(len(names))]
         found[test_set] = RestoredFaces(names, percentiles, {}, {})
-        raws[test_set] = gather(store, store.indices(measurements.serving.split)[faces], measurements.device)
+        raws[test_set] = gather(store, store.indices(measurements.spec.split)[faces], measurements.device)
     for row in track([BASELINE, *subject.rows], "Restoring faces", transient=True):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label)
         for test_set, (_, _, images, psnr) in found.items():
-            batch = serve(raws[test_set], measurements.serving, method)
+            batch = prepare_inputs(raws[test_set], measurements.spec, method)
             images.pop(HR, None)  # stays last
             images |= {
                 LR: to_pixels(batch["lr"]),

@@ -18,8 +18,8 @@ from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.evaluate.measure import (
     BICUBIC,
+    InputSpec,
     Method,
-    Serving,
     bicubic_method,
     check_parsing,
     measure,
@@ -52,8 +52,8 @@ class Speed(NamedTuple):
     eight: float
 
 
-def serving_of(rows: Sequence[Row], batch_size: int) -> Serving:
-    """Returns how the test faces are fed to all rows.
+def input_spec(rows: Sequence[Row], batch_size: int) -> InputSpec:
+    """Returns the input that the runs of all rows were trained for.
 
     Raises:
         ConfigError: If the runs were trained for several scales or degradations.
@@ -68,7 +68,7 @@ def serving_of(rows: Sequence[Row], batch_size: int) -> Serving:
             "Put the runs of each into a folder of their own, and report each folder: pkdn report runs=<folder>"
         )
     scale, degradation = next(iter(found))
-    return Serving("test", scale, degradation, batch_size)  # type: ignore[arg-type]  # checked when it was trained
+    return InputSpec("test", scale, degradation, batch_size)  # type: ignore[arg-type]  # checked when it was trained
 
 
 def open_test_sets(given: Mapping[str, str], rows: Sequence[Row], *, verify: bool) -> dict[str, FaceStore]:
@@ -104,14 +104,14 @@ class Measurements:
     """Measures runs, or reads what was measured of them before.
 
     Args:
-        serving: How faces are fed.
+        spec: The input of every method.
         stores: The test sets by name.
         device: Where to compute.
         folder: The report's folder, for what belongs to no run.
     """
 
-    def __init__(self, serving: Serving, stores: Mapping[str, FaceStore], device: torch.device, folder: Path) -> None:
-        self.serving, self.stores, self.device, self.folder = serving, stores, device, folder
+    def __init__(self, spec: InputSpec, stores: Mapping[str, FaceStore], device: torch.device, folder: Path) -> None:
+        self.spec, self.stores, self.device, self.folder = spec, stores, device, folder
 
     def values(self, run: Run | None, title: str) -> dict[str, Faces]:
         """Returns the values of a run's best checkpoint by test set; of bicubic interpolation for None.
@@ -121,7 +121,7 @@ class Measurements:
             title: What the progress bar calls it.
         """
         folder, sha256 = (run.folder.path, run.sha256) if run else (self.folder, BICUBIC)
-        fed = {key: value for key, value in self.serving._asdict().items() if key != "batch_size"}
+        fed = {key: value for key, value in self.spec._asdict().items() if key != "batch_size"}
         method: Method | None = None
         found: dict[str, Faces] = {}
         for name, store in self.stores.items():
@@ -132,7 +132,7 @@ class Measurements:
                 method = method or self.method(run, title)
                 check_parsing([method], store)
                 bar = f"{title} on {name}"
-                rows = list(measure([method], store, self.serving, [HEADLINE.name], self.device, bar))
+                rows = list(measure([method], store, self.spec, [HEADLINE.name], self.device, bar))
                 measured = {key: [row[key] for row in rows] for key in ("face", "psnr_y", "ssim_y")}
                 with contextlib.suppress(OSError):  # in a read-only folder they are measured each time
                     write_json(file, {"stamp": stamp, **measured})
@@ -142,24 +142,24 @@ class Measurements:
 
     def method(self, run: Run | None, name: str) -> Method:
         """Returns the loaded network of a run; bicubic interpolation for None."""
-        serving = self.serving
+        spec = self.spec
         if run is None:
-            return bicubic_method(serving.scale)
+            return bicubic_method(spec.scale)
         return network_method(
-            name, str(run.checkpoint), scale=serving.scale, degradation=serving.degradation, device=self.device
+            name, str(run.checkpoint), scale=spec.scale, degradation=spec.degradation, device=self.device
         )
 
     def speed(self, run: Run) -> Speed:
         """Returns how fast a run's network is on this device."""
         network = run.config["model"]
-        side_px = next(iter(self.stores.values())).size_px // self.serving.scale
+        side_px = next(iter(self.stores.values())).size_px // self.spec.scale
         key = {"network": network, "lr_px": side_px, "torch": torch.__version__, **describe_device(self.device)}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         known = read_json(file := self.folder / "speeds.json")
         if digest not in known:
             net = network_from_card(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
             channels = encoding_channels(run.config["data"]["encoding"])
-            speed = [measure_speed(net.eval(), side_px, channels, self.serving.scale, count) for count in (1, BATCH)]
+            speed = [measure_speed(net.eval(), side_px, channels, self.spec.scale, count) for count in (1, BATCH)]
             known[digest] = {**key, "images_per_s": speed}
             write_json(file, known)
         return Speed(*known[digest]["images_per_s"])

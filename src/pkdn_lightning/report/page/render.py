@@ -71,7 +71,7 @@ def _curves(subject: Subject, measurements: Measurements, colours: Mapping[str, 
     curves = {row.label: read_curves(row) for row in subject.rows if row.label in colours}
     bicubic = None
     if any(VALIDATION in logged for logged in curves.values()):
-        bicubic = bicubic_validation(subject.rows, measurements.serving, measurements.device)
+        bicubic = bicubic_validation(subject.rows, measurements.spec, measurements.device)
     return {
         "validation": validation_plot(curves, colours, bicubic),
         "bicubic": bicubic,
