@@ -260,10 +260,7 @@ class Canvas:
 
     def _arrow(self, path: str, tip: tuple[float, float], way: str, kind: str = "line") -> None:
         head = {"down": "l-4 -7h8z", "up": "l-4 7h8z", "right": "l-7 -4v8z"}[way]
-        self.lines += [
-            f'<path class="{kind}" d="{path}"/>',
-            f'<path class="head" d="M{tip[0]:g} {tip[1]:g}{head}"/>',
-        ]
+        self.lines += [f'<path class="{kind}" d="{path}"/>', f'<path class="head" d="M{tip[0]:g} {tip[1]:g}{head}"/>']
 
     def svg(self, title: str) -> str:
         """Returns the drawing."""

@@ -25,7 +25,7 @@ def test_finished_runs_are_found_newest_first(tmp_path):
     write_json(tmp_path / "stopped/results.json", {"status": "interrupted"})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/results.json").write_text("{")
-    assert list(find_runs(tmp_path)) == [new, old]
+    assert [run.path for run in find_runs(tmp_path)] == [new.path, old.path]
 
 
 def test_a_teacher_is_found_by_what_it_is(tmp_path):

@@ -17,7 +17,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -40,65 +39,28 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """A run folder, which need not exist yet.
 
     Attributes:
         path: The folder.
+        config: The resolved configuration.
+        provenance: Provenance of the run.
+        metrics: Every logged value by step.
+        results: Status and results.
+        job: The run's job in a sweep.
+        checkpoints: The folder of checkpoints.
+        best: The best checkpoint by validation.
+        last: The newest checkpoint, from which training resumes.
+        grids: The folder of sample images.
+        profile: The folder of profiles that `debug=profile` writes.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        """Provenance of the run."""
-        return self.path / "run.json"
-
-    @property
-    def results(self) -> Path:
-        """The results."""
-        return self.path / "results.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """The best checkpoint by validation."""
-        return self.checkpoints / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint, from which training resumes."""
-        return self.checkpoints / "last.ckpt"
-
-    @property
-    def grids(self) -> Path:
-        """The folder of sample images."""
-        return self.path / "grids"
-
-    @property
-    def profile(self) -> Path:
-        """The folder of profiles that `debug=profile` writes."""
-        return self.path / "profile"
-
-    @property
-    def metrics(self) -> Path:
-        """Every logged value by step."""
-        return self.path / "metrics.csv"
-
-    @property
-    def job(self) -> Path:
-        """The run's job in a sweep."""
-        return self.path / "job.json"
+    def __init__(self, path: Path) -> None:
+        self.path, self.config, self.provenance = path, path / "config.yaml", path / "run.json"
+        self.metrics, self.results, self.job = path / "metrics.csv", path / "results.json", path / "job.json"
+        self.checkpoints, self.grids, self.profile = path / "checkpoints", path / "grids", path / "profile"
+        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
 
     def held(self) -> FileLock:
         """Returns the lock of the process that trains in this folder; the system releases it when the process ends.

@@ -27,8 +27,7 @@ def saved(image, path):
 
 class TestOpening:
     @pytest.mark.parametrize(
-        ("content", "words"),
-        [(b"no image at all", "The file is no image"), (b"", "The file is empty")],
+        ("content", "words"), [(b"no image at all", "The file is no image"), (b"", "The file is empty")]
     )
     def test_what_is_no_image_is_said_without_a_path(self, tmp_path, content, words):
         file = tmp_path / "a.png"

@@ -160,10 +160,7 @@ class TestKnownValues:
 class TestContract:
     def test_headline_is_the_default(self):
         sr, hr = unrelated()
-        for default, by_border, measure in (
-            (psnr(sr, hr), psnr_y(sr, hr), psnr),
-            (ssim(sr, hr), ssim_y(sr, hr), ssim),
-        ):
+        for default, by_border, measure in ((psnr(sr, hr), psnr_y(sr, hr), psnr), (ssim(sr, hr), ssim_y(sr, hr), ssim)):
             assert torch.equal(default, by_border)
             assert torch.equal(default, measure(sr, hr, PROTOCOLS["headline"]))
         assert (HEADLINE.channel, HEADLINE.border_px, HEADLINE.rounded) == ("y", 8, True)

@@ -17,10 +17,7 @@ from pkdn_lightning.metrics import psnr_y, ssim_y
 
 FACES = os.environ.get("PKDN_FACES")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(FACES is None, reason="PKDN_FACES names no folder of faces"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(FACES is None, reason="PKDN_FACES names no folder of faces")]
 
 
 @pytest.mark.parametrize(

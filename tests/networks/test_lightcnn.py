@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.dic import RGB_MEAN
-from pkdn_lightning.networks.lightcnn import (
-    LightCNNDiscriminator,
-    LightCNNFeatures,
-    MaxFeatureMap,
-    rename_published,
-)
+from pkdn_lightning.networks.lightcnn import LightCNNDiscriminator, LightCNNFeatures, MaxFeatureMap, rename_published
 
 
 def test_size_and_cost():

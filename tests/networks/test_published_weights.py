@@ -6,9 +6,7 @@ import torch
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.models.checkpoints import load_network, network_from_card
 from pkdn_lightning.networks.published_weights import recognise
-from tests.networks.published import (
-    STATES,
-)
+from tests.networks.published import STATES
 
 
 @pytest.mark.parametrize("method", STATES)

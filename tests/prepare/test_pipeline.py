@@ -21,16 +21,7 @@ from pkdn_lightning.errors import DataError
 from pkdn_lightning.prepare import data_card as looking
 from pkdn_lightning.prepare import pipeline
 from pkdn_lightning.prepare.pipeline import Job, fill
-from tests.prepare.conftest import (
-    QUOTAS,
-    BatchParser,
-    Landmarker,
-    Tiny,
-    contents,
-    left_beside,
-    make,
-    run_code,
-)
+from tests.prepare.conftest import QUOTAS, BatchParser, Landmarker, Tiny, contents, left_beside, make, run_code
 
 
 @pytest.fixture(scope="module")

@@ -106,11 +106,7 @@ def test_a_failed_run_is_closed_as_failed(tiny_config):
 def test_a_run_that_is_online_declares_what_it_is_made_from(store, tmp_path):
     used = []
     run = SimpleNamespace(
-        offline=False,
-        config={},
-        summary={},
-        define_metric=lambda *args, **kwargs: None,
-        use_artifact=used.append,
+        offline=False, config={}, summary={}, define_metric=lambda *args, **kwargs: None, use_artifact=used.append
     )
     file = tmp_path / "best.ckpt"
     file.write_bytes(b"weights")

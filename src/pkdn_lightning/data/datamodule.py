@@ -19,12 +19,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_landmarks, view_parsing
 from pkdn_lightning.data.degradation import degrade
-from pkdn_lightning.data.heatmaps import (
-    Heatmaps,
-    component_heatmaps,
-    landmark_heatmaps,
-    mirror_landmarks,
-)
+from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_heatmaps, mirror_landmarks
 from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError

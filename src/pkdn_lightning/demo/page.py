@@ -206,10 +206,7 @@ class _Clicks:
         after.save(target)
         before = image.rgb.resize(after.rgb.size, Image.Resampling.BICUBIC)
         pair = ImageOps.contain(before, _SHOWN), ImageOps.contain(after.rgb, _SHOWN)
-        return {
-            "photo": gr.ImageSlider(pair, visible=True),
-            "save": gr.DownloadButton(value=str(target), visible=True),
-        }
+        return {"photo": gr.ImageSlider(pair, visible=True), "save": gr.DownloadButton(value=str(target), visible=True)}
 
 
 def _names(result: Result) -> list[str]:

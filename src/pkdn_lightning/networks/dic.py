@@ -188,9 +188,7 @@ class AttentiveFusion(nn.Module):
         super().__init__()
         parts = len(COMPONENTS)
         self.expand = conv1(channels, parts * channels)
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(parts * channels, groups=parts, slope=0.2) for _ in range(blocks)),
-        )
+        self.blocks = nn.Sequential(*(ResidualBlock(parts * channels, groups=parts, slope=0.2) for _ in range(blocks)))
 
     def forward(self, x: Tensor, components: Tensor) -> Tensor:
         """Returns the fused feature, (B, C, H, W).

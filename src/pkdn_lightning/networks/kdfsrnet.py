@@ -44,13 +44,7 @@ class KDFSRNetTeacher(PKDNTeacher):
     """
 
     def __init__(
-        self,
-        *,
-        scale: int = 8,
-        width: int = 64,
-        levels: int = 4,
-        parsing_channels: int = 3,
-        rcabs_per_level: int = 2,
+        self, *, scale: int = 8, width: int = 64, levels: int = 4, parsing_channels: int = 3, rcabs_per_level: int = 2
     ) -> None:
         super().__init__(
             scale=scale,

@@ -9,7 +9,7 @@ pkdn prepare verify=stores/mine
 import csv
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.console import console
@@ -115,8 +115,4 @@ def _describe(store: "FaceStore") -> str:
 def main() -> None:
     """Runs the verb from the command line."""
     # Shells do not expand the ~ in `data.source.path=~/x`, and Hydra's grammar does not allow it.
-    run_verb("prepare", _task, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))
-
-
-def _task(cfg: "DictConfig") -> Any:
-    prepare(cfg)
+    run_verb("prepare", prepare, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))

@@ -15,7 +15,7 @@ page             everything -> report.html
 builder          everything in turn
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 
@@ -44,8 +44,4 @@ def report(cfg: "DictConfig") -> "Report":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("report", _task)
-
-
-def _task(cfg: "DictConfig") -> Any:
-    report(cfg)
+    run_verb("report", report)

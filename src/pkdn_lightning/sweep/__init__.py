@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.errors import ConfigError
@@ -101,7 +101,7 @@ def _time(seconds: float) -> str:
 def main() -> None:
     """Runs the verb from the command line, which may be `pkdn sweep status <folder>`."""
     sys.argv[1:] = _as_overrides(sys.argv[1:])
-    run_verb("sweep", _task)
+    run_verb("sweep", sweep)
 
 
 def _as_overrides(arguments: Sequence[str]) -> list[str]:
@@ -109,7 +109,3 @@ def _as_overrides(arguments: Sequence[str]) -> list[str]:
     rest = arguments[1:] if arguments[:1] == ["status"] else list(arguments)
     bare = [each for each in rest if "=" not in each and not each.startswith("-")]
     return [f"runs='{each}'" if each in bare else each for each in rest]
-
-
-def _task(cfg: "DictConfig") -> Any:
-    sweep(cfg)

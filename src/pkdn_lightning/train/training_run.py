@@ -249,11 +249,7 @@ def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
 
 
 def _announce(
-    run: RunFolder,
-    module: SRModule,
-    trainer: lightning.Trainer,
-    record: Mapping[str, Any],
-    resumed: Path | None,
+    run: RunFolder, module: SRModule, trainer: lightning.Trainer, record: Mapping[str, Any], resumed: Path | None
 ) -> None:
     verb = "Resuming" if resumed else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")

@@ -4,9 +4,4 @@ from pkdn_lightning.train.callbacks.last_checkpoint import LastCheckpoint, Train
 from pkdn_lightning.train.callbacks.sample_grid import SampleGrid
 from pkdn_lightning.train.callbacks.throughput import Throughput
 
-__all__ = [
-    "LastCheckpoint",
-    "SampleGrid",
-    "Throughput",
-    "TrainingInterruptedError",
-]
+__all__ = ["LastCheckpoint", "SampleGrid", "Throughput", "TrainingInterruptedError"]

@@ -57,12 +57,7 @@ class LastCheckpoint(Checkpoint):
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes the checkpoint when it is due, and stops on request."""
         now = time.monotonic()
