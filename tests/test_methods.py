@@ -216,7 +216,7 @@ def test_a_method_memorises_two_faces(method, faces, tmp_path):
 
 def test_a_run_made_longer_than_its_schedule_is_told_so(faces, tmp_path):
     run = train(config("rcan", faces, tmp_path, "trainer.max_steps=2", "test=false")).run
-    with pytest.raises(TrainingError, match="schedule came to its end"):
+    with pytest.raises(TrainingError, match="schedule ended before the training"):
         train(saved_config(run.path, ["trainer.max_steps=4"]))
 
 

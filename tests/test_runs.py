@@ -32,7 +32,7 @@ def test_a_teacher_is_found_by_what_it_is(tmp_path):
     finished(tmp_path / "other", 300, identity={"data": "x", "scale": 8})
     wanted = finished(tmp_path / "wanted", 200, identity={"data": "y", "scale": 8})
     finished(tmp_path / "older", 100, identity={"data": "y", "scale": 8})
-    assert find_teacher(tmp_path, {"data": "y", "scale": 8}) == wanted
+    assert find_teacher(tmp_path, {"data": "y", "scale": 8}).path == wanted.path
     assert find_teacher(tmp_path, {"data": "y", "scale": 4}) is None
     assert find_teacher(tmp_path / "nowhere", {}) is None
 
@@ -40,7 +40,7 @@ def test_a_teacher_is_found_by_what_it_is(tmp_path):
 def test_a_teacher_that_was_never_validated_is_found(tmp_path):
     short = finished(tmp_path / "short", 100, identity={"scale": 8})
     short.best.rename(short.last)
-    assert find_teacher(tmp_path, {"scale": 8}) == short
+    assert find_teacher(tmp_path, {"scale": 8}).path == short.path
     short.last.unlink()
     assert find_teacher(tmp_path, {"scale": 8}) is None
 

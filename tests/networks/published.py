@@ -41,7 +41,9 @@ class Published(dict):
 
     def rcab(self, name, x):
         inner = self.conv(f"{name}.body.2", F.relu(self.conv(f"{name}.body.0", x, x.shape[1])), x.shape[1])
-        gate = F.relu(self.conv(f"{name}.body.3.conv_du.0", inner.mean((2, 3), keepdim=True), x.shape[1] // 16, 1))
+        gate = F.relu(
+            self.conv(f"{name}.body.3.conv_du.0", inner.mean((2, 3), keepdim=True), max(4, x.shape[1] // 16), 1)
+        )
         return x + inner * self.conv(f"{name}.body.3.conv_du.2", gate, x.shape[1], 1).sigmoid()
 
     def _make(self, name, x, shape, spread):

@@ -148,3 +148,10 @@ def test_the_variance_is_torchs(layout):
     torch.testing.assert_close(
         blocks._POOLS["variance"](x), x.var((-2, -1), keepdim=True, unbiased=False), rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("channels", "kind", "hidden"), [(64, "rcan", 4), (16, "rcan", 4), (8, "cbam", 4), (64, "fish", 16)]
+)
+def test_channel_attention_keeps_at_least_four_hidden_units(channels, kind, hidden):
+    assert blocks.ChannelAttention(channels, kind).squeeze.out_channels == hidden

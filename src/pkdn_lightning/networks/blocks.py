@@ -71,7 +71,7 @@ class ChannelAttention(nn.Module):
         self.pools, reduction = _CHANNEL_ATTENTION[kind]
         if kind == "none":
             return
-        hidden = max(1, channels // reduction)
+        hidden = max(4, channels // reduction)  # RCAN's at width 64; of one or two ReLUs, many are dead from the start
         self.squeeze = conv1(channels, hidden)
         self.excite = conv1(hidden, channels)
 
