@@ -102,7 +102,7 @@ def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_pr
         preset = PRESETS[(number + DATASETS.index(dataset)) % len(PRESETS)]
         cfg = compose("train", [f"experiment={experiment}", f"data={dataset}", f"debug={preset}"])
         method = re.sub("_(celeba|helen)$", "", experiment)
-        name = f"student_{dataset}_small" if "us_congress" in method else f"{method}_{dataset}"
+        name = f"{method}_{dataset}"
         assert (cfg.experiment, cfg.data.name) == (name, dataset)
         assert methods.setdefault(name, method) == method
         if cfg.teacher.checkpoint == "auto":

@@ -23,7 +23,7 @@ def test_it_is_small_and_says_what_it_is():
     (weights,) = FOLDER.glob("*.safetensors")
     assert weights.stat().st_size < 6e6
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for part in ("pkdn train experiment=student_portraits", "public domain", "## Limits", "+2.19 dB"):
+    for part in ("pkdn train experiment=included_model", "public domain", "## Limits", "+2.19 dB"):
         assert part in card
 
 
