@@ -66,10 +66,8 @@ def _remove_leftovers(path: Path) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # a process of another user
+    except OSError as error:
+        return isinstance(error, PermissionError)  # a process of another user
     return True
 
 

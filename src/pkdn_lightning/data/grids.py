@@ -12,6 +12,7 @@ from torch import Tensor
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.pixels import to_pixels
+from pkdn_lightning.files import whole_file
 from pkdn_lightning.functional.colour import round_8bit
 
 _TITLE_PX = 18
@@ -79,8 +80,8 @@ def render_grid(columns: Mapping[str, Tensor]) -> Image.Image:
 def save_grid(columns: Mapping[str, Tensor], file: Path) -> Image.Image:
     """Writes the grid as PNG and returns it; see `render_grid`."""
     image = render_grid(columns)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image.save(file)
+    with whole_file(file) as temporary:
+        image.save(temporary)
     return image
 
 
@@ -115,8 +116,8 @@ def render_figure(columns: Mapping[str, Tensor], below: Mapping[str, Sequence[st
             if key in below:
                 middle = (left + width / 2, top + face * pitch_y + height + line / 2)
                 draw.text(middle, below[key][face], fill="black", font=font, anchor="mm")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(file)
+    with whole_file(file) as temporary:
+        canvas.save(temporary)
     return canvas
 
 

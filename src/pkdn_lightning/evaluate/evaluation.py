@@ -27,7 +27,7 @@ from pkdn_lightning.evaluate.measure import (
     prepare_inputs,
 )
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
-from pkdn_lightning.files import write_json
+from pkdn_lightning.files import whole_file, write_json, write_text
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.metrics import PROTOCOLS
 from pkdn_lightning.runs import provenance
@@ -101,7 +101,7 @@ def _write(
     means: Mapping[str, Mapping[str, float]],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / "per_image.csv") as whole, whole.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -122,7 +122,7 @@ def _write(
     for method in methods:
         cells = " | ".join(f"{value:.4f}" for value in means[method.name].values())
         lines.append(f"| {method.name} | {method.params:,} | {cells} |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "table.md", "\n".join(lines) + "\n")
 
 
 def _tables(

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.config.training_keys import affects_training, flatten
 from pkdn_lightning.errors import CheckpointError, ConfigError
-from pkdn_lightning.files import write_json
+from pkdn_lightning.files import write_json, write_text
 from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder, RunStatus, open_run, trim_metrics
 
@@ -155,6 +155,6 @@ def open_run_folder(
     saved.resume = None
     if record["teacher"] is not None:  # resuming must not find a newer teacher
         saved.teacher.checkpoint = record["teacher"]["path"]
-    OmegaConf.save(saved, run.config, resolve=True)
+    write_text(run.config, OmegaConf.to_yaml(saved, resolve=True))
     write_json(run.provenance, record)
     return record
