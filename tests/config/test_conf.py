@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pkdn_lightning.config import compose, conf_dir
+from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.instances import build_network, check_arguments
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.config.training_keys import flatten
-from pkdn_lightning.config.verb import as_typed, explain
+from pkdn_lightning.config.verb import explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.runs import RunFolder
@@ -75,12 +76,58 @@ def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
 
 @pytest.mark.parametrize(
     "value",
-    ["a b", "Photo (1), it's [2].jpg", 'a"b', "x=y", "back\\", "a\\'b", "${oc.env:HOME}", "{a}", "~/x", "*.png", ""],
+    [
+        "a b",
+        "Photo (1), it's [2].jpg",
+        'a"b',
+        "x=y",
+        "back\\",
+        "a\\'b",
+        "${oc.env:HOME}",
+        "{a}",
+        "~/x",
+        "*.png",
+        "",
+        "José",
+        "家族",
+        "Ordner ä (2)",
+        "run=1",
+        "#1",
+        "a;b",
+        "!",
+        "[x]",
+        "%",
+    ],
 )
-def test_names_of_files_are_taken_as_typed(value):
-    assert compose("predict", [as_typed(f"input={value}", ("input",))]).input == value
-    assert as_typed("input=null", ("input",)) == "input=null"
-    assert as_typed("mode=lr", ("input",)) == "mode=lr"
+def test_what_is_typed_arrives_whatever_letters_it_holds(value):
+    assert compose("predict", as_overrides("predict", [f"input={value}"])).input == value
+    assert compose("evaluate", as_overrides("evaluate", [f"models.a={value}"])).models.a == value
+    if not set("{}[](),#*'\"$\\") & set(value):  # these mean something in what is no name of a file
+        assert compose("evaluate", as_overrides("evaluate", [f"data.name={value}"])).data.name == value
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "quoted"),
+    [
+        ("predict", ["input=null", "mode=lr"], ["input=null", "mode=lr"]),
+        ("train", ["-m", "seed=0,1", "data.store=a,b"], ["-m", "seed=0,1", "data.store=a,b"]),
+        ("train", ["data.store=a,b"], ["data.store='a,b'"]),
+        ("train", ["-m", "data.name=José,b"], ["-m", "data.name='José',b"]),
+        ("train", ["tags=[é,b c]"], ["tags=['é',b c]"]),
+        ("train", ["--config-dir", "my conf", "~debug"], ["--config-dir", "my conf", "~debug"]),
+        ("train", ["data.source.path=x=1", "+data.test_stores.a=b=1"],
+         ["data.source.path='x=1'", "+data.test_stores.a='b=1'"]),
+        ("train", ["run_dir='quoted already'"], ["run_dir='quoted already'"]),
+    ],
+)  # fmt: skip
+def test_values_are_quoted_where_the_grammar_would_misread_them(verb, typed, quoted):
+    assert as_overrides(verb, typed) == quoted
+
+
+@pytest.mark.parametrize("wrong", ["foo", "=3", "a b=3", "~"])
+def test_what_is_no_override_is_said(wrong):
+    with pytest.raises(ConfigError, match="is no override: expected key=value"):
+        as_overrides("train", [wrong])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -163,8 +210,8 @@ def test_the_encoding_reaches_the_teacher():
         ("train", "data.batchsize=3", "Unknown key 'data.batchsize'. Did you mean 'data.batch_size'?"),
         ("train", "experiment=student_celebb", "Did you mean 'student_celeba'?"),
         ("train", "expriment=student_celeba", "Did you mean 'experiment'?"),
-        ("train", "trainer.max_steps=many", "trainer.max_steps: Value 'many'"),
-        ("train", "data.scale=1.5", "data.scale: Value '1.5'"),
+        ("train", "trainer.max_steps=many", "trainer.max_steps=many: expected a whole number"),
+        ("train", "data.scale=1.5", "data.scale=1.5: expected a whole number"),
         ("train", "model.widht=3", "Did you mean 'model.width'?"),
         ("evaluate", "splitt=val", "Did you mean 'split'?"),
     ],
@@ -179,8 +226,8 @@ def test_a_mistake_is_named(verb, override, message):
     ("build", "override", "message"),
     [
         (lambda cfg: build_network(cfg.model), "+model.widht=3", "Unknown key 'model.widht'. Did you mean 'width'?"),
-        (lambda cfg: build_network(cfg.model), "model.width=wide", "model.width='wide' is of type str; expected int"),
-        (lambda cfg: build_network(cfg.model), "model.ffb=3", "model.ffb=3 is of type int; expected bool"),
+        (lambda cfg: build_network(cfg.model), "model.width=wide", "model.width=wide: expected a whole number"),
+        (lambda cfg: build_network(cfg.model), "model.ffb=3", "model.ffb=3: expected true or false"),
         (lambda cfg: build_network(cfg.model), "model.ffb_source=stages", "Did you mean 'stage'?"),
         (
             lambda cfg: build_network(cfg.model),

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.datamodule import prepare_batch
-from pkdn_lightning.data.heatmaps import COUNTS, component_heatmaps, landmark_heatmaps, mirror_landmarks
-from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.heatmaps import component_heatmaps, landmark_heatmaps, mirror_landmarks
+from pkdn_lightning.data.labels import HEATMAP_CHANNELS, LABELS
 from pkdn_lightning.data.synthetic import draw_face
 
 SIZE = 64
@@ -56,7 +56,7 @@ def test_a_mirrored_face_keeps_the_order_of_landmarks(raw):
 @pytest.mark.parametrize("kind", ["landmarks", "components"])
 def test_heatmaps_mirror_with_the_face(raw, kind):
     plain, mirrored = finished(raw, kind)["heatmaps"], finished(raw, kind, mirrored=True)["heatmaps"]
-    assert plain.shape == (4, COUNTS[kind], 16, 16)
+    assert plain.shape == (4, HEATMAP_CHANNELS[kind], 16, 16)
     torch.testing.assert_close(mirrored.sum(1), plain.sum(1).flip(-1), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(mirrored[:, 0], plain[:, 0].flip(-1), atol=1e-3)  # the sides' channels are swapped
 

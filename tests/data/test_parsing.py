@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
-from pkdn_lightning.data.parsing import ENCODINGS, blur, damage, encode, encoding_channels, mirror
+from pkdn_lightning.data.labels import ENCODING_CHANNELS, LABELS, MIRRORED, PALETTE
+from pkdn_lightning.data.parsing import ENCODINGS, blur, damage, encode, mirror
 from pkdn_lightning.data.synthetic import draw_face
 
 
@@ -32,7 +32,7 @@ def test_mirroring_flips_and_swaps_sides():
 def test_encodings_keep_labels_apart(encoding):
     labels = torch.arange(19, dtype=torch.uint8).view(1, 1, 19)
     encoded = encode(labels, encoding)
-    assert encoded.shape == (1, encoding_channels(encoding), 1, 19)
+    assert encoded.shape == (1, ENCODING_CHANNELS[encoding], 1, 19)
     assert encoded.dtype == torch.float32
     assert 0 <= encoded.min() <= encoded.max() <= 1
     assert len({tuple(column.tolist()) for column in encoded[0, :, 0].T}) == 19

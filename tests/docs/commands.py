@@ -21,10 +21,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pkdn_lightning.config import compose, conf_dir
+from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.compose import verb_dir
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
-from pkdn_lightning.config.verb import as_typed
 
 ROOT = conf_dir().parent
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in (
@@ -105,9 +105,9 @@ def overrides_of(arguments: Sequence[str], monkeypatch) -> tuple[str, list[str]]
     module = importlib.import_module(f"pkdn_lightning.{verb}")
     handed: list[str] = []
 
-    def hand(name, task, paths=()):
+    def hand(name, task):
         assert name == verb
-        handed.extend(as_typed(argument, paths) for argument in sys.argv[1:])
+        handed.extend(as_overrides(verb, sys.argv[1:]))
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "run_verb", hand)

@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from pkdn_lightning.config.instances import trust
+from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
 
@@ -47,6 +49,9 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
         verb: Name of a file at the root of the tree or in `inference/`, e.g. `train`.
         overrides: Hydra overrides, e.g. `["experiment=demo", "seed=1"]`. Set `run_dir` to use the result for a run.
 
+    Raises:
+        ConfigError: If a value is out of range, or none of the choices.
+
     Example:
         >>> compose("train", ["experiment=student_celeba"]).objective.ts.weight
         0.1
@@ -56,4 +61,7 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     register_resolvers()
     register_schemas()
     with hydra.initialize_config_dir(config_dir=str(verb_dir(verb)), version_base="1.3"):
-        return hydra.compose(verb, overrides=list(overrides))
+        cfg = hydra.compose(verb, overrides=list(overrides))
+    check_config(verb, cfg)
+    trust(cfg)
+    return cfg

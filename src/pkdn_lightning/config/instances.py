@@ -4,19 +4,20 @@ Open mappings are checked against the signature of their class, so that a typo i
 message as one in a key of the schema.
 """
 
+import contextlib
 import inspect
-import types
+import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.errors import ConfigError, PKDNError, did_you_mean
+from pkdn_lightning.values import check
 
 if TYPE_CHECKING:
     from pkdn_lightning.networks.contract import SRNetwork
@@ -36,15 +37,94 @@ def make_partial(spec: Mapping[str, Any], where: str, provided: tuple[str, ...])
 
 
 def make(spec: Mapping[str, Any], where: str) -> Any:
-    """Returns the object that `spec` describes."""
+    """Returns the object that `spec` describes.
+
+    Raises:
+        ConfigError: If its class cannot be found, or refuses the arguments.
+    """
     target, arguments = _target(spec, where)
     check_arguments(target, arguments, where)
-    try:
+    with refusals(where):
         return instantiate({"_target_": spec["_target_"], **arguments}, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, PKDNError):
-            raise error.__cause__ from None  # its message says what is wrong
-        raise
+
+
+@contextlib.contextmanager
+def refusals(where: str) -> Iterator[None]:
+    """Turns what a constructor raises because of its arguments into a `ConfigError`.
+
+    Args:
+        where: The part of the configuration that the arguments are from.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(cause, PKDNError | ImportError):
+            raise cause from None  # its message says what is wrong
+        refused = isinstance(cause, ValueError | TypeError | ArithmeticError | RuntimeError)
+        if not refused and type(cause).__name__ != "MisconfigurationException":  # Lightning's, not imported here
+            raise
+        reason = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise ConfigError(f"{where}: {reason[0]}") from error
+
+
+def find_class(name: Any, where: str) -> Callable[..., Any]:
+    """Returns the class or function that a configuration names.
+
+    Args:
+        name: Its full name.
+        where: The part of the configuration that names it, for messages.
+
+    Raises:
+        ConfigError: If it is not trusted (see `trust`) or cannot be found.
+    """
+    _check_trusted(str(name), where)
+    try:
+        found: Callable[..., Any] = get_object(str(name))
+    except (HydraException, ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
+    return found
+
+
+_TRUSTED: Final = (
+    "pkdn_lightning",
+    "torch.optim",
+    "torch.nn",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+)
+_named_by_user: Final[set[str]] = set()
+
+
+def trust(cfg: DictConfig) -> None:
+    """Trusts the classes that a composed configuration names: its files and the command line are the user's own.
+
+    The configuration in a run folder is not: whoever made the folder could name any function of any installed library
+    there. Only classes of this package, optimisers, callbacks and loggers are made from it, and those that the
+    environment variable PKDN_TRUSTED names, e.g. `mypackage,other.networks`.
+    """
+    _named_by_user.update(_targets(OmegaConf.to_container(cfg)))
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _check_trusted(name: str, where: str) -> None:
+    roots = (*_TRUSTED, *filter(None, os.environ.get("PKDN_TRUSTED", "").split(",")))
+    if name not in _named_by_user and not any(name == root or name.startswith(f"{root}.") for root in roots):
+        raise ConfigError(
+            f"{where}._target_={name} was not loaded: a configuration from a file may only name classes of this "
+            f"package, optimisers, callbacks and loggers.\nIf you trust the file: "
+            f"PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
+        )
 
 
 def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -52,10 +132,9 @@ def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], di
     name = plain.pop("_target_", None)
     if not name:
         raise ConfigError(f"'{where}' names no class: it has no _target_. Choose one with the group {where}=...")
-    try:
-        target = get_object(name)
-    except (HydraException, ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
+    for nested in _targets(plain):
+        _check_trusted(nested, where)
+    target = find_class(name, where)
     # Another class is merged with the arguments of the previous one; null removes an argument that it does not have.
     known, _ = _signature(target)
     return target, {key: value for key, value in plain.items() if value is not None or key in known}
@@ -71,7 +150,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], wh
                 raise ConfigError(f"Unknown key '{where}.{key}'.{hint}\nKeys there: {', '.join(parameters)}")
     for key, value in arguments.items():
         if key in hints:
-            _check_type(f"{where}.{key}", value, hints[key])
+            check(f"{where}.{key}", value, hints[key])
 
 
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
@@ -82,7 +161,7 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     parameters = dict(inspect.signature(target).parameters)
     try:
         # For a class, the annotations of its constructor.
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except (NameError, TypeError):
         hints = {}  # a library's annotations that cannot be resolved here
     base = target.__base__ if inspect.isclass(target) else None
@@ -91,27 +170,6 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
         inherited, inherited_hints = _signature(base)
         parameters, hints = {**parameters, **inherited, **parameters}, {**inherited_hints, **hints}
     return parameters, hints
-
-
-def _check_type(key: str, value: Any, hint: Any) -> None:
-    if isinstance(hint, types.UnionType) and types.NoneType in (options := typing.get_args(hint)):
-        rest = [option for option in options if option is not types.NoneType]
-        if value is not None and len(rest) == 1:
-            _check_type(key, value, rest[0])
-        return
-    if typing.get_origin(hint) is Literal:
-        check_choice(key, value, typing.get_args(hint))
-        return
-    accepts: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str, Path)}
-    if hint in accepts and (not isinstance(value, accepts[hint]) or (isinstance(value, bool) and hint is not bool)):
-        raise ConfigError(f"{key}={value!r} is of type {type(value).__name__}; expected {hint.__name__}.")
-
-
-def check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Checks that a value is one of those it can be."""
-    if value not in choices:
-        hint = did_you_mean(str(value), map(str, choices))
-        raise ConfigError(f"{key}={value!r} is none of {', '.join(map(str, choices))}.{hint}")
 
 
 def build_network(model: Mapping[str, Any]) -> "SRNetwork":

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pkdn_lightning.config.gpus import gpus, jobs_at_once
 from pkdn_lightning.config.run_names import run_group, run_name, run_tags
+from pkdn_lightning.data.labels import ENCODING_CHANNELS, HEATMAP_CHANNELS
 from pkdn_lightning.errors import ConfigError, did_you_mean
 
 
@@ -77,9 +78,7 @@ def first_third(steps: int) -> float:
 
 def parsing_channels(encoding: str) -> int:
     """Returns the number of channels of an encoded parsing map."""
-    from pkdn_lightning.data.parsing import encoding_channels
-
-    return encoding_channels(encoding)  # type: ignore[arg-type]  # the DataModule checks the name
+    return ENCODING_CHANNELS[encoding]
 
 
 def heatmaps_of(store: str) -> str:
@@ -95,9 +94,7 @@ def heatmaps_of(store: str) -> str:
 
 def heatmap_count(heatmaps: str) -> int:
     """Returns the number of channels of a kind of heatmaps."""
-    from pkdn_lightning.data.heatmaps import COUNTS
-
-    return COUNTS[heatmaps]
+    return HEATMAP_CHANNELS[heatmaps]
 
 
 def register_resolvers() -> None:

@@ -15,52 +15,71 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.compose import conf_dir, verb_dir
+from pkdn_lightning.config.help import help_text
+from pkdn_lightning.config.instances import trust
+from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 
 
-def run_verb(verb: str, task: Callable[[DictConfig], Any], paths: tuple[str, ...] = ()) -> None:
+def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
     """Composes the configuration of `verb` from the command line and hands it to `task`.
 
     Args:
         verb: Name of a file at the root of the Hydra tree.
         task: What to do; its return value is what a sweeper optimises.
-        paths: Keys whose values are names of files, taken as they are typed.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints exceptions itself instead of raising them
     register_resolvers()
     register_schemas()
-    sys.argv[1:] = [as_typed(argument, paths) for argument in sys.argv[1:]]
 
     @hydra.main(version_base="1.3", config_path=str(verb_dir(verb)), config_name=verb)
     def app(cfg: DictConfig) -> Any:
-        output = Path(HydraConfig.get().runtime.output_dir)
-        if "run_dir" in cfg:
-            cfg.run_dir = str(output)
-        try:
+        sys.argv[1:] = typed  # what a run records as its command
+        # Here, too: Hydra announces an exception that passes through it before anyone can print a message.
+        with _translated_errors(), _removed_if_empty(Path(HydraConfig.get().runtime.output_dir)):
+            if "run_dir" in cfg:
+                cfg.run_dir = HydraConfig.get().runtime.output_dir
+            check_config(verb, cfg)
+            trust(cfg)
             return task(cfg)
-        finally:
-            # Hydra made this folder; a verb that failed before it wrote anything leaves no empty ones behind.
-            with contextlib.suppress(OSError):
-                for folder in (output, *output.parents):
-                    if Path.cwd() in folder.parents:
-                        folder.rmdir()
 
+    typed = sys.argv[1:]
     try:
-        with _translate_errors(), _unwrap_resolver_errors():
+        with _translated_errors():
+            overrides = as_overrides(verb, typed)
+            if {"-h", "--help"} & set(typed):
+                sys.stdout.write(help_text(verb, [each for each in overrides if not each.startswith("-")]))
+                return
+            sys.argv[1:] = overrides
             app()
     finally:
+        sys.argv[1:] = typed
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None  # or what is composed next in this process would be named after this job
 
 
 @contextlib.contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Ends the program with a message for errors that a user can correct; a fault of the program keeps its trace."""
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Removes the folder that Hydra made, and its parents, if a verb failed before it wrote anything there."""
     try:
         yield
+    finally:
+        with contextlib.suppress(OSError):
+            for each in (folder, *folder.parents):
+                if Path.cwd() in each.parents:
+                    each.rmdir()
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Ends the program with a message for errors that a user can correct; a fault of the program keeps its trace."""
+    try:
+        with _unwrapped_resolver_errors():
+            yield
     except PKDNError as error:
         _fail(describe(error))
     except (HydraException, OmegaConfBaseException) as error:  # first: a missing configuration is an OSError, too
@@ -83,7 +102,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unwrap_resolver_errors() -> Iterator[None]:
+def _unwrapped_resolver_errors() -> Iterator[None]:
     """Raises the original error of a resolver, which OmegaConf wraps in an error of the key."""
     try:
         yield
@@ -94,22 +113,6 @@ def _unwrap_resolver_errors() -> Iterator[None]:
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise
-
-
-def as_typed(argument: str, paths: tuple[str, ...]) -> str:
-    """Returns an override with its value quoted if its key is one of `paths`.
-
-    File names may contain characters of Hydra's grammar: commas would be a sweep, parentheses an error.
-
-    Example:
-        >>> as_typed("input=Photo (1), 2.jpg", ("input",))
-        "input='Photo (1), 2.jpg'"
-    """
-    key, given, value = argument.partition("=")
-    if not given or key not in paths or value == "null" or value[:1] in ("'", '"'):
-        return argument
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
 
 
 def explain(error: BaseException) -> str:
@@ -150,7 +153,12 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
         prefix = key.rpartition(".")[0]
         return _unknown(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)])
     wrong = str(cause.msg or message).splitlines()[0]
+    if unfit := re.fullmatch(r"Value '(.*)' .*could not be converted to (\w+)", wrong):
+        return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
     return wrong if not key or key in wrong else f"{key}: {wrong}"
+
+
+_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
 def _unknown(key: str, known: list[str]) -> str:

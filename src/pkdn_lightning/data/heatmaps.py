@@ -13,8 +13,6 @@ from torch import Tensor
 from pkdn_lightning.data.labels import LABELS
 
 Heatmaps = Literal["none", "landmarks", "components"]
-COUNTS: Final = {"none": 0, "landmarks": 68, "components": 5}
-"""Channels of each kind."""
 
 # For each landmark of the mirrored image, in iBUG order, its index in the original.
 _MIRRORED: Final = (

@@ -27,3 +27,9 @@ def _mirrored() -> tuple[int, ...]:
 
 MIRRORED: Final = _mirrored()
 """`MIRRORED[i]` is the label of class `i` in the mirrored image."""
+
+ENCODING_CHANNELS: Final = {"colour": 3, "onehot": len(LABELS), "index": 1}
+"""Channels of a parsing map in each encoding; see `data.parsing.encode`."""
+
+HEATMAP_CHANNELS: Final = {"none": 0, "landmarks": 68, "components": 5}
+"""Channels of each kind of heatmaps; see `data.heatmaps`."""

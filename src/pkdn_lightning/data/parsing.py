@@ -29,11 +29,6 @@ def mirror(parsing: Tensor) -> Tensor:
     return table[parsing.flip(-1).long()]
 
 
-def encoding_channels(encoding: Encoding) -> int:
-    """Returns the number of channels of an encoded parsing map."""
-    return {"colour": 3, "onehot": len(LABELS), "index": 1}[encoding]
-
-
 def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
     """Returns label maps as the float input of a network.
 
@@ -43,7 +38,7 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
             `onehot` gives a channel per class; `index` gives the id divided by 18.
 
     Returns:
-        (B, C, H, W) float32 in [0, 1], C = `encoding_channels(encoding)`.
+        (B, C, H, W) float32 in [0, 1], C = `ENCODING_CHANNELS[encoding]`.
     """
     if encoding == "index":
         return parsing.unsqueeze(1).float() / (len(LABELS) - 1)

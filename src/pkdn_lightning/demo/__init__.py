@@ -37,4 +37,4 @@ def demo(cfg: "DictConfig") -> None:
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("demo", demo, paths=("model", "other", "teacher", "parser"))
+    run_verb("demo", demo)

@@ -39,4 +39,4 @@ def export(cfg: "DictConfig") -> "Export":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("export", export, paths=("model", "output", "store"))
+    run_verb("export", export)

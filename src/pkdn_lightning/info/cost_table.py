@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console
-from pkdn_lightning.data.parsing import encoding_channels
+from pkdn_lightning.data.labels import ENCODING_CHANNELS
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import bfloat16_instructions, set_up
 from pkdn_lightning.models.checkpoints import load_network
@@ -42,7 +42,7 @@ def run_info(cfg: DictConfig) -> list[NetworkCost]:
         lr_px = cfg.size_px // scale
         inputs = [torch.rand(cfg.faces, 3, lr_px, lr_px, device=device)]
         if net.uses_parsing:
-            channels = encoding_channels(encoding)  # type: ignore[arg-type]  # checked at training
+            channels = ENCODING_CHANNELS[encoding]
             inputs.append(torch.rand(cfg.faces, channels, cfg.size_px, cfg.size_px, device=device))
         cost = NetworkCost(name, type(net).__name__, measure_blocks(net.eval().to(device), *inputs, rounds=cfg.rounds))
         console.print(_table(cost, cfg.faces, lr_px))

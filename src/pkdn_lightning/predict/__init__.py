@@ -43,7 +43,7 @@ def predict(cfg: "DictConfig") -> "Prediction":
 
 def main() -> None:
     """Runs the verb from the command line."""
-    run_verb("predict", _task, paths=("model", "input", "output", "references"))
+    run_verb("predict", _task)
 
 
 def _task(cfg: "DictConfig") -> Any:

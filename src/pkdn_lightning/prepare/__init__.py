@@ -115,4 +115,4 @@ def _describe(store: "FaceStore") -> str:
 def main() -> None:
     """Runs the verb from the command line."""
     # Shells do not expand the ~ in `data.source.path=~/x`, and Hydra's grammar does not allow it.
-    run_verb("prepare", prepare, paths=("data.source.path", "data.source.splits", "parser.path", "parser.weights"))
+    run_verb("prepare", prepare)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.benchmark import Timer
 
-from pkdn_lightning.data.parsing import encoding_channels
+from pkdn_lightning.data.labels import ENCODING_CHANNELS
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.evaluate.measure import (
@@ -158,7 +158,7 @@ class Measurements:
         known = read_json(file := self.folder / "speeds.json")
         if digest not in known:
             net = network_from_card(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
-            channels = encoding_channels(run.config["data"]["encoding"])
+            channels = ENCODING_CHANNELS[run.config["data"]["encoding"]]
             speed = [measure_speed(net.eval(), side_px, channels, self.spec.scale, count) for count in (1, BATCH)]
             known[digest] = {**key, "images_per_s": speed}
             write_json(file, known)

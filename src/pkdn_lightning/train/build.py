@@ -6,15 +6,13 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.profilers import Profiler, PyTorchProfiler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from pkdn_lightning.config.instances import check_arguments, check_choice, make, make_partial
+from pkdn_lightning.config.instances import check_arguments, find_class, make, make_partial, refusals
 from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
@@ -34,8 +32,6 @@ def build_objective(terms: Mapping[str, Any]) -> Objective:
     """Returns the objective, without the terms whose weight is 0."""
     pairs = {}
     for name, term in terms.items():
-        check_choice(f"objective.{name}.schedule", term["schedule"], ("constant", "linear", "hold"))
-        check_choice(f"objective.{name}.unit", term["unit"], ("epoch", "step"))
         if not term["term"]:
             raise ConfigError(
                 f"objective.{name} has a weight but computes nothing: the chosen objective has no term '{name}'.\n"
@@ -86,7 +82,7 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
     if cfg.module.discriminator:
         arguments["discriminator"] = make(cfg.module.discriminator, "module.discriminator")
         arguments |= {"adversarial_weight": cfg.module.adversarial_weight, "gate": cfg.module.gate}
-    scheme: type[SRModule] = get_object(cfg.module._target_)
+    scheme: Any = find_class(cfg.module._target_, "module")
     make_optimizer = make_partial(cfg.optimizer, "optimizer", provided=("params",))
     if make_optimizer is None:
         raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
@@ -95,7 +91,7 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
 
 def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:
     """Returns the callbacks, with their paths set to places in the run folder."""
-    places = {
+    places: dict[Any, tuple[str, Path]] = {
         ModelCheckpoint: ("dirpath", run.checkpoints),
         LastCheckpoint: ("path", run.last),
         SampleGrid: ("folder", run.grids),
@@ -104,7 +100,7 @@ def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightn
     for name, spec in callbacks.items():
         if not spec:
             continue
-        key, path = places.get(get_object(spec["_target_"]), ("", Path()))
+        key, path = places.get(find_class(spec["_target_"], f"callbacks.{name}"), ("", Path()))
         made.append(make({**spec, key: str(path)} if key else spec, f"callbacks.{name}"))
     return made
 
@@ -129,13 +125,12 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
         if not spec:
             continue
         given = {key: value for key, value in spec.items() if value is not None}
+        own = identity.get(find_class(spec["_target_"], f"logger.{name}"), {})
         try:
-            made.append(make({**identity.get(get_object(spec["_target_"]), {}), **given}, f"logger.{name}"))
-        except InstantiationException as error:
-            if not isinstance(error.__cause__, ModuleNotFoundError):
-                raise
+            made.append(make({**own, **given}, f"logger.{name}"))
+        except ModuleNotFoundError as error:
             raise ConfigError(
-                f"logger={name} needs a package that is not installed ({error.__cause__}).\n"
+                f"logger={name} needs a package that is not installed ({error}).\n"
                 "Install it: pip install 'pkdn-lightning[tracking]'"
             ) from error
     return made
@@ -153,15 +148,16 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it needs one
     if arguments["fast_dev_run"]:
         callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
-    return lightning.Trainer(
-        **arguments,
-        callbacks=callbacks,
-        logger=loggers or False,
-        enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
-        use_distributed_sampler=False,  # the batch sampler divides the data among processes
-        default_root_dir=cfg.run_dir,
-        plugins=[WholeFileCheckpointIO()],
-    )
+    with refusals("trainer"):
+        return lightning.Trainer(
+            **arguments,
+            callbacks=callbacks,
+            logger=loggers or False,
+            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
+            use_distributed_sampler=False,  # the batch sampler divides the data among processes
+            default_root_dir=cfg.run_dir,
+            plugins=[WholeFileCheckpointIO()],
+        )
 
 
 def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:

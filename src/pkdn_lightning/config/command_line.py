@@ -1,0 +1,82 @@
+"""What is typed becomes what Hydra's grammar means: values that hold its special characters are quoted, once, here."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from pkdn_lightning.config.keys import keys_of
+from pkdn_lightning.config.schema import SCHEMAS
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.values import FileName, marks
+
+_WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
+                      "-p", "--info", "-i")  # fmt: skip
+_WORD: Final = r"[^\[\]{},:'\"]+"
+
+
+def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments of a command line with their values quoted where Hydra's grammar would misread them.
+
+    Names of files are taken as they are typed, other values only if they are not valid as they are. In a multirun, a
+    comma separates the values of a sweep, in names of files, too.
+
+    Raises:
+        ConfigError: If an argument is neither an option nor an override.
+
+    Example:
+        >>> as_overrides("predict", ["input=Photo (1), 2.jpg", "output=José", "mode=auto"])
+        ["input='Photo (1), 2.jpg'", "output='José'", 'mode=auto']
+    """
+    multirun = bool({"-m", "--multirun"} & set(arguments))
+    quoted = []
+    for number, argument in enumerate(arguments):
+        is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
+        quoted.append(argument if is_option else _quoted(verb, argument, multirun=multirun))
+    return quoted
+
+
+def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
+    key, given, value = argument.partition("=")
+    if not given or not re.fullmatch(r"\+{0,2}[\w./@-]+", key):
+        if not re.fullmatch(r"~[\w./@-]+(=.*)?", argument):
+            raise ConfigError(f"'{argument}' is no override: expected key=value, e.g. seed=1; --help lists the keys.")
+        return argument
+    valid = _is_valid(argument)
+    if value in ("null", "") or (valid and value[0] in "'\""):
+        return argument
+    if _file_names(verb).fullmatch(key.lstrip("+")):
+        return argument if valid and multirun and "," in value else f"{key}={_in_quotes(value)}"
+    if valid:
+        return argument
+    by_word = f"{key}={re.sub(_WORD, lambda word: word[0] if word[0].isascii() else _in_quotes(word[0]), value)}"
+    is_list = value[0] in "[{" or (multirun and "," in value)
+    return by_word if is_list and _is_valid(by_word) else f"{key}={_in_quotes(value)}"
+
+
+def _is_valid(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
+
+
+@cache
+def _file_names(verb: str) -> re.Pattern[str]:
+    """Returns a pattern of the keys that hold names of files."""
+    patterns = []
+    for key in keys_of(SCHEMAS[verb]):
+        for mark in marks(key.hint):
+            if isinstance(mark, FileName):
+                below = rf"\.({'|'.join(mark.keys) or '.+'})" if mark.in_mapping else ""
+                patterns.append(re.escape(key.name) + below)
+    return re.compile("|".join([*patterns, r"hydra\.(run|sweep)\.dir"]))
+
+
+def _in_quotes(value: str) -> str:
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"'{escaped.replace('${', chr(92) + '${')}'"
