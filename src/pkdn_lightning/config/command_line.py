@@ -10,11 +10,13 @@ from hydra.errors import HydraException
 
 from pkdn_lightning.config.keys import keys_of
 from pkdn_lightning.config.schema import SCHEMAS
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.values import FileName, marks
 
 _WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
-                      "-p", "--info", "-i")  # fmt: skip
+                      "-p", "--info", "-i", "--experimental-rerun")  # fmt: skip
+_ALONE: Final = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
+                 "--shell-completion", "-sc")  # fmt: skip
 _WORD: Final = r"[^\[\]{},:'\"]+"
 
 
@@ -35,6 +37,12 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     quoted = []
     for number, argument in enumerate(arguments):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
+        option = argument.partition("=")[0]
+        if argument.startswith("-") and option not in (*_WITH_VALUE, *_ALONE):
+            raise ConfigError(
+                f"There is no option {option}. Keys are typed without dashes: {option.lstrip('-')}=<value>; "
+                f"--help lists them.{did_you_mean(option, (*_WITH_VALUE, *_ALONE))}"
+            )
         quoted.append(argument if is_option else _quoted(verb, argument, multirun=multirun))
     return quoted
 

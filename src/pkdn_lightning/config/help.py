@@ -64,13 +64,14 @@ def _keys(verb: str, cfg: DictConfig) -> Iterator[str]:
 
 def _open_mapping(cfg: DictConfig, prefix: str) -> Iterator[str]:
     node = _value(cfg, prefix)
-    sentences = _TERM if "term" in node else _sentences(str(node.get("_target_", "")))
+    target = str(node.get("_target_", ""))
+    sentences = _TERM if "term" in node else _sentences(target)
     for name in node:
         value = _value(cfg, f"{prefix}.{name}")
         if isinstance(value, Mapping) and value:
             yield from _open_mapping(cfg, f"{prefix}.{name}")
         elif name != "_target_":
-            yield _line(f"{prefix}.{name}={_shown(value)}", sentences.get(name, ""))
+            yield _line(f"{prefix}.{name}={_shown(value)}", sentences.get(name, f"See {target}." if target else ""))
 
 
 _TERM = {key.name: key.sentence for key in keys_of(TermConfig)}
@@ -111,9 +112,8 @@ def _sentences(target: str) -> dict[str, str]:
     place = Path(__file__).parents[1].joinpath(*module.split("."))
     for file in (place.with_suffix(".py"), *sorted(place.glob("*.py"))):
         tree = ast.parse(file.read_text("utf-8") if file.is_file() else "")
-        origin = {
-            each.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for each in node.names
-        }
+        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        origin = {each.name: node.module for node in imports for each in node.names}
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 found = described_names(ast.get_docstring(node) or "")

@@ -16,7 +16,8 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.errors import ConfigError, PKDNError, did_you_mean
+from pkdn_lightning.config.keys import unknown_key
+from pkdn_lightning.errors import ConfigError, PKDNError
 from pkdn_lightning.values import check
 
 if TYPE_CHECKING:
@@ -146,8 +147,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], wh
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         for key in arguments:
             if key not in parameters:
-                hint = did_you_mean(key, parameters)
-                raise ConfigError(f"Unknown key '{where}.{key}'.{hint}\nKeys there: {', '.join(parameters)}")
+                raise unknown_key(f"{where}.{key}", [f"{where}.{each}" for each in parameters])
     for key, value in arguments.items():
         if key in hints:
             check(f"{where}.{key}", value, hints[key])

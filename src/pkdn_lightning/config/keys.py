@@ -2,13 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pkdn_lightning.config.schema import SCHEMAS, TermConfig
+from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.values import check
 
 
@@ -48,7 +49,11 @@ def check_config(verb: str, cfg: DictConfig) -> None:
 
 
 def _check(schema: Any, cfg: DictConfig, prefix: str) -> None:
-    for name, hint in get_type_hints(schema, include_extras=True).items():
+    hints = get_type_hints(schema, include_extras=True)
+    for name in map(str, cfg):
+        if name not in hints:  # Hydra adds what is typed with a plus
+            raise unknown_key(f"{prefix}{name}", [f"{prefix}{each}" for each in hints])
+    for name, hint in hints.items():
         if name not in cfg or OmegaConf.is_missing(cfg, name):
             continue
         value, key = cfg[name], f"{prefix}{name}"
@@ -59,6 +64,11 @@ def _check(schema: Any, cfg: DictConfig, prefix: str) -> None:
                 _check(TermConfig, value[term], f"{key}.{term}.")
         elif not isinstance(value, DictConfig):
             check(key, list(value) if isinstance(value, ListConfig) else value, hint)
+
+
+def unknown_key(key: str, known: Sequence[str]) -> ConfigError:
+    """Returns the error for a key that is not there, with the nearest one that is."""
+    return ConfigError(f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}")
 
 
 def described_names(docstring: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from pkdn_lightning.values import (
     Range,
     Seed,
     Share,
+    Side,
     Threads,
 )
 
@@ -212,7 +213,7 @@ class TrainerConfig:
     accumulate_grad_batches: Count = 1
     gradient_clip_val: NonNegative | None = None
     gradient_clip_algorithm: Annotated[str, OneOf("norm", "value")] | None = None
-    val_check_interval: _Portion | None = None
+    val_check_interval: Annotated[int | float, Range(0, above=True)] | None = None
     check_val_every_n_epoch: Count | None = 1
     log_every_n_steps: Count = 50
     num_sanity_val_steps: Annotated[int, Range(-1)] = 1
@@ -406,7 +407,7 @@ class InfoConfig(MachineConfig):
     size: str = "full"
     data: DataConfig = field(default_factory=DataConfig)
     faces: Annotated[int, Range(1, 4096)] = 1
-    size_px: Annotated[int, Range(8, 4096)] = 128
+    size_px: Side = 128
     rounds: Count = 5
     paths: PathsConfig = field(default_factory=PathsConfig)
 

@@ -19,7 +19,7 @@ from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.compose import conf_dir, verb_dir
 from pkdn_lightning.config.help import help_text
 from pkdn_lightning.config.instances import trust
-from pkdn_lightning.config.keys import check_config
+from pkdn_lightning.config.keys import check_config, unknown_key
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
@@ -133,7 +133,7 @@ def explain(error: BaseException) -> str:
     unmatched = re.search(r"Could not override '([^']+)'", message)
     if unmatched:
         groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
-        return _unknown(unmatched.group(1), groups)
+        return str(unknown_key(unmatched.group(1), groups))
     return message
 
 
@@ -151,7 +151,7 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())
     if isinstance(parent, DictConfig) and not exists and cause.key is not None:
         prefix = key.rpartition(".")[0]
-        return _unknown(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)])
+        return str(unknown_key(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)]))
     wrong = str(cause.msg or message).splitlines()[0]
     if unfit := re.fullmatch(r"Value '(.*)' .*could not be converted to (\w+)", wrong):
         return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
@@ -159,10 +159,6 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
 
 
 _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    return f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}"
 
 
 def _fail(message: str) -> NoReturn:

@@ -12,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pkdn_lightning.errors import ConfigError
-
 VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
 """Columns of a view; `right` and `down` are fractions of the image's side, the last three are factors."""
 
@@ -35,12 +33,6 @@ class Augmentation:
     turn_deg: float = 0.0
     shift: float = 0.0
     colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, most = getattr(self, field.name), 180.0 if field.name == "turn_deg" else 0.9
-            if not 0 <= value <= most:
-                raise ConfigError(f"data.augmentation.{field.name}={value} is out of range: give 0 to {most:g}.")
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.values import Count
 
 RGB_MEAN: Final = (0.509, 0.424, 0.378)
 """Mean colour of the faces, in [0, 1], subtracted by DIC and by DICGAN's discriminator and feature network."""
@@ -75,13 +76,13 @@ class DIC(SRNetwork):
     def __init__(
         self,
         *,
-        scale: int = 8,
-        steps: int = 4,
-        features: int = 48,
-        groups: int = 6,
-        fusion_blocks: int = 7,
-        hourglass_features: int = 256,
-        keypoints: int = 68,
+        scale: Count = 8,
+        steps: Count = 4,
+        features: Count = 48,
+        groups: Count = 6,
+        fusion_blocks: Count = 7,
+        hourglass_features: Count = 256,
+        keypoints: Count = 68,
     ) -> None:
         super().__init__()
         if scale != 8:

@@ -42,6 +42,7 @@ from pkdn_lightning.networks.blocks import (
     conv3,
 )
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.values import Count
 
 
 class ParsingNet(nn.Module):
@@ -52,7 +53,7 @@ class ParsingNet(nn.Module):
         blocks: Number of residual blocks.
     """
 
-    def __init__(self, width: int = 64, blocks: int = 8) -> None:
+    def __init__(self, width: Count = 64, blocks: Count = 8) -> None:
         super().__init__()
         self.head = conv3(3, width)
         self.body = nn.Sequential(*(ResidualBlock(width, scale=0.2) for _ in range(blocks)))
@@ -144,7 +145,7 @@ class FishFSRNet(SRNetwork):
         (torch.Size([1, 3, 128, 128]), torch.Size([1, 3, 16, 16]))
     """
 
-    def __init__(self, *, scale: int = 8, width: int = 64, pafbs: int = 2) -> None:
+    def __init__(self, *, scale: Count = 8, width: Count = 64, pafbs: Count = 2) -> None:
         super().__init__()
         if scale < 2 or scale & (scale - 1) or min(width, pafbs) < 1:
             raise ConfigError(

@@ -26,6 +26,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1
 from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
+from pkdn_lightning.values import Count
 
 _LEVELS = 3  # of each hourglass
 
@@ -54,10 +55,10 @@ class FSRNet(SRNetwork):
     def __init__(
         self,
         *,
-        scale: int = 8,
-        width: int = 64,
-        parsing_classes: int = 19,
-        landmarks: int = 68,
+        scale: Count = 8,
+        width: Count = 64,
+        parsing_classes: Count = 19,
+        landmarks: Count = 68,
         decoder_prior: Literal["features", "maps"] = "features",
     ) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from pkdn_lightning.networks.contract import PublishedWeights
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
 from pkdn_lightning.networks.published_weights import rename
 from pkdn_lightning.networks.rcan import rename_rcab
+from pkdn_lightning.values import Count
 
 
 class KDFSRNetTeacher(PKDNTeacher):
@@ -44,7 +45,13 @@ class KDFSRNetTeacher(PKDNTeacher):
     """
 
     def __init__(
-        self, *, scale: int = 8, width: int = 64, levels: int = 4, parsing_channels: int = 3, rcabs_per_level: int = 2
+        self,
+        *,
+        scale: Count = 8,
+        width: Count = 64,
+        levels: Count = 4,
+        parsing_channels: Count = 3,
+        rcabs_per_level: Count = 2,
     ) -> None:
         super().__init__(
             scale=scale,
@@ -83,7 +90,7 @@ class KDFSRNetStudent(PKDNStudent):
         ['down1', 'down2', 'down3', 'down4', 'bottleneck', 'up1', 'up2', 'up3', 'up4']
     """
 
-    def __init__(self, *, scale: int = 8, width: int = 64, levels: int = 4, rcabs_per_level: int = 6) -> None:
+    def __init__(self, *, scale: Count = 8, width: Count = 64, levels: Count = 4, rcabs_per_level: Count = 6) -> None:
         super().__init__(scale=scale, width=width, levels=levels, rcabs_per_level=rcabs_per_level, ffb=False)
 
     @classmethod

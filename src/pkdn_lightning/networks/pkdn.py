@@ -27,6 +27,7 @@ from pkdn_lightning.networks.blocks import (
     conv3,
 )
 from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
+from pkdn_lightning.values import Count, Natural
 
 
 class AutoEncoder(SRNetwork):
@@ -39,7 +40,7 @@ class AutoEncoder(SRNetwork):
         levels: Number of halvings and doublings of the resolution.
         prior_channels: Channels concatenated with the upsampled LR face at the head.
         ffb: Fuses encoder features into the decoder.
-        ffb_skip: See `FFB`.
+        ffb_skip: Adds the decoder feature once more behind each fusion, as FishFSRNet does.
         ffb_first: Fuses before the stage (up, FFB, stage) instead of after it (up, stage, FFB).
         ffb_source: Encoder features to fuse: the output of each resampling block (`resampled`, as in FishFSRNet) or of
             each stage (`stage`).
@@ -137,7 +138,7 @@ class PKDNTeacher(AutoEncoder):
         channel_attention: Channel attention of the PFBs, see `ChannelAttention`.
         spatial_attention: Spatial attention of the PFBs, see `PFB`.
         ffb: Uses feature fusion blocks (Table 2).
-        ffb_skip: See `FFB`.
+        ffb_skip: See `AutoEncoder`.
         ffb_first: See `AutoEncoder`.
         ffb_source: See `AutoEncoder`.
         global_residual: See `AutoEncoder`.
@@ -153,13 +154,13 @@ class PKDNTeacher(AutoEncoder):
     def __init__(
         self,
         *,
-        scale: int = 8,
-        width: int = 64,
-        levels: int = 4,
-        parsing_channels: int = 3,
+        scale: Count = 8,
+        width: Count = 64,
+        levels: Count = 4,
+        parsing_channels: Count = 3,
         pfb: bool = True,
-        pfbs_per_level: int = 1,
-        rcabs_per_level: int | Sequence[int] = 2,
+        pfbs_per_level: Count = 1,
+        rcabs_per_level: Natural | Sequence[Natural] = 2,
         channel_attention: ChannelAttentionKind = "fish",
         spatial_attention: SpatialAttentionKind = "csar",
         ffb: bool = True,
@@ -222,7 +223,7 @@ class PKDNStudent(AutoEncoder):
         rcabs_per_level: RCABs in each stage (RCAG): one number, or `2 * levels + 1` numbers in the order encoder,
             bottleneck, decoder.
         ffb: Uses feature fusion blocks. Section 3.2 lists none for the student.
-        ffb_skip: See `FFB`.
+        ffb_skip: See `AutoEncoder`.
         ffb_first: See `AutoEncoder`.
         ffb_source: See `AutoEncoder`.
         global_residual: See `AutoEncoder`.
@@ -236,10 +237,10 @@ class PKDNStudent(AutoEncoder):
     def __init__(
         self,
         *,
-        scale: int = 8,
-        width: int = 64,
-        levels: int = 4,
-        rcabs_per_level: int | Sequence[int] = 6,
+        scale: Count = 8,
+        width: Count = 64,
+        levels: Count = 4,
+        rcabs_per_level: Natural | Sequence[Natural] = 6,
         ffb: bool = False,
         ffb_skip: bool = True,
         ffb_first: bool = False,

@@ -25,6 +25,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.blocks import RCAG, Up, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 from pkdn_lightning.networks.published_weights import Rules, count_modules, rename
+from pkdn_lightning.values import Count
 
 DIV2K_MEAN: Final = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K's training images, in [0, 1]."""
@@ -120,7 +121,7 @@ class RCAN(ResidualInResidual):
         ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
     """
 
-    def __init__(self, *, scale: int = 8, width: int = 64, groups: int = 10, blocks: int = 20) -> None:
+    def __init__(self, *, scale: Count = 8, width: Count = 64, groups: Count = 10, blocks: Count = 20) -> None:
         super().__init__(conv3(3, width), lambda: ResidualGroup(width, blocks), scale=scale, width=width, groups=groups)
 
     @classmethod

@@ -34,6 +34,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import ResidualBlock, conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.values import Count
 
 LEVELS: Final = ("down1", "down2", "down3", "bottleneck", "up1", "up2", "up3")
 
@@ -209,7 +210,13 @@ class SFMNet(SRNetwork):
     """
 
     def __init__(
-        self, *, scale: int = 8, width: int = 64, blocks: int = 2, heads: int = 8, shared_attention: bool = False
+        self,
+        *,
+        scale: Count = 8,
+        width: Count = 64,
+        blocks: Count = 2,
+        heads: Count = 8,
+        shared_attention: bool = False,
     ) -> None:
         super().__init__()
         if min(scale, width, blocks, heads) < 1 or width % heads:

@@ -28,6 +28,7 @@ from pkdn_lightning.networks.blocks import conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SROutput
 from pkdn_lightning.networks.published_weights import rename
 from pkdn_lightning.networks.rcan import SKELETON_RULES, ResidualInResidual, fold_mean_shifts, skeleton_arguments
+from pkdn_lightning.values import Count
 
 
 class SplitAttention(nn.Module):
@@ -133,7 +134,7 @@ class SISN(ResidualInResidual):
         ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
     """
 
-    def __init__(self, *, scale: int = 8, width: int = 64, groups: int = 10, blocks: int = 10) -> None:
+    def __init__(self, *, scale: Count = 8, width: Count = 64, groups: Count = 10, blocks: Count = 10) -> None:
         super().__init__(FoldedHead(scale, width), lambda: ESAG(width, blocks), scale=scale, width=width, groups=groups)
 
     def forward(self, lr: Tensor) -> SROutput:

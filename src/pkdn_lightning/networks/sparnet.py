@@ -28,6 +28,7 @@ from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import Hourglass
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 from pkdn_lightning.networks.published_weights import count_modules, rename
+from pkdn_lightning.values import Count
 
 AttentionKind = Literal["spar", "spar3d"]
 Resampling = Literal["down", "up"]
@@ -162,12 +163,12 @@ class SPARNet(SRNetwork):
     def __init__(
         self,
         *,
-        scale: int = 8,
-        width: int = 32,
-        max_width: int = 128,
-        res_depth: int = 10,
+        scale: Count = 8,
+        width: Count = 32,
+        max_width: Count = 128,
+        res_depth: Count = 10,
         attention: AttentionKind = "spar",
-        attention_width: int = 64,
+        attention_width: Count = 64,
     ) -> None:
         super().__init__()
         if min(scale, width, max_width, res_depth, attention_width) < 1:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image, require_size
+from pkdn_lightning.values import Count
 
 
 class URDGN(SRNetwork):
@@ -33,7 +34,7 @@ class URDGN(SRNetwork):
         (torch.Size([1, 3, 128, 128]), ['stage1', 'stage2', 'stage3', 'stage4'])
     """
 
-    def __init__(self, *, scale: int = 8, widths: Sequence[int] = (16, 64, 128, 256)) -> None:
+    def __init__(self, *, scale: Count = 8, widths: Sequence[Count] = (16, 64, 128, 256)) -> None:
         super().__init__()
         if not widths or scale != 2 ** (len(widths) - 1):
             raise ConfigError(
@@ -74,7 +75,7 @@ class URDGNDiscriminator(nn.Module):
         ConfigError: If `size_px` is not.
     """
 
-    def __init__(self, *, size_px: int = 128) -> None:
+    def __init__(self, *, size_px: Count = 128) -> None:
         super().__init__()
         if size_px < 16 or size_px % 16:
             raise ConfigError(f"size_px has to be a multiple of 16, found {size_px}.")

@@ -86,6 +86,11 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
     make_optimizer = make_partial(cfg.optimizer, "optimizer", provided=("params",))
     if make_optimizer is None:
         raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
+    with refusals("optimizer"):  # made once for nothing: they check their arguments only when they are made
+        optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
+    if make_scheduler is not None:
+        with refusals("scheduler"):
+            make_scheduler(optimizer, total_steps=1000)
     return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
 
 

@@ -18,6 +18,7 @@ from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
+from pkdn_lightning.values import Side
 
 _SHOWN: Final = 5
 
@@ -35,7 +36,7 @@ class FolderSource:
 
     with_landmarks = False
 
-    def __init__(self, path: str | None, *, size_px: int = 128, convert: bool = False, resize: bool = False) -> None:
+    def __init__(self, path: str | None, *, size_px: Side = 128, convert: bool = False, resize: bool = False) -> None:
         if path is None:
             raise ConfigError(
                 "data.source.path is not set: say where the faces are, e.g. data.source.path=~/faces.\n"

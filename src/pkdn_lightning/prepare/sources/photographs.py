@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.crop import Box, CropName, Faces, crop_rule, cut
 from pkdn_lightning.faces.images import open_photograph, walk_images
 from pkdn_lightning.faces.rejection import Rejected
@@ -20,6 +20,7 @@ from pkdn_lightning.prepare.raw_files import Delivery
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.sources.folder import FolderSource, is_folder_of_faces
 from pkdn_lightning.prepare.splits import Photograph, by_split, shared_identities, split_by_identity, split_by_list
+from pkdn_lightning.values import Natural, Number, Seed, Side
 
 
 class PhotographSource:
@@ -54,19 +55,17 @@ class PhotographSource:
         path: str | None,
         *,
         sha256: str | None = None,
-        size_px: int = 128,
+        size_px: Side = 128,
         crop: CropName = "detector",
-        margin: float | None = None,
+        margin: Number | None = None,
         faces: Faces = "one",
-        min_side_px: int = 0,
-        train: int | None = None,
-        val: int | None = None,
-        test: int | None = None,
-        seed: int = 0,
+        min_side_px: Natural = 0,
+        train: Natural | None = None,
+        val: Natural | None = None,
+        test: Natural | None = None,
+        seed: Seed = 0,
         splits: str | None = None,
     ) -> None:
-        if size_px < 8:
-            raise ConfigError(f"data.source.size_px={size_px} is too small for a face; the paper's is 128.")
         self.path, self.sha256, self.size_px, self.min_side_px = path, sha256, size_px, min_side_px
         self.counts = {"train": train, "val": val, "test": test}
         self.seed, self.splits = seed, splits

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.prepare.source import Face
+from pkdn_lightning.values import Natural, Seed, Side
 
 
 class SyntheticSource:
@@ -21,7 +22,9 @@ class SyntheticSource:
     with_parsing = True
     with_landmarks = True
 
-    def __init__(self, *, train: int = 1000, val: int = 50, test: int = 100, size_px: int = 128, seed: int = 0) -> None:
+    def __init__(
+        self, *, train: Natural = 1000, val: Natural = 50, test: Natural = 100, size_px: Side = 128, seed: Seed = 0
+    ) -> None:
         self.counts = {"train": train, "val": val, "test": test}
         self.size_px, self.seed = size_px, seed
 

@@ -11,6 +11,7 @@ from pkdn_lightning.data.datamodule import Batch, FaceSRDataModule
 from pkdn_lightning.data.grids import face_columns, save_grid
 from pkdn_lightning.modules.student import StudentModule
 from pkdn_lightning.train.tracking.trackers import show
+from pkdn_lightning.values import Count
 
 
 class SampleGrid(lightning.Callback):
@@ -24,7 +25,7 @@ class SampleGrid(lightning.Callback):
         faces: Number of faces, from the start of the validation split.
     """
 
-    def __init__(self, folder: str | Path, faces: int = 6) -> None:
+    def __init__(self, folder: str | Path, faces: Count = 6) -> None:
         self.folder, self.faces = Path(folder), faces
 
     @torch.no_grad()
