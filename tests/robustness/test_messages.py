@@ -19,7 +19,7 @@ from pkdn_lightning.config.schema import SCHEMAS
 from pkdn_lightning.values import OneOf, Range, marks
 from tests.conftest import TINY
 
-_LIMIT_S = 60  # a mistake is told soon, and a verb that waits for ever is one, too
+_LIMIT_S = 30  # a mistake is told soon, and a verb that waits for ever is one, too
 
 TRAINING = ("experiment=student_celeba", "teacher=none", "objective=reconstruction", *TINY)
 
@@ -162,6 +162,7 @@ def check(mistake: Mistake, store, folder: Path, monkeypatch, capsys) -> None:
     places = [each for each in places if each.partition("=")[0] not in given]
     before = sorted(store.path.rglob("*"))
     monkeypatch.setattr(sys, "argv", [mistake.verb, *places, *mistake.typed])
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"it had not ended after {_LIMIT_S} s"))
     signal.alarm(_LIMIT_S)
     try:
         with pytest.raises(SystemExit) as ended:

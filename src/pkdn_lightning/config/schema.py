@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from pkdn_lightning.values import (
+    Change,
     Count,
     File,
     FileName,
@@ -26,9 +27,9 @@ from pkdn_lightning.values import (
     Share,
     Side,
     Threads,
+    Turn,
 )
 
-_Change = Annotated[float, Range(0, 0.9)]
 _Portion = Annotated[int | float, Range(0)]
 PRECISIONS: Final = (
     "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "16", "bf16", "64",
@@ -49,11 +50,11 @@ class AugmentationConfig:
         colour: Maximum relative change of brightness, contrast and saturation.
     """
 
-    zoom_in: _Change = 0.0
-    zoom_out: _Change = 0.0
-    turn_deg: Annotated[float, Range(0, 180)] = 0.0
-    shift: _Change = 0.0
-    colour: _Change = 0.0
+    zoom_in: Change = 0.0
+    zoom_out: Change = 0.0
+    turn_deg: Turn = 0.0
+    shift: Change = 0.0
+    colour: Change = 0.0
 
 
 @dataclass

@@ -5,12 +5,14 @@ uninterrupted one. They are applied to images, parsing maps and landmarks on the
 """
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, get_type_hints
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pkdn_lightning.values import Change, Turn, check
 
 VIEW: Final = ("zoom", "angle_deg", "right", "down", "brightness", "contrast", "saturation")
 """Columns of a view; `right` and `down` are fractions of the image's side, the last three are factors."""
@@ -28,11 +30,15 @@ class Augmentation:
         colour: Maximum relative change of brightness, contrast and saturation.
     """
 
-    zoom_in: float = 0.0
-    zoom_out: float = 0.0
-    turn_deg: float = 0.0
-    shift: float = 0.0
-    colour: float = 0.0
+    zoom_in: Change = 0.0
+    zoom_out: Change = 0.0
+    turn_deg: Turn = 0.0
+    shift: Change = 0.0
+    colour: Change = 0.0
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            check(f"data.augmentation.{name}", getattr(self, name), hint)
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
