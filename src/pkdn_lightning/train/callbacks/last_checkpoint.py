@@ -12,7 +12,7 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from pkdn_lightning.errors import PKDNError
-from pkdn_lightning.values import Positive
+from pkdn_lightning.values import NonNegative
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,7 +32,7 @@ class LastCheckpoint(Checkpoint):
         every_n_minutes: Longest time between two writes.
     """
 
-    def __init__(self, path: str | Path, every_n_minutes: Positive = 5.0) -> None:
+    def __init__(self, path: str | Path, every_n_minutes: NonNegative = 5.0) -> None:
         self.path = Path(path)
         self.every_s = every_n_minutes * 60
         self.trained_s = 0.0
