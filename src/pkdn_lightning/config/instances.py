@@ -158,7 +158,10 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
 
     For a class of this package that passes `**options` to its base class, they include those of the base class.
     """
-    parameters = dict(inspect.signature(target).parameters)
+    try:
+        parameters = dict(inspect.signature(target).parameters)
+    except ValueError:  # some classes written in C do not say
+        return {"arguments": inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)}, {}
     try:
         # For a class, the annotations of its constructor.
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
