@@ -34,6 +34,8 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
         ["input='Photo (1), 2.jpg'", "output='José'", 'mode=auto']
     """
     multirun = bool({"-m", "--multirun"} & set(arguments))
+    if multirun and verb != "train":
+        raise ConfigError(f"-m is for sweeps of trainings: pkdn train -m ...; pkdn {verb} runs once.")
     quoted = []
     for number, argument in enumerate(arguments):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)

@@ -153,7 +153,7 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
         prefix = key.rpartition(".")[0]
         return str(unknown_key(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)]))
     wrong = str(cause.msg or message).splitlines()[0]
-    if unfit := re.fullmatch(r"Value '(.*)' .*could not be converted to (\w+)", wrong):
+    if unfit := re.fullmatch(r"Value '(.*?)' of type .*could not be converted to (\w+)", wrong):
         return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
     return wrong if not key or key in wrong else f"{key}: {wrong}"
 
