@@ -253,6 +253,7 @@ class PredictConfig(MachineConfig):
     batch_size: int = 16
     runtime: str = "auto"
     precision: str = "32"
+    trust: bool = False
 
 
 @dataclass
@@ -279,6 +280,7 @@ class DemoConfig(MachineConfig):
     teacher: str | None = None
     parser: str | None = None
     host: str = "127.0.0.1"
+    names: list[str] = field(default_factory=list)
     port: int | None = None
     browser: bool = True
     upload_mb: float = 20
@@ -291,6 +293,7 @@ class DemoConfig(MachineConfig):
     concurrent: int = 2
     runtime: str = "auto"
     precision: str = "32"
+    trust: bool = False
 
 
 def register_schemas() -> None:
