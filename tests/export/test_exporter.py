@@ -144,7 +144,9 @@ def test_predict_runs_what_export_wrote(made, store, tmp_path, name):
     for number, face in enumerate((degrade(hr, 4) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
         Image.fromarray(np.ascontiguousarray(face)).save(tmp_path / "in" / f"{number}.png")
     result = predict(
-        compose("predict", [f"model={made.folder / FILES[name]}", "input=in", "output=out", "accelerator=cpu", "trust=true"])
+        compose(
+            "predict", [f"model={made.folder / FILES[name]}", "input=in", "output=out", "accelerator=cpu", "trust=true"]
+        )
     )
     assert result.failed == []
     assert result.rows[0].settings["runtime"] == ("pt2" if name == "pt2" else "onnx")

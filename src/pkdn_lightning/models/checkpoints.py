@@ -164,7 +164,7 @@ def network_weights(checkpoint: Mapping[str, Any], origin: Path) -> dict[str, Te
     prefix = "net."
     state: Mapping[str, Tensor] = checkpoint["state_dict"]
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{origin} has an entry 'state_dict' that holds no weights: it is {type(state).__name__}.")
+        raise CheckpointError(f"{origin} holds {type(state).__name__} as 'state_dict', which are no weights.")
     state = {str(name): value for name, value in state.items()}
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -208,8 +208,8 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) ->
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(
-                f"{origin} holds weights that are not finite ('{name}'): the training diverged, or the file is damaged. "
-                "Use another checkpoint."
+                f"{origin} holds weights that are not finite ('{name}'): the training diverged, or the file is "
+                "damaged. Use another checkpoint."
             )
     net.load_state_dict(dict(weights))
 

@@ -76,8 +76,8 @@ def check_checksum(file: Path) -> None:
     if not intact:
         raise CheckpointError(
             f"{file} is damaged or truncated: its contents do not match its checksum. Copy it again, or use another "
-            "copy or the other checkpoint of the run (best.ckpt, last.ckpt).\nIf another program changed it on purpose, "
-            f"remove the checksum: the metadata entry '{CHECKSUM_KEY}', or the comment of the archive."
+            "copy or the other checkpoint of the run (best.ckpt, last.ckpt).\nIf another program changed it on "
+            f"purpose, remove the checksum: the metadata entry '{CHECKSUM_KEY}', or the comment of the archive."
         )
 
 

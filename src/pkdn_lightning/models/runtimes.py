@@ -229,7 +229,7 @@ def _onnx_runtime(file: Path) -> Restorer:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)" or len(outputs) != 1:
         found = ", ".join(f"{each.name} {each.shape} {each.type}" for each in inputs)
-        raise CheckpointError(f"{file} has the inputs {found or 'none'}; expected one, (B, 3, h, w) float, and one output.")
+        raise CheckpointError(f"{file} has the inputs {found or 'none'}; expected (B, 3, h, w) float, and one output.")
     sides = inputs[0].shape[2:]
     size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
 

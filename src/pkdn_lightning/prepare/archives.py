@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from rich.filesize import decimal
+from rich.markup import escape
 
 from pkdn_lightning.data.remote import FULL_DISK, byte_progress
 from pkdn_lightning.errors import DataError
@@ -93,7 +94,7 @@ def _unpack(archive: Path, folder: Path, identity: dict[str, Any]) -> None:
         unfinished.mkdir()
         with _opened(archive) as members, byte_progress() as bar:
             wanted = [(path, *member) for member in members if (path := _checked_path(archive, member[0]))]
-            task = bar.add_task(f"unpacking {archive.name}", total=_checked_total(archive, wanted))
+            task = bar.add_task(escape(f"unpacking {archive.name}"), total=_checked_total(archive, wanted))
             for path, entry, read in wanted:
                 place = unfinished / path
                 (place if entry.isdir() else place.parent).mkdir(parents=True, exist_ok=True)
