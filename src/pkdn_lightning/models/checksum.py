@@ -70,9 +70,9 @@ def check_checksum(file: Path) -> None:
     content = memoryview(file.read_bytes())
     place = _place(content)
     if place is None:
-        intact = content[:4] != _ZIP_BEGIN or (_ends_as_zip(content) and _records_are_intact(file))
+        intact = bytes(content[:4]) != _ZIP_BEGIN or (_ends_as_zip(content) and _records_are_intact(file))
     else:
-        intact = content[place : place + _DIGITS] == _crc32(content[:place], content[place + _DIGITS :])
+        intact = bytes(content[place : place + _DIGITS]) == _crc32(content[:place], content[place + _DIGITS :])
     if not intact:
         raise CheckpointError(
             f"{file} is damaged or truncated: its contents do not match its checksum. Copy it again, or use another "
