@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -109,7 +109,7 @@ class FaceStore:
         if any(listed[split] != count for split, count in manifest["splits"].items()):
             found, expected = (dict(listed), manifest["splits"])
             raise DataError(f"{path / 'index.csv'} lists the faces {found}, but manifest.json {expected}. {_REMEDY}")
-        return cls(path, manifest, entries, **_open_arrays(path, manifest, len(entries)))
+        return cls(path, manifest, entries, **open_arrays(path, manifest["sha256"], len(entries)))
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -160,7 +160,7 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
         if (found := file_sha256(file)) != expected:
             difference = f"SHA-256 {found[:12]}..., expected {expected[:12]}..."
             raise DataError(f"{file} is not the file that was prepared: {difference}. {_REMEDY}")
-    for key in _open_arrays(path, manifest, None):
+    for key in open_arrays(path, manifest["sha256"]):
         for block in blocks(path / f"{key}.npy") if key != "hr" else ():
             if key == "parsing":
                 check_labels(block, path / "parsing.npy")
@@ -251,17 +251,20 @@ def read_index(path: Path) -> tuple[Entry, ...]:
         raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error
 
 
-def _open_arrays(path: Path, manifest: Mapping[str, Any], faces: int | None) -> dict[str, NDArray[Any]]:
-    """Returns the arrays that a manifest lists, memory-mapped, each of the right type and shape.
+def open_arrays(path: Path, files: Container[str], faces: int | None = None) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a store, memory-mapped, each of the right type and shape.
 
     Args:
         path: The store's folder.
-        manifest: Its manifest.
+        files: Names of its files.
         faces: How many faces there have to be; as many as in `hr.npy` if None.
+
+    Raises:
+        DataError: If an array cannot be read or is another.
     """
     opened: dict[str, NDArray[Any]] = {}
     for key, (dtype, axes) in ARRAYS.items():
-        if f"{key}.npy" in manifest["sha256"]:
+        if f"{key}.npy" in files:
             array = _open_array(path / f"{key}.npy")
             hr = opened.get("hr", array)
             sides = {"N": len(hr) if faces is None and hr.ndim else faces, "S": hr.shape[1] if hr.ndim > 1 else "S"}
