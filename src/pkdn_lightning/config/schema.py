@@ -227,6 +227,7 @@ class PrepareConfig:
     data: DataConfig = field(default_factory=DataConfig)
     parser: dict[str, Any] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
+    check_maps: bool = True
     out: str | None = None
     workers: int | None = None
     shard: str | None = None

@@ -13,7 +13,7 @@ from pkdn_lightning.data.store import Entry, FaceStore, open_arrays, read_index
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.data_card import describe
-from pkdn_lightning.prepare.pipeline import CHUNK, Job, fill, keep
+from pkdn_lightning.prepare.pipeline import CHUNK, Job, begin, fill, keep
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.store_writer import ACCEPTED, REJECT_COLUMNS, REJECTED, StoreWriter, differences, read_state
 
@@ -55,7 +55,7 @@ class Shard(NamedTuple):
 
 def prepare_shard(job: Job, path: Path, shard: Shard, *, workers: int | None = None, progress: bool = True) -> Path:
     """Makes one share of the store that will be at `path`, and returns where the share is; see `prepare_store`."""
-    candidates = job.source.candidates()
+    candidates = begin(job, shard.path(path), progress=progress)
     share = candidates[shard.share(len(candidates))]
     with job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)}) as writer:
         fill(writer, job, share, workers=workers, progress=progress)
@@ -84,9 +84,9 @@ def join(path: Path) -> FaceStore:
         provenance=plan["made"],
         plan={"joined": len(shards), **plan},
     ) as writer:
-        begin = writer.tried
+        tried = writer.tried
         for number, (entry, found) in enumerate(each for shard in shards for each in _read(shard)):
-            if number < begin:
+            if number < tried:
                 continue  # a join that was interrupted had come past it
             keep(writer, entry, found, quotas)
             if number % CHUNK == CHUNK - 1:
