@@ -1,6 +1,7 @@
 """The console: only the first process of a training prints to it."""
 
 import os
+import time
 from typing import Any, Final
 
 from rich.console import Console
@@ -23,5 +24,33 @@ def is_first_process() -> bool:
     """Returns whether this is the only process of a training, or its first."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
+
+class ProgressLines:
+    """Prints now and then how far work has come, where there is no terminal for a progress bar.
+
+    Args:
+        what: What is counted, for the lines.
+        total: How much there is.
+        show: Whether to print at all.
+    """
+
+    def __init__(self, what: str, total: int, *, show: bool = True) -> None:
+        self.what, self.total, self.show = what, total, show and not console.is_terminal
+        self._begun = self._printed = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        """Prints a line, unless there was one a short time ago.
+
+        Args:
+            done: How much of `total` is done.
+            note: What else is to be said.
+        """
+        now = time.monotonic()
+        if self.show and now - self._printed >= min(_LINE_EVERY_S, max(_FIRST_LINE_S, (now - self._begun) / 10)):
+            self._printed = now
+            console.print(f"{done:,} of {self.total:,} {self.what}{note}")
+
+
+_FIRST_LINE_S, _LINE_EVERY_S = 5.0, 60.0  # the longer it takes, the rarer are the lines
 
 console: Final = _FirstProcessConsole(markup=False, highlight=False)

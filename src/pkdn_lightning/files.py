@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Returns the mapping in a JSON file; empty if the file is missing or holds no mapping."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

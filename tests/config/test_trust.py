@@ -20,7 +20,8 @@ def run(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("others") / "run"
     overrides = ["experiment=student_celeba", "teacher=none", "objective=reconstruction", "model.width=4",
                  "model.levels=1", "model.rcabs_per_level=1", "data.scale=4", "logger=csv", "trainer=cpu", "test=false",
-                 "trainer.max_steps=1", "trainer.max_epochs=-1", f"data.store={store.path}", f"run_dir={folder}"]  # fmt: skip
+                 "trainer.max_steps=1", "trainer.max_epochs=-1",
+                 f"data.store={store.path}", f"run_dir={folder}"]  # fmt: skip
     result = run_training(compose("train", overrides))
     result.run.results.unlink()
     return result.run

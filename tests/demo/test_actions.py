@@ -1,5 +1,6 @@
 """What a click does, without a page."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -108,8 +109,15 @@ class TestRestoring:
 
     def test_a_photograph_without_a_face(self, models, detector):
         detector()
-        with pytest.raises(Rejected, match="no face was found"):
+        with pytest.raises(Rejected, match="No face was found. If a face fills the image"):
             restore_image(ImageFile(Image.new("RGB", (300, 200))), models, LIMITS)
+
+    @pytest.mark.parametrize(("size", "mode"), [((300, 200), "aligned"), ((300, 200), "photo"), ((17, 16), "lr")])
+    def test_visitors_are_told_of_the_page_and_not_of_options(self, models, detector, size, mode):
+        detector()
+        with pytest.raises(Rejected) as told:
+            restore_image(ImageFile(Image.new("RGB", size)), models, LIMITS, mode)
+        assert not re.search(r"\w=\w|pip install|pkdn ", told.value.detail)
 
     def test_forty_faces_are_said_and_the_largest_taken(self, models, detector):
         places = [(16 * (number % 8) * 1.0, 16.0 * (number // 8), 16.0) for number in range(40)]

@@ -6,12 +6,17 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
-from pkdn_lightning.demo.server import SWEEPER, remove_abandoned, sweep
+from pkdn_lightning.demo.own_address import OwnAddressOnly
+from pkdn_lightning.demo.server import SWEEPER, forget_sessions, remove_abandoned, sweep
 from pkdn_lightning.errors import ConfigError
 from tests.predict.conftest import face
 
@@ -69,6 +74,54 @@ def test_uploads_are_deleted_and_endless_ones_ended(serve, connections, tmp_path
     assert not folder.exists()
     assert {address[0] for address in connections} <= {"127.0.0.1", "::1", "localhost"}
     assert not any(thread.name == SWEEPER for thread in threading.enumerate())
+
+
+@pytest.fixture(scope="module")
+def statuses(serve):
+    """Returns a function that asks for a page with headers, and gives the status."""
+    with serve("names=[faces.example.org]") as (address, _):
+        port = address.rpartition(":")[2].strip("/")
+
+        def ask(host, origin=None, method="GET", path="config"):
+            headers = {"Host": host.replace("PORT", port)}
+            headers |= {"Origin": origin.replace("PORT", port)} if origin else {}
+            return httpx.request(method, address + path, headers=headers, timeout=30).status_code
+
+        yield ask
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "expected"),
+    [("127.0.0.1:PORT", None, 200), ("localhost:PORT", "http://localhost:PORT", 200), ("LOCALHOST.:1", None, 200),
+     ("[::1]:PORT", None, 200), ("faces.example.org", "https://faces.example.org", 200),
+     ("127.0.0.1:PORT", "https://faces.example.org", 200),  # a proxy that names this server
+     ("evil.example", None, 421), ("evil.example:PORT", "http://evil.example:PORT", 421), ("", None, 421),
+     ("localhost.evil.example", None, 421), ("192.0.2.1:PORT", None, 421), ("[::1", None, 421),
+     ("127.0.0.1:PORT", "http://evil.example", 403), ("127.0.0.1:PORT", "null", 403),
+     ("127.0.0.1:PORT", "http://127.0.0.1:1", 403)],
+)  # fmt: skip
+def test_only_requests_for_this_page_are_answered(statuses, host, origin, expected):
+    assert statuses(host, origin) == expected
+    if expected != 200:
+        assert statuses(host, origin, "POST", UPLOAD) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "expected"),
+    [("192.0.2.1:8000", None, 200), (socket.gethostname(), None, 200), ("[2001:db8::1]", None, 200),
+     ("a.example", None, 421), ("192.0.2.1", "http://192.0.2.2", 403), ("192.0.2.1", "http://[::1", 403)],
+)  # fmt: skip
+def test_open_to_all_it_still_refuses_foreign_names(host, origin, expected):
+    client = TestClient(OwnAddressOnly(PlainTextResponse("ok"), "0.0.0.0"))
+    assert client.get("/", headers={"Host": host} | ({"Origin": origin} if origin else {})).status_code == expected
+
+
+def test_results_are_forgotten():
+    now = datetime.now()
+    used = {"old": now - timedelta(seconds=61), "new": now}
+    sessions = SimpleNamespace(lock=threading.Lock(), time_last_used=used, session_data=dict.fromkeys(used))
+    forget_sessions(sessions, 60)
+    assert list(sessions.session_data) == list(sessions.time_last_used) == ["new"]
 
 
 def test_what_a_killed_demo_left_is_removed_and_nothing_else(tmp_path):

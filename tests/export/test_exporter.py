@@ -59,7 +59,7 @@ def lr():
 
 @pytest.mark.parametrize(("name", "within"), [("safetensors", 0), ("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
 def test_every_file_restores_as_the_original_does(model, made, lr, name, within):
-    restorer = load_runtime(made.folder / FILES[name])
+    restorer = load_runtime(made.folder / FILES[name], trust=True)
     assert restorer.card["experiment"] == "tiny"
     assert (restorer.scale, restorer.lr_px) == (4, 8)
     for batch in (lr, lr[:1]):  # of any size, one too
@@ -101,14 +101,14 @@ def test_int8_is_in_8_bits(made):
 def test_images_of_any_size_are_restored(model, made, name, within, shape):
     lr = torch.rand(shape)
     torch.testing.assert_close(
-        load_runtime(made.folder / FILES[name])(lr), load_runtime(model)(lr), atol=within, rtol=0
+        load_runtime(made.folder / FILES[name], trust=True)(lr), load_runtime(model)(lr), atol=within, rtol=0
     )
 
 
 @pytest.mark.parametrize("name", ["pt2", "onnx", "int8"])
 def test_sides_that_the_network_cannot_divide_are_refused(made, name, capfd):
     with pytest.raises(ShapeError, match="cannot take LR of 7x8 pixels"):
-        load_runtime(made.folder / FILES[name])(torch.rand(1, 3, 7, 8))
+        load_runtime(made.folder / FILES[name], trust=True)(torch.rand(1, 3, 7, 8))
     assert capfd.readouterr().err == ""
 
 
@@ -122,8 +122,8 @@ class Spectral(torch.nn.Module):
 
 @pytest.mark.parametrize(("name", "write_graph"), [("pt2", graphs.write_pt2), ("onnx", graphs.write_onnx)])
 def test_fourier_transforms_are_for_one_size(name, write_graph, tmp_path):
-    write_graph(graphs.trace(Spectral(), 8), CARD, tmp_path / f"model.{name}")
-    restorer = load_runtime(tmp_path / f"model.{name}")
+    write_graph(graphs.trace(Spectral(), 8), CARD | {"network": STUDENT}, tmp_path / f"model.{name}")
+    restorer = load_runtime(tmp_path / f"model.{name}", trust=True)
     lr = torch.rand(3, 3, 8, 8)
     torch.testing.assert_close(restorer(lr), Spectral()(lr).sr, atol=1e-5, rtol=0)
     with pytest.raises(ShapeError, match="was exported for 8x8 only"):
@@ -144,7 +144,9 @@ def test_predict_runs_what_export_wrote(made, store, tmp_path, name):
     for number, face in enumerate((degrade(hr, 4) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
         Image.fromarray(np.ascontiguousarray(face)).save(tmp_path / "in" / f"{number}.png")
     result = predict(
-        compose("predict", [f"model={made.folder / FILES[name]}", "input=in", "output=out", "accelerator=cpu"])
+        compose(
+            "predict", [f"model={made.folder / FILES[name]}", "input=in", "output=out", "accelerator=cpu", "trust=true"]
+        )
     )
     assert result.failed == []
     assert result.rows[0].settings["runtime"] == ("pt2" if name == "pt2" else "onnx")
@@ -178,7 +180,13 @@ def test_pickles_inside_a_program_are_not_executed(made, tmp_path, what):
         if what == "custom_obj":
             target.writestr("model/data/constants/custom_obj_0", pickle.dumps(Harmful()))
     with pytest.raises(CheckpointError, match="could run code|not a program that this package exported"):
-        load_runtime(file)
+        load_runtime(file, trust=True)
+
+
+def test_a_program_is_opened_only_if_it_is_trusted(made, monkeypatch):
+    monkeypatch.setattr(torch.export, "load", lambda *_, **__: pytest.fail("the program was opened"))
+    with pytest.raises(CheckpointError, match="can run any code when it is read(?s:.*)trust=true"):
+        load_runtime(made.folder / FILES["pt2"])
 
 
 class TestErrors:

@@ -78,4 +78,6 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         MaskFolder(path=None)
     with pytest.raises(DataError, match=r"no folder .*nowhere \(parser\.path\)"):
         MaskFolder(path=str(tmp_path / "nowhere"))
-    assert MaskFolder(path=str(tmp_path)).provenance() == {"parser": "masks: maps taken as they are"}
+    assert MaskFolder(path=str(tmp_path)).provenance() == {
+        "parser": "masks: maps taken as they are, labels of celebamask_hq"
+    }

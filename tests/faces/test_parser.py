@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pkdn_lightning.data.labels import LABELS, MIRRORED
+from pkdn_lightning.data.labels import LABELS, MIRRORED, ORDERS
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
 from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, repair_sides
 from pkdn_lightning.files import file_sha256
-from pkdn_lightning.networks.bisenet import TO_CELEBAMASK, BiSeNet
+from pkdn_lightning.networks.bisenet import BiSeNet
 
 ID = {name: number for number, name in enumerate(LABELS)}
 
@@ -68,7 +68,7 @@ def test_maps_are_the_networks_classes_in_the_order_of_celebamask(net, parser):
     maps = parser(repair_sides=False).parse(["train/a", "train/b", "val/c"], faces)
     assert all(labels.dtype == np.uint8 and labels.shape == (64, 64) for labels in maps)
     assert len(np.unique(maps)) > 1
-    same = np.stack(maps) == np.array(TO_CELEBAMASK)[classes]
+    same = np.stack(maps) == np.array(ORDERS["bisenet"])[classes]
     assert same.mean() > 0.999  # another memory layout adds in another order
 
 

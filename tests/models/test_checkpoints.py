@@ -9,6 +9,7 @@ from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.models.checkpoints import CARD_KEY, load_model, load_network
 from pkdn_lightning.networks.pkdn import PKDNStudent
 
+CARD = {"scale": 8, "encoding": "colour", "degradation": "pil"}
 SPEC = {"_target_": "pkdn_lightning.networks.pkdn.PKDNStudent", "width": 4, "rcabs_per_level": 1}
 
 
@@ -19,7 +20,7 @@ def net():
 
 def save(path, net, spec=SPEC, **more):
     state = {f"net.{name}": value for name, value in net.state_dict().items()}
-    torch.save({"state_dict": state, CARD_KEY: {"network": dict(spec)}, **more}, path)
+    torch.save({"state_dict": state, CARD_KEY: {"network": dict(spec), **CARD}, **more}, path)
     return path
 
 

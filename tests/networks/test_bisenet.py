@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
-from pkdn_lightning.data.labels import LABELS
-from pkdn_lightning.networks.bisenet import BISENET_LABELS, TO_CELEBAMASK, BiSeNet
+from pkdn_lightning.data.labels import LABELS, ORDERS
+from pkdn_lightning.networks.bisenet import BISENET_LABELS, BiSeNet
 from pkdn_lightning.networks.cost import count_parameters
 
 
@@ -53,5 +53,5 @@ def test_main_head_learns_and_the_auxiliary_heads_are_not_computed():
 
 
 def test_every_channel_goes_to_the_label_of_its_name():
-    assert tuple(LABELS[label] for label in TO_CELEBAMASK) == BISENET_LABELS
-    assert sorted(TO_CELEBAMASK) == list(range(19))
+    assert tuple(LABELS[label] for label in ORDERS["bisenet"]) == BISENET_LABELS
+    assert sorted(ORDERS["bisenet"]) == list(range(19))

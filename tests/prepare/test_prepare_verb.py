@@ -28,6 +28,7 @@ TINY = (
     "data.source.test=30",
     "data.source.size_px=8",
     "workers=0",
+    "check_maps=false",
 )
 
 

@@ -786,15 +786,21 @@ def test_single_files_are_found_beside_an_archive_and_folders_are_not(copy):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["data=helen", "data.source.crop=dicc"], r"data\.source\.crop=dicc: expected one of dic, .*Did you mean 'dic'"),
+        (["data=helen", "data.source.crop=dicc"], r"data.source\.crop=dicc: expected one of dic, .*Did you mean 'dic'"),
         (["data=lfw", "data.source.crop=aligned2"], r"Did you mean 'aligned'"),
-        (["data=celeba", "data.source.faces=all"], r"data\.source\.faces=all: expected one of one, largest"),
-        (["data=celeba", "data.source.images=wild"], r"data\.source\.images=wild: expected one of in_the_wild, aligned"),
-        (["data=celeba", "+data.source.margn=0.2"], r"Unknown key 'data\.source\.margn'\. Did you mean 'data\.source\.margin'"),
-        (["data=celeba", "+data.source.identities=folder"], r"Unknown key 'data\.source\.identities'"),
-        (["data=celeba", "data.source.size_px=large"], r"data\.source\.size_px=large: expected a whole number, 8 to 4096"),
-        (["data=photos", "data.source.identities=file"], r"data\.source\.identities=file: expected one of none, folder"),
-        (["data=celeba", "data.source.train=ten"], r"data\.source\.train=ten: expected a whole number, 0 or more"),
+        (["data=celeba", "data.source.faces=all"], r"data.source\.faces=all: expected one of one, largest"),
+        (["data=celeba", "data.source.images=wild"], r"data.source\.images=wild: expected one of in_the_wild, aligned"),
+        (
+            ["data=celeba", "+data.source.margn=0.2"],
+            r"Unknown key 'data.source\.margn'. Did you mean 'data.source\.margin'",
+        ),
+        (["data=celeba", "+data.source.identities=folder"], r"Unknown key 'data.source\.identities'"),
+        (
+            ["data=celeba", "data.source.size_px=large"],
+            r"data.source\.size_px=large: expected a whole number, 8 to 4096",
+        ),
+        (["data=photos", "data.source.identities=file"], r"data.source\.identities=file: expected one of none, folder"),
+        (["data=celeba", "data.source.train=ten"], r"data.source\.train=ten: expected a whole number, 0 or more"),
     ],
 )
 def test_a_typo_in_an_option(overrides, said):

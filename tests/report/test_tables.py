@@ -28,11 +28,11 @@ def test_markdown():
     lines = to_markdown(TABLE).splitlines()
     assert lines[:7] == [
         *("**x8 & more**", "", "| Method | PSNR |", "|---|---:|"),
-        r"| SPARNet (max\_steps=5) | <u>27.42 ± 0.10</u> |",
+        r"| SPARNet (max_steps=5) | <u>27.42 ± 0.10</u> |",
         r"| A\|B | **27.56** |",
         "| *bound* |  |",
     ]
-    assert r"- Δ: 100 % of x\_1." in lines
+    assert "- Δ: 100 % of x_1." in lines
     assert lines[-3:] == ["```bash", "pkdn train model.width=8", "```"]
     assert "empty" not in "".join(lines)
 

@@ -421,6 +421,7 @@ class PrepareConfig:
         data: The data set: source and store.
         parser: What makes parsing maps where the source has none.
         landmarks: What finds landmarks where the source has none.
+        check_maps: Refuses parsing maps whose labels do not lie as the parts of a face do.
         out: Folder of the store; data.store if null.
         workers: Processes; one per core if null, 0 for none.
         shard: i/n prepares part i of n, on several machines.
@@ -433,6 +434,7 @@ class PrepareConfig:
     data: DataConfig = field(default_factory=DataConfig)
     parser: Annotated[dict[str, Any], FileName(in_mapping=True, keys=("path", "weights"))] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
+    check_maps: bool = True
     out: File | None = None
     workers: Annotated[int, Range(0, 1024)] | None = None
     shard: str | None = None
@@ -460,6 +462,7 @@ class PredictConfig(MachineConfig):
         batch_size: Faces at a time.
         runtime: What runs the network; auto goes by the file's suffix.
         precision: Number format of the network.
+        trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """
 
     model: File = "default"
@@ -475,6 +478,7 @@ class PredictConfig(MachineConfig):
     batch_size: Count = 16
     runtime: Annotated[str, OneOf("auto", "torch", "onnx", "pt2")] = "auto"
     precision: Annotated[str, OneOf("32", "bf16")] = "32"
+    trust: bool = False
 
 
 @dataclass
@@ -514,6 +518,7 @@ class DemoConfig(MachineConfig):
         teacher: A teacher, shown for sharp faces whose parsing map is known.
         parser: BiSeNet's weights, for that map; without them only the examples have one.
         host: Address to listen at: 127.0.0.1 for this computer only, 0.0.0.0 for all who can reach it.
+        names: Further names that the page is opened by, e.g. behind a proxy.
         port: Port; the first free one from 7860 if null.
         browser: Opens a browser if there is a screen.
         upload_mb: Maximum size of an upload, in megabytes.
@@ -526,6 +531,7 @@ class DemoConfig(MachineConfig):
         concurrent: Images at a time.
         runtime: What runs the network; auto goes by the file's suffix.
         precision: Number format of the network.
+        trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """
 
     model: File = "default"
@@ -533,6 +539,7 @@ class DemoConfig(MachineConfig):
     teacher: File | None = None
     parser: File | None = None
     host: str = "127.0.0.1"
+    names: list[str] = field(default_factory=list)
     port: Annotated[int, Range(1, 65535)] | None = None
     browser: bool = True
     upload_mb: Positive = 20
@@ -545,6 +552,7 @@ class DemoConfig(MachineConfig):
     concurrent: Annotated[int, Range(1, 256)] = 2
     runtime: Annotated[str, OneOf("auto", "torch", "onnx", "pt2")] = "auto"
     precision: Annotated[str, OneOf("32", "bf16")] = "32"
+    trust: bool = False
 
 
 SCHEMAS: Final = {

@@ -21,7 +21,7 @@ from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_land
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_heatmaps, mirror_landmarks
 from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
-from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.data.store import FaceStore, check_labels
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.functional.resize import Mode
 
@@ -153,7 +153,10 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
         if plan.view is not None:
             batch["view"] = torch.from_numpy(plan.view)
         if not self.resident:
-            batch |= {name: torch.from_numpy(array[plan.row]) for name, array in self.store.arrays.items()}
+            faces = {name: array[plan.row] for name, array in self.store.arrays.items()}
+            if "parsing" in faces:  # a store may be opened without verification
+                check_labels(faces["parsing"], self.store.path / "parsing.npy")
+            batch |= {name: torch.from_numpy(array) for name, array in faces.items()}
         return batch
 
 
@@ -403,6 +406,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     def _gather_resident(self, row: Tensor) -> dict[str, Tensor]:
         if not self._resident_faces:
+            if self.store.parsing is not None:
+                check_labels(self.store.parsing, self.store.path / "parsing.npy")
             self._resident_faces = {
                 name: torch.from_numpy(np.array(array)).to(row.device) for name, array in self.store.arrays.items()
             }

@@ -3,7 +3,7 @@
 `l_*` is the person's left, which lies on the right of the image; mirroring swaps left and right labels (`MIRRORED`).
 """
 
-from typing import Final
+from typing import Final, Literal
 
 LABELS: Final = (
     "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
@@ -17,6 +17,15 @@ PALETTE: Final = (
     (255, 51, 153), (0, 204, 204), (0, 51, 0), (255, 153, 51), (0, 204, 0),
 )  # fmt: skip
 """8-bit RGB of each class. No paper publishes its palette; any palette of distinct colours works."""
+
+
+LabelOrder = Literal["celebamask_hq", "bisenet"]
+ORDERS: Final[dict[LabelOrder, tuple[int, ...]]] = {
+    "celebamask_hq": tuple(range(len(LABELS))),
+    "bisenet": (0, 1, 6, 7, 4, 5, 3, 8, 9, 15, 2, 10, 11, 12, 17, 16, 18, 13, 14),
+}
+"""Orders in which maps number the classes, as tables from their ids to the ids of `LABELS`. `bisenet` is that of the
+public BiSeNet weights (zllrunning/face-parsing.PyTorch)."""
 
 
 def _mirrored() -> tuple[int, ...]:

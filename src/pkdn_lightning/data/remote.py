@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from pkdn_lightning.console import console
@@ -118,7 +119,7 @@ def _download(url: str, target: Path, digest: str | None) -> None:
     """Downloads a file and verifies its digest. Attempts that receive new bytes reset the retry count."""
     most, attempts = _received(target), 0
     with byte_progress() as bar:
-        bar.add_task(target.name, total=None)
+        bar.add_task(escape(target.name), total=None)
         while True:
             try:
                 part = _receive(url, target, digest, bar)

@@ -15,7 +15,8 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,12 +24,30 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pkdn_lightning.contents import check_contents
+from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.remote import fetch_store, is_remote
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.files import file_sha256, read_json, write_json
 
 SCHEMA_VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
+ARRAYS: Final = {
+    "hr": (np.uint8, ("N", "S", "S", 3)),
+    "parsing": (np.uint8, ("N", "S", "S")),
+    "landmarks": (np.float32, ("N", 68, 2)),
+}
+"""Type and shape of each array; `N` faces of `S` px."""
+_MANIFEST: Final = {
+    "schema_version": (SCHEMA_VERSION,),
+    "name": str,
+    "labels": [str],
+    "provenance": dict,
+    "splits": dict.fromkeys(SPLITS, range(2**31)),
+    "rejected?": {str: int},
+    "sha256": {"hr.npy": str, "index.csv": str, "parsing.npy?": str, "landmarks.npy?": str},
+}
+"""The schema of `manifest.json`; see `contents`."""
 _STAMP: Final = ".verified.json"
 _REMEDY: Final = "Restore it from a copy, or prepare the store again in another folder."
 
@@ -85,17 +104,12 @@ class FaceStore:
         manifest = _read_manifest(path)
         if verify:
             _verify_once(path, manifest)
-        store = cls(
-            path,
-            manifest,
-            read_index(path),
-            _open_array(path, "hr"),
-            _open_array(path, "parsing") if "parsing.npy" in manifest["sha256"] else None,
-            _open_array(path, "landmarks") if "landmarks.npy" in manifest["sha256"] else None,
-        )
-        if len(store.hr) != len(store.entries):
-            raise DataError(f"{path} holds {len(store.hr)} faces but index.csv lists {len(store.entries)}. {_REMEDY}")
-        return store
+        entries = read_index(path)
+        listed = Counter(entry.split for entry in entries)
+        if any(listed[split] != count for split, count in manifest["splits"].items()):
+            found, expected = (dict(listed), manifest["splits"])
+            raise DataError(f"{path / 'index.csv'} lists the faces {found}, but manifest.json {expected}. {_REMEDY}")
+        return cls(path, manifest, entries, **open_arrays(path, manifest["sha256"], len(entries)))
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -146,7 +160,23 @@ def verify_store(path: str | Path) -> Mapping[str, Any]:
         if (found := file_sha256(file)) != expected:
             difference = f"SHA-256 {found[:12]}..., expected {expected[:12]}..."
             raise DataError(f"{file} is not the file that was prepared: {difference}. {_REMEDY}")
+    for key in open_arrays(path, manifest["sha256"]):
+        for block in blocks(path / f"{key}.npy") if key != "hr" else ():
+            if key == "parsing":
+                check_labels(block, path / "parsing.npy")
+            elif not np.isfinite(block).all():
+                raise DataError(f"{path / f'{key}.npy'} holds numbers that are not finite. {_REMEDY}")
     return manifest
+
+
+def check_labels(labels: NDArray[np.uint8], origin: object) -> None:
+    """Checks that parsing maps hold labels only.
+
+    Raises:
+        DataError: If there is a number above 18.
+    """
+    if labels.size and (largest := int(labels.max())) >= len(LABELS):
+        raise DataError(f"{origin} holds the label {largest}, expected 0 to {len(LABELS) - 1}. {_REMEDY}")
 
 
 def _local(path: str | Path) -> Path:
@@ -181,26 +211,78 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         found = "it does not exist" if not path.exists() else "no manifest.json in it"
         raise DataError(f"No store at {path}: {found}.")
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        version = manifest["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error
-    if version != SCHEMA_VERSION:
+    version = manifest.get("schema_version", SCHEMA_VERSION) if isinstance(manifest, dict) else SCHEMA_VERSION
+    if isinstance(version, int) and version != SCHEMA_VERSION:
         raise DataError(f"{path} has store version {version}; this package reads version {SCHEMA_VERSION}.")
-    return manifest
+    check_contents(manifest, _MANIFEST, file, DataError, _REMEDY)
+    if tuple(manifest["labels"]) != LABELS:
+        raise DataError(f"{file} lists other labels than those of CelebAMask-HQ ({', '.join(LABELS)}). {_REMEDY}")
+    return dict(manifest)
 
 
 def read_index(path: Path) -> tuple[Entry, ...]:
-    """Returns the rows of a store's `index.csv`."""
-    with (path / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows: Iterable[dict[str, str]] = csv.DictReader(file)
-        # Interned: a large store repeats its splits and sources many times.
-        return tuple(Entry(**{key: sys.intern(value) for key, value in row.items()}) for row in rows)
+    """Returns the rows of a store's `index.csv`.
 
-
-def _open_array(path: Path, key: str) -> NDArray[Any]:
-    file = path / f"{key}.npy"
+    Raises:
+        DataError: If it cannot be read, or its columns or splits are not those of an index.
+    """
+    file, columns = path / "index.csv", list(Entry.__dataclass_fields__)
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with file.open(newline="", encoding="utf-8") as opened:
+            reader = csv.DictReader(opened)
+            if (found := reader.fieldnames) != columns:
+                raise DataError(
+                    f"{file} has the columns {', '.join(found or ())}; expected {', '.join(columns)}. {_REMEDY}"
+                )
+            entries = []
+            for row in reader:
+                if None in row or None in row.values() or row["split"] not in SPLITS:
+                    raise DataError(
+                        f"{file}, line {reader.line_num}: found {list(row.values())}; expected {', '.join(columns)}, "
+                        f"with a split of {', '.join(SPLITS)}. {_REMEDY}"
+                    )
+                # Interned: a large store repeats its splits and sources many times.
+                entries.append(Entry(**{key: sys.intern(value) for key, value in row.items()}))
+            return tuple(entries)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error
+
+
+def open_arrays(path: Path, files: Container[str], faces: int | None = None) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a store, memory-mapped, each of the right type and shape.
+
+    Args:
+        path: The store's folder.
+        files: Names of its files.
+        faces: How many faces there have to be; as many as in `hr.npy` if None.
+
+    Raises:
+        DataError: If an array cannot be read or is another.
+    """
+    opened: dict[str, NDArray[Any]] = {}
+    for key, (dtype, axes) in ARRAYS.items():
+        if f"{key}.npy" in files:
+            array = _open_array(path / f"{key}.npy")
+            hr = opened.get("hr", array)
+            sides = {"N": len(hr) if faces is None and hr.ndim else faces, "S": hr.shape[1] if hr.ndim > 1 else "S"}
+            expected = tuple(sides.get(axis, axis) if isinstance(axis, str) else axis for axis in axes)
+            if array.dtype != dtype or array.shape != expected or not array.flags.c_contiguous:
+                raise DataError(
+                    f"{path / f'{key}.npy'} holds {array.dtype} of shape {array.shape}; expected "
+                    f"{np.dtype(dtype)} of shape ({', '.join(map(str, expected))}). {_REMEDY}"
+                )
+            opened[key] = array
+    return opened
+
+
+def _open_array(file: Path) -> NDArray[Any]:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy raises various errors for files that are no arrays
+        raise DataError(f"{file} cannot be read ({error}). {_REMEDY}") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{file} is an archive of arrays, expected one array. {_REMEDY}")
+    return array

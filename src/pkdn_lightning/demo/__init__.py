@@ -11,6 +11,7 @@ views      the images that are shown of a face, with their metrics
 markup     the page's custom HTML
 page       the layout and the event handlers
 server     serves the page and deletes its files; only `page` and `server` depend on Gradio
+own_address, uploads    refuse requests of other sites, and endless uploads
 """
 
 from typing import TYPE_CHECKING

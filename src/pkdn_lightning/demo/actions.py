@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.demo.examples import known_map
 from pkdn_lightning.demo.limits import Deadline, Limits
 from pkdn_lightning.demo.restorers import Models
-from pkdn_lightning.errors import PKDNError
+from pkdn_lightning.errors import DataError, PKDNError
 from pkdn_lightning.faces.crop import Box, cut
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.models.runtimes import Restorer
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import restore_all
@@ -124,7 +125,7 @@ def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode =
         mode = "aligned"
     with _DETECTING:
         deadline.check()
-        decision = decide(image, models.first, mode=mode)
+        decision = _decision(image, models.first, mode)
     faces = [face for face in decision.faces if face.lr.size] if decision.mode == "photo" else []
     if decision.mode == "photo":
         if not faces:
@@ -141,6 +142,30 @@ def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode =
         for (lr, hr, box), sr in zip(given, restored, strict=True)
     ]
     return Result(decision.mode, _words(decision, result, len(faces), image, models), result, decision.upscale)
+
+
+def _decision(image: ImageFile, restorer: Restorer, mode: Mode) -> Decision:
+    """Returns what is to be done with an image.
+
+    Raises:
+        Rejected: If there is nothing to restore, in words for a visitor instead of a command's options.
+    """
+    try:
+        return decide(image, restorer, mode=mode)
+    except Rejected as rejected:
+        raise Rejected(rejected.reason, _WORDS.get(rejected.reason, _NOTHING_FOUND)) from rejected
+    except PKDNError as error:  # the face detector is not installed
+        raise Rejected("no_detector", _WORDS["no_detector"]) from error
+
+
+_NOTHING_FOUND: Final = "There is nothing in the image that can be restored. Try another one."
+_WORDS: Final[Mapping[str, str]] = {
+    "no_face": "No face was found. If a face fills the image, choose “A face fills it”; if it is a very small image "
+    "of a face, “A tiny face”.",
+    "not_square": "The image is not square. Crop it to the face, or choose “A photograph”.",
+    "no_detector": "This page cannot find faces in photographs. Upload a square image that a face fills, and choose “A "
+    "face fills it”.",
+}
 
 
 def _sharp(image: ImageFile, face: Face, models: Models) -> Pixels | None:
@@ -168,9 +193,12 @@ def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> li
     restored: list[dict[str, Pixels]] = [{} for _ in faces]
     for student in models.students:
         results = restore_all(partial(in_time, student.restorer), faces, _FACES_AT_A_TIME)
-        for own, result in zip(restored, results, strict=True):
-            if isinstance(result, PKDNError):
+        for own, face, result in zip(restored, faces, results, strict=True):
+            if isinstance(result, DataError):  # it took too long
                 raise result
+            if isinstance(result, PKDNError):
+                size = f"{face.shape[1]}×{face.shape[0]}"
+                raise Rejected("size", f"The model cannot restore an image of this size ({size} pixels).") from result
             own[student.name] = result
     return restored
 
@@ -199,7 +227,7 @@ def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image:
     else:
         words = _words_of_photo(faces, found, sees)
     if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
-        words.append("The teacher needs a parsing map. Drawn faces have one; for others set parser=<BiSeNet weights>.")
+        words.append("The teacher needs a parsing map. Only the drawn faces have one here.")
     return " ".join([*words, *(f"Read as: {note}." for note in image.notes)])
 
 

@@ -108,7 +108,8 @@ def load_models(cfg: "DictConfig") -> Models:
     students: list[Student] = []
     for key in ("model", "other"):
         if cfg[key]:
-            restorer = load_runtime(cfg[key], runtime=cfg.runtime, precision=cfg.precision, device=device)
+            options = {name: cfg[name] for name in ("runtime", "precision", "trust")}
+            restorer = load_runtime(cfg[key], **options, device=device)
             students.append(Student(_name(restorer, students), restorer))
     first = students[0].restorer
     for student in students[1:]:

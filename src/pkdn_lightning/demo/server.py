@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +29,7 @@ SWEEPER = "pkdn-demo-sweeper"
 
 _FOLDERS = "pkdn_demo_"
 _LOCK = ".lock"  # in each folder; held by the serving process, released by the system when it ends
-_HERE = ("127.0.0.1", "localhost", "::1")
+_SESSIONS = 64  # visitors whose results are kept at the same time; one takes up to 5 MB
 _PRIVACY = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # no telemetry, no version check
     "HF_HUB_OFFLINE": "1",
@@ -42,6 +43,8 @@ def serve(cfg: "DictConfig") -> None:
     """Serves the page until the process is stopped; see `demo.demo`."""
     if find_spec("gradio") is None:
         raise ConfigError("The demo needs Gradio, which is an extra: pip install 'pkdn-lightning[demo]'")
+    from pkdn_lightning.demo.own_address import LOOPBACK
+
     limits = Limits(**{key: cfg[key] for key in Limits._fields})
     limits.check()
     for key in ("queue", "concurrent"):
@@ -50,8 +53,9 @@ def serve(cfg: "DictConfig") -> None:
     models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
     with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
         console.print(f"{', '.join(student.name for student in models.students)}: {address}\nStop with Ctrl-C.")
-        if cfg.host not in _HERE:
-            console.print(f"host={cfg.host}: everyone who can reach this computer can use the page.", style="yellow")
+        if cfg.host not in LOOPBACK:
+            words = "everyone who can reach this computer can use the page. Names other than its own: names=[...]"
+            console.print(f"host={cfg.host}: {words}", style="yellow")
         while True:
             time.sleep(3600)
 
@@ -78,7 +82,8 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
         page = _launched(models, limits, cfg, folder)
         stop = threading.Event()
         ours = frozenset(folder.rglob("*"))
-        sweeper = threading.Thread(target=_sweep, args=(folder, limits.keep_s, ours, stop), name=SWEEPER, daemon=True)
+        work = (page, folder, limits.keep_s, ours, stop)
+        sweeper = threading.Thread(target=_sweep, args=work, name=SWEEPER, daemon=True)
         sweeper.start()
         try:
             yield page.local_url
@@ -106,6 +111,7 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
     from starlette.middleware import Middleware
 
     from pkdn_lightning.demo import page as design
+    from pkdn_lightning.demo.own_address import OwnAddressOnly
     from pkdn_lightning.demo.uploads import UploadTimeout
 
     examples = write_examples(folder / "examples", models.first.lr_px)
@@ -124,8 +130,14 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
+            state_session_capacity=_SESSIONS,
             max_file_size=int(limits.upload_mb * 1e6),
-            app_kwargs={"middleware": [Middleware(UploadTimeout, seconds=limits.upload_s)]},
+            app_kwargs={
+                "middleware": [
+                    Middleware(OwnAddressOnly, host=cfg.host, names=list(cfg.names)),
+                    Middleware(UploadTimeout, seconds=limits.upload_s),
+                ]
+            },
             theme=design.theme(),
             css_paths=design.STYLE,
         )
@@ -137,10 +149,28 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
     return page
 
 
-def _sweep(folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
-    """Deletes old files until `stop` is set."""
+def _sweep(page: Any, folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
+    """Deletes old files and results until `stop` is set."""
     while not stop.wait(min(keep_s / 4, 30)):
         sweep(folder, keep_s, ours)
+        forget_sessions(page.state_holder, keep_s)
+
+
+def forget_sessions(sessions: Any, keep_s: float) -> None:
+    """Removes what Gradio keeps of visitors who have done nothing for `keep_s`: their results, images included.
+
+    Gradio itself keeps the last results of every visitor until it ends.
+
+    Args:
+        sessions: Gradio's `StateHolder`.
+        keep_s: Time in seconds.
+    """
+    oldest = datetime.now() - timedelta(seconds=keep_s)  # as Gradio counts
+    with sessions.lock:
+        for name, used in list(sessions.time_last_used.items()):
+            if used < oldest:
+                sessions.session_data.pop(name, None)
+                sessions.time_last_used.pop(name, None)
 
 
 def sweep(folder: Path, keep_s: float, ours: frozenset[Path] = frozenset()) -> None:

@@ -29,6 +29,7 @@ from pkdn_lightning.evaluate.measure import (
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import whole_file, write_json, write_text
 from pkdn_lightning.hardware import set_up
+from pkdn_lightning.markdown import plain
 from pkdn_lightning.metrics import PROTOCOLS
 from pkdn_lightning.runs import provenance
 
@@ -117,11 +118,11 @@ def _write(
         },
     }
     write_json(folder / "results.json", results)
-    lines = ["| method | params | " + " | ".join(means[methods[0].name]) + " |"]
+    lines = ["| method | params | " + " | ".join(map(plain, means[methods[0].name])) + " |"]
     lines.append("|---|---|" + "---|" * len(means[methods[0].name]))
     for method in methods:
         cells = " | ".join(f"{value:.4f}" for value in means[method.name].values())
-        lines.append(f"| {method.name} | {method.params:,} | {cells} |")
+        lines.append(f"| {plain(method.name)} | {method.params:,} | {cells} |")
     write_text(folder / "table.md", "\n".join(lines) + "\n")
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
@@ -124,7 +125,7 @@ def measure(
         perceptual_metrics: Further metrics by name; see `perceptual_metrics`.
     """
     plans = OrderedBatchSampler(store.indices(spec.split), spec.batch_size)
-    title = title or f"measuring {store.name}/{spec.split}"
+    title = escape(title or f"measuring {store.name}/{spec.split}")
     for plan in track(plans, title, total=len(plans), transient=True):
         raw = gather(store, plan.row, device)
         for method in methods:

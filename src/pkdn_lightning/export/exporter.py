@@ -17,6 +17,7 @@ from pkdn_lightning.files import write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
+from pkdn_lightning.models.model_card import with_provenance
 from pkdn_lightning.models.pretrained import WEIGHTS
 from pkdn_lightning.models.runtimes import fixed_size, load_runtime
 from pkdn_lightning.runs import provenance
@@ -44,7 +45,7 @@ class Export(NamedTuple):
 def run_export(cfg: DictConfig) -> Export:
     """Writes and checks the formats of `cfg`; see `export.export`."""
     set_up(threads=cfg.threads, accelerator="cpu")
-    loaded = load_network(cfg.model)
+    loaded = with_provenance(load_network(cfg.model))
     folder = _begin(cfg, loaded)
     if loaded.net.uses_parsing:
         save_pretrained(cfg.model, folder)
@@ -57,7 +58,9 @@ def run_export(cfg: DictConfig) -> Export:
     expected = restore(original, lr)
     notes = _write(cfg, loaded, folder, lr)
     checks = {
-        name: check(load_runtime(folder / FILES[name]), lr, hr, expected) for name in FILES if name in cfg.formats
+        name: check(load_runtime(folder / FILES[name], trust=True), lr, hr, expected)  # just written here
+        for name in FILES
+        if name in cfg.formats
     }
     checks = {"original": check(original, lr, hr, expected), **checks}
     _record(folder, loaded, checks, notes, source)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.files import whole_file
-from pkdn_lightning.models.pretrained import CARD_KEY
+from pkdn_lightning.models.card import CARD_KEY
+from pkdn_lightning.models.checksum import add_checksum
 from pkdn_lightning.models.runtimes import fixed_size
 from pkdn_lightning.networks.blocks import Down
 
@@ -69,6 +70,7 @@ def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], fi
     """Writes a program with its card."""
     with quiet(), whole_file(file) as temporary:
         torch.export.save(program, temporary, extra_files={CARD_KEY: json.dumps(card)})
+        add_checksum(temporary)
 
 
 def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
@@ -93,6 +95,7 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
     onnx.checker.check_model(model)
     with whole_file(file) as temporary:
         onnx.save(model, temporary)
+        add_checksum(temporary)
 
 
 def properties(card: Mapping[str, Any]) -> dict[str, str]:

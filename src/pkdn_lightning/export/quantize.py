@@ -16,6 +16,7 @@ from torch import Tensor
 from pkdn_lightning.export.graphs import INPUT, quiet
 from pkdn_lightning.export.onnx_rewrite import pool_whole_maps, shuffle_channels_last
 from pkdn_lightning.files import whole_file
+from pkdn_lightning.models.checksum import CHECKSUM_KEY, add_checksum
 
 _BATCH = 8
 _WORTH_DB = 1.0  # required gain of float32 outer layers, which take a twentieth of the time
@@ -62,7 +63,9 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
 
     calibration, held_out = lr[: len(lr) // 2], lr[len(lr) // 2 :]
     original = onnx.load(source)
-    properties = list(original.metadata_props)
+    properties = [entry for entry in original.metadata_props if entry.key != CHECKSUM_KEY]  # it is another file
+    del original.metadata_props[:]
+    original.metadata_props.extend(properties)
     pool_whole_maps(original)
     shuffle_channels_last(original)
     convolutions = [node.name for node in original.graph.node if node.op_type == "Conv"]
@@ -81,6 +84,7 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
     model.metadata_props.extend(properties)
     with whole_file(target) as temporary:
         onnx.save(model, temporary)
+        add_checksum(temporary)
     return Quantised(float_ends, tried)
 
 

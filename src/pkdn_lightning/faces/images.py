@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.labels import LABELS, ORDERS, LabelOrder
 from pkdn_lightning.faces.rejection import Rejected
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
@@ -67,6 +68,11 @@ def open_label_map(file: Path) -> Image.Image:
     if wrong := [int(label) for label in np.unique(np.asarray(image)) if label >= len(LABELS)]:
         raise Rejected("bad_map", f"{file} has labels {wrong[:5]} outside 0..{len(LABELS) - 1}")
     return image
+
+
+def reordered(image: Image.Image, order: LabelOrder) -> NDArray[np.uint8]:
+    """Returns the label ids of a parsing map, (H, W), from the ids of another label order; see `data.labels.ORDERS`."""
+    return np.array(ORDERS[order], dtype=np.uint8)[np.asarray(image)]
 
 
 def mode_of(image: Image.Image) -> str:

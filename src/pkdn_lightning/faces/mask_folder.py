@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pkdn_lightning.data.labels import LabelOrder
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import open_label_map
+from pkdn_lightning.faces.images import open_label_map, reordered
 from pkdn_lightning.faces.rejection import Rejected
 
 
@@ -22,19 +23,20 @@ class MaskFolder:
 
     Args:
         path: The folder.
+        labels: Order in which the maps number the classes: `celebamask_hq` or `bisenet`; see `data.labels.ORDERS`.
 
     Raises:
         ConfigError: If `path` is not set.
         DataError: If there is no such folder.
     """
 
-    def __init__(self, *, path: str | None) -> None:
+    def __init__(self, *, path: str | None, labels: LabelOrder = "celebamask_hq") -> None:
         if path is None:
             raise ConfigError(
                 "parser.path is not set: say where the parsing maps are, e.g. parser=masks parser.path=~/maps.\n"
                 "Expected there: <split>/parsing/NAME.png, <split>/NAME.png or NAME.png, one for each face."
             )
-        self.path = Path(path).expanduser()
+        self.path, self.labels = Path(path).expanduser(), labels
         if not self.path.is_dir():
             raise DataError(f"There is no folder {self.path} (parser.path).")
 
@@ -50,7 +52,7 @@ class MaskFolder:
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the maps were made."""
-        return {"parser": "masks: maps taken as they are"}
+        return {"parser": f"masks: maps taken as they are, labels of {self.labels}"}
 
     def _read(self, name: str, size_px: int) -> NDArray[np.uint8]:
         split, _, stem = name.partition("/")  # a name may hold slashes, a split does not
@@ -61,4 +63,4 @@ class MaskFolder:
         image = open_label_map(file)
         if image.width != image.height:
             raise Rejected("bad_map", f"{file} is {image.width}x{image.height}; a parsing map has to be square")
-        return np.asarray(image.resize((size_px, size_px), Image.Resampling.NEAREST), dtype=np.uint8)
+        return reordered(image.resize((size_px, size_px), Image.Resampling.NEAREST), self.labels)

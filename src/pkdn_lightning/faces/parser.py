@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.labels import LABELS, ORDERS
 from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
 from pkdn_lightning.faces.rejection import Rejected
@@ -150,7 +150,6 @@ class BiSeNetParser:
         import torch.nn.functional as F
 
         from pkdn_lightning.data.pixels import to_tensor
-        from pkdn_lightning.networks.bisenet import TO_CELEBAMASK
 
         device, precision = self._resolved
         with torch.inference_mode(), _reproducible(self.threads):
@@ -170,7 +169,7 @@ class BiSeNetParser:
             else:
                 logits = F.interpolate(logits.float(), size_px, mode="bilinear")
             classes: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
-        maps = np.array(TO_CELEBAMASK, dtype=np.uint8)[classes]
+        maps = np.array(ORDERS["bisenet"], dtype=np.uint8)[classes]
         return [repair_sides(labels) if self.repair_sides else labels for labels in maps]
 
     @cached_property

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import file_sha256
-from pkdn_lightning.models.pretrained import CARD_KEY as CARD_KEY
+from pkdn_lightning.models.card import CARD_KEY as CARD_KEY
+from pkdn_lightning.models.card import check_card
+from pkdn_lightning.models.checksum import check_checksum
 from pkdn_lightning.models.pretrained import find_pretrained, read_pretrained
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.published_weights import recognise
@@ -64,9 +66,11 @@ def load_network(path: str | Path) -> LoadedNetwork:
     """Returns a trained network with its card and file; see `load_model`."""
     file = resolve_checkpoint(path)
     checkpoint = read_checkpoint(file)
-    card = checkpoint[CARD_KEY]
+    card, weights = check_card(checkpoint[CARD_KEY], file), network_weights(checkpoint, file)
+    with torch.device("meta"):  # a damaged card may describe a network that no memory can hold
+        _check_weights(network_from_card(card["network"], file), weights, file)
     net = network_from_card(card["network"], file)
-    load_weights(net, network_weights(checkpoint), file)
+    load_weights(net, weights, file)
     return LoadedNetwork(net.eval(), card, file, file_sha256(file))
 
 
@@ -100,22 +104,24 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     if file.suffix == ".safetensors":
         pretrained = read_pretrained(file)
         return {CARD_KEY: pretrained.card, "state_dict": _prefixed(pretrained.weights)}
+    check_checksum(file)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _is_pickle(file):
+            raise _unreadable(file) from error
         raise CheckpointError(
             f"{file} holds more than tensors and plain values and was not opened: reading it could run code.\n"
             "Checkpoints of this package never do. If you trust the file, extract its state dict and save that."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        size = file.stat().st_size if file.exists() else 0
-        raise CheckpointError(
-            f"{file} ({size:,} bytes) cannot be read: it is truncated or not a checkpoint. Copy it again, or use the "
-            "other checkpoint of the run (best.ckpt, last.ckpt)."
-        ) from error
+    except Exception as error:  # torch's readers raise various errors for files that are no checkpoints
+        raise _unreadable(file) from error
     if isinstance(checkpoint, dict) and CARD_KEY in checkpoint and "state_dict" in checkpoint:
         return checkpoint
-    published = recognise(checkpoint)
+    try:
+        published = recognise(checkpoint)
+    except Exception:  # names of a published network, but other contents
+        published = None
     if published is None:
         raise CheckpointError(
             f"{file} is a checkpoint, but neither of this package (it has no '{CARD_KEY}' entry with the "
@@ -125,14 +131,41 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return {CARD_KEY: card, "state_dict": _prefixed(published.weights)}
 
 
+def _is_pickle(file: Path) -> bool:
+    """Returns whether a file that torch refused is a pickle or holds one, and not just any file."""
+    with file.open("rb") as opened:
+        start = opened.read(2)
+    return start[:1] == b"\x80" or (start == b"PK" and zipfile.is_zipfile(file))
+
+
+def _unreadable(file: Path) -> CheckpointError:
+    if file.suffix in (".onnx", ".pt2"):
+        return CheckpointError(
+            f"{file} is an exported program, not weights: only pkdn predict and pkdn demo run it. Give the run, "
+            "checkpoint or .safetensors file that it was exported from."
+        )
+    return CheckpointError(
+        f"{file} ({file.stat().st_size:,} bytes) cannot be read: it is truncated or not a checkpoint. Expected a run "
+        "folder, a .ckpt or a .safetensors file. Copy it again, or use the other checkpoint of the run (best.ckpt, "
+        "last.ckpt)."
+    )
+
+
 def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"net.{name}": value for name, value in weights.items()}
 
 
-def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the network's state dict from a training checkpoint (averaged weights, if averaging was on)."""
+def network_weights(checkpoint: Mapping[str, Any], origin: Path) -> dict[str, Tensor]:
+    """Returns the network's state dict from a training checkpoint (averaged weights, if averaging was on).
+
+    Raises:
+        CheckpointError: If it holds none.
+    """
     prefix = "net."
     state: Mapping[str, Tensor] = checkpoint["state_dict"]
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{origin} holds {type(state).__name__} as 'state_dict', which are no weights.")
+    state = {str(name): value for name, value in state.items()}
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -155,10 +188,12 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
     try:
         net: SRNetwork = getattr(importlib.import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # whatever a constructor raises for arguments that do not fit
         raise CheckpointError(
             f"{origin} describes a network that this version cannot build: {target}({arguments}): {error}."
         ) from error
+    if not isinstance(net, SRNetwork):
+        raise CheckpointError(f"{origin} names {target} as its network, which is none.")
     return net
 
 
@@ -166,8 +201,30 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) ->
     """Loads weights into a network, all or none.
 
     Raises:
-        CheckpointError: If names or shapes differ: the weights belong to another network.
+        CheckpointError: If names, shapes or types differ, because the weights belong to another network; or if some are
+            not finite.
     """
+    _check_weights(net, weights, origin)
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{origin} holds weights that are not finite ('{name}'): the training diverged, or the file is "
+                "damaged. Use another checkpoint."
+            )
+    net.load_state_dict(dict(weights))
+
+
+def _check_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Checks names, shapes and types of weights.
+
+    Raises:
+        CheckpointError: If they are not those of the network.
+    """
+    if foreign := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(
+            f"{origin} holds {type(weights[foreign[0]]).__name__} instead of a tensor as '{foreign[0]}' "
+            f"({len(foreign)} of {len(weights)} entries): it is damaged, or no state dict."
+        )
     wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
     if wanted != given:
@@ -183,4 +240,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) ->
             f"{origin} holds weights of another network than {type(net).__name__}: {len(problems)} of "
             f"{len(wanted | given)} tensors do not fit.\n  {shown}"
         )
-    net.load_state_dict(dict(weights))
+    for name, value in net.state_dict().items():
+        given_type = weights[name].dtype
+        if given_type.is_floating_point != value.dtype.is_floating_point or given_type.is_complex:
+            raise CheckpointError(f"{origin} holds '{name}' as {given_type}, expected {value.dtype}.")

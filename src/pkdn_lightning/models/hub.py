@@ -6,7 +6,7 @@ from pathlib import Path
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import write_text
 from pkdn_lightning.models.checkpoints import load_model, load_network
-from pkdn_lightning.models.model_card import model_card
+from pkdn_lightning.models.model_card import model_card, with_provenance
 from pkdn_lightning.models.pretrained import WEIGHTS, write_pretrained
 
 README = "README.md"
@@ -28,7 +28,7 @@ def save_pretrained(model: str | Path, folder: str | Path) -> Path:
     Raises:
         CheckpointError: If the model cannot be loaded, or the folder already holds weights.
     """
-    loaded = load_network(model)
+    loaded = with_provenance(load_network(model))
     file = write_pretrained(folder, loaded.card, loaded.net.state_dict())
     readme, given = Path(folder, README), loaded.path.with_name(README)
     if not readme.exists():  # an existing one is kept

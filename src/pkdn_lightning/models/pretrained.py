@@ -20,12 +20,11 @@ from torch import Tensor
 
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import whole_file, write_json
+from pkdn_lightning.models.card import CARD_KEY, check_card
+from pkdn_lightning.models.checksum import check_checksum, safetensors_with_checksum
 
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
-CARD_KEY: Final = "pkdn_lightning"
-"""Key of the card in checkpoints, safetensors and ONNX files."""
-
 DEFAULT: Final = "default"
 """Name of the included model."""
 
@@ -57,7 +56,8 @@ def write_pretrained(folder: str | Path, card: Mapping[str, Any], weights: Mappi
         # safetensors does not accept tensors that share storage.
         plain = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
         with whole_file(file) as temporary:
-            temporary.write_bytes(save(plain, metadata={"format": "pt", CARD_KEY: json.dumps(card)}))
+            content = save(plain, metadata={"format": "pt", CARD_KEY: json.dumps(card)})
+            temporary.write_bytes(safetensors_with_checksum(content))
         write_json(Path(folder, CONFIG), {"library_name": "pkdn-lightning", **card})
     except OSError as error:
         raise CheckpointError(f"The model cannot be written to {folder}: {error.strerror or error}.") from error
@@ -68,13 +68,14 @@ def read_pretrained(file: Path) -> Pretrained:
     """Returns the contents of a safetensors file of this package.
 
     Raises:
-        CheckpointError: If the file is truncated, is not a safetensors file, or has no card.
+        CheckpointError: If the file is damaged, is not a safetensors file, or has no valid card.
     """
+    check_checksum(file)
     try:
         with safe_open(file, framework="pt") as opened:
             header: Mapping[str, str] = opened.metadata() or {}
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: it is truncated or not a safetensors file ({error}).") from error
     card = _parsed(header[CARD_KEY], file) if CARD_KEY in header else _card_beside(file)
     return Pretrained(card, weights)
@@ -95,9 +96,7 @@ def _parsed(text: str, origin: Path) -> dict[str, Any]:
         card = json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"The description of the network in {origin} is not valid JSON: {error}.") from error
-    if not isinstance(card, dict) or not isinstance(card.get("network"), dict):
-        raise CheckpointError(f"{origin} does not describe the network of its weights: it has no entry 'network'.")
-    return card
+    return check_card(card, origin)
 
 
 def find_pretrained(name: str) -> Path | None:

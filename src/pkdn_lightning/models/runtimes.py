@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError, did_you_mean
 from pkdn_lightning.files import file_sha256
+from pkdn_lightning.models.card import CARD_KEY, check_card
 from pkdn_lightning.models.checkpoints import load_network, resolve_checkpoint
-from pkdn_lightning.models.pretrained import CARD_KEY
+from pkdn_lightning.models.checksum import check_checksum
 
 RuntimeName = Literal["torch", "onnx", "pt2"]
 Precision = Literal["32", "bf16"]
@@ -88,18 +89,19 @@ def load_runtime(
     runtime: RuntimeName | Literal["auto"] = "auto",
     precision: Precision = "32",
     device: torch.device | None = None,
+    trust: bool = False,
 ) -> Restorer:
     """Returns a trained model in a runtime.
 
     Args:
-        model: See `load_model`; or a `.pt2` or `.onnx` file that the verb `export` wrote. A .pt2 file is a program:
-            only run files that you trust. The other formats hold no code.
+        model: See `load_model`; or a `.pt2` or `.onnx` file that the verb `export` wrote.
         runtime: `auto` chooses by the file's suffix.
         precision: `bf16` computes convolutions in bfloat16, faster on hardware that supports it; `torch` only.
         device: Where to compute; `torch` only. The CPU if None.
+        trust: Allows a .pt2 file, which can run any code when it is read. The other formats hold no code.
 
     Raises:
-        CheckpointError: If the model cannot be loaded.
+        CheckpointError: If the model cannot be loaded, or is a .pt2 file without `trust`.
         ConfigError: If the model reads parsing maps, an extra is missing, or the options contradict each other.
     """
     for key, value, choices in (
@@ -117,6 +119,13 @@ def load_runtime(
     if precision != "32":
         raise ConfigError(f"precision={precision} is for runtime=torch; the precision of an exported file is fixed.")
     file = resolve_checkpoint(model)
+    if chosen == "pt2" and not trust:
+        raise CheckpointError(
+            f"{file} was not opened: a torch.export program (.pt2) can run any code when it is read.\n"
+            "If you made it yourself or trust its origin, add trust=true. Run folders, .ckpt, .safetensors and .onnx "
+            "files hold no code and need no trust."
+        )
+    check_checksum(file)
     return _onnx_runtime(file) if chosen == "onnx" else _pt2_runtime(file)
 
 
@@ -159,6 +168,7 @@ def _pt2_runtime(file: Path) -> Restorer:
         _refuse_pickles(file)
         extra = {CARD_KEY: ""}
         program = torch.export.load(file, extra_files=extra)
+        size = fixed_size(program)
     except CheckpointError:
         raise
     except Exception as error:  # torch's readers raise various errors for damaged archives
@@ -172,7 +182,7 @@ def _pt2_runtime(file: Path) -> Restorer:
         except AssertionError as error:  # raised for sides that the network cannot divide
             raise RuntimeError(str(error)) from error
 
-    return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", fixed_size(program))
+    return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", size)
 
 
 def fixed_size(program: torch.export.ExportedProgram) -> tuple[int, int] | None:
@@ -216,7 +226,10 @@ def _onnx_runtime(file: Path) -> Restorer:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base
         raise CheckpointError(f"{file} cannot be read: it is truncated or not an ONNX model.") from error
-    inputs = session.get_inputs()
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)" or len(outputs) != 1:
+        found = ", ".join(f"{each.name} {each.shape} {each.type}" for each in inputs)
+        raise CheckpointError(f"{file} has the inputs {found or 'none'}; expected (B, 3, h, w) float, and one output.")
     sides = inputs[0].shape[2:]
     size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
 
@@ -233,9 +246,9 @@ def _onnx_runtime(file: Path) -> Restorer:
 
 def _card(text: str | bytes, file: Path) -> dict[str, Any]:
     try:
-        card: dict[str, Any] = json.loads(text)
+        card = json.loads(text)
     except ValueError:
         raise CheckpointError(
             f"{file} has no description of its model (no entry '{CARD_KEY}'). Export it with pkdn export."
         ) from None
-    return card
+    return check_card(card, file)

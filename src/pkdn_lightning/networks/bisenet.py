@@ -16,9 +16,6 @@ BISENET_LABELS: Final = (
 )  # fmt: skip
 """Class names in the order of the network's channels."""
 
-TO_CELEBAMASK: Final = (0, 1, 6, 7, 4, 5, 3, 8, 9, 15, 2, 10, 11, 12, 17, 16, 18, 13, 14)
-"""`TO_CELEBAMASK[i]` is CelebAMask-HQ's label of channel `i`."""
-
 
 class BasicBlock(nn.Module):
     """ResNet's basic block of two 3x3 convolutions (He et al. 2016, figure 2).

@@ -66,7 +66,7 @@ def run_prediction(cfg: DictConfig) -> Prediction:
     folder = Path(cfg.output).expanduser()
     inputs = find_inputs(cfg.input, folder, cfg.format)
     references = References(cfg.references) if cfg.references else None
-    restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device)
+    restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
     if cfg.ensemble == "flip":
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
     run = _Run(cfg, restorer, Manifest(folder), references)

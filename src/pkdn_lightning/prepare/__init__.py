@@ -44,7 +44,10 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
         store = join(Path(cfg.join))
         _report(store)
         return store
-    job, path = build_job(cfg.data, cfg.parser, cfg.landmarks), Path(cfg.out or cfg.data.store)
+    job, path = (
+        build_job(cfg.data, cfg.parser, cfg.landmarks, check_maps=cfg.check_maps),
+        Path(cfg.out or cfg.data.store),
+    )
     if getattr(job.source, "ready", None) is not None:
         console.print(
             f"{cfg.data.source.path} has <split>/images: its faces are taken as they are, not cropped or split."

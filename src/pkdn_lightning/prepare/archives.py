@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from rich.filesize import decimal
+from rich.markup import escape
 
+from pkdn_lightning.console import console
 from pkdn_lightning.data.remote import FULL_DISK, byte_progress
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.files import exclusive, read_json, write_json
@@ -91,9 +93,10 @@ def _unpack(archive: Path, folder: Path, identity: dict[str, Any]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     try:
         unfinished.mkdir()
+        console.print(f"Unpacking {archive.name} ({decimal(archive.stat().st_size)}).")
         with _opened(archive) as members, byte_progress() as bar:
             wanted = [(path, *member) for member in members if (path := _checked_path(archive, member[0]))]
-            task = bar.add_task(f"unpacking {archive.name}", total=_checked_total(archive, wanted))
+            task = bar.add_task(escape(f"unpacking {archive.name}"), total=_checked_total(archive, wanted))
             for path, entry, read in wanted:
                 place = unfinished / path
                 (place if entry.isdir() else place.parent).mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pkdn_lightning.data.labels import LABELS, PALETTE
 from pkdn_lightning.data.store import SPLITS, Entry, blocks, read_index
+from pkdn_lightning.markdown import plain
 from pkdn_lightning.prepare.duplicates import Duplicate, find_duplicates
 from pkdn_lightning.prepare.store_writer import csv_line
 
@@ -108,7 +109,7 @@ def _card(manifest: Mapping[str, Any], size_px: int, duplicates: list[Duplicate]
     across = sum(pair.across for pair in duplicates)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest["rejected"].items())
     lines = [
-        f"# Data card: {manifest['name']}",
+        f"# Data card: {plain(manifest['name'])}",
         "",
         "| split | faces | of known identity |",
         "| --- | ---: | ---: |",
@@ -141,5 +142,5 @@ _TERMS = ("licence", "terms", "homepage", "cite")
 
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(each)}" for key, each in value.items())
-    return "none" if value is None else str(value).replace("|", "\\|")
+        return ", ".join(f"{plain(key)} {_words(each)}" for key, each in value.items())
+    return "none" if value is None else plain(value)

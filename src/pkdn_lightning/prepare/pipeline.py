@@ -19,11 +19,13 @@ from rich.text import Text
 
 from pkdn_lightning.config.instances import make
 from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.console import ProgressLines, console
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.faces.detection import Landmarker
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.data_card import describe
+from pkdn_lightning.prepare.map_check import which_fit
 from pkdn_lightning.prepare.source import Candidate, Face, Source
 from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.prepare.workers import in_order, worker_count
@@ -39,12 +41,14 @@ class Job(NamedTuple):
         name: The dataset's name.
         parser: Makes the parsing maps; None leaves what the source has.
         landmarker: Finds the landmarks; None leaves what the source has.
+        check_maps: Refuses parsing maps that do not show faces; see `map_check`.
     """
 
     source: Source
     name: str
     parser: Parser | None = None
     landmarker: Landmarker | None = None
+    check_maps: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the store is made."""
@@ -78,7 +82,11 @@ class Job(NamedTuple):
 
 
 def build_job(
-    data: DataConfig, parser: Mapping[str, Any] | None = None, landmarks: Mapping[str, Any] | None = None
+    data: DataConfig,
+    parser: Mapping[str, Any] | None = None,
+    landmarks: Mapping[str, Any] | None = None,
+    *,
+    check_maps: bool = True,
 ) -> Job:
     """Returns what the store of `data` is made from, with a parser and a finder of landmarks, or none."""
     return Job(
@@ -86,6 +94,7 @@ def build_job(
         data.name,
         make(parser, "parser") if parser else None,
         make(landmarks, "landmarks") if landmarks else None,
+        check_maps,
     )
 
 
@@ -102,7 +111,7 @@ def prepare_store(job: Job, path: Path, *, workers: int | None = None, progress:
         DataError: If the source has no faces, or the store cannot be written. Single photographs that cannot be used
             are listed in the store's `rejects.csv`.
     """
-    candidates = job.source.candidates()
+    candidates = begin(job, path, progress=progress)
     with job.writer(path, job.plan(candidates)) as writer:
         fill(writer, job, candidates, workers=workers, progress=progress)
         del candidates  # a store's index takes as much memory again
@@ -110,30 +119,45 @@ def prepare_store(job: Job, path: Path, *, workers: int | None = None, progress:
     return FaceStore.open(path)
 
 
+def begin(job: Job, path: Path, *, progress: bool) -> Sequence[Candidate]:
+    """Returns the candidates of a job; says what is being made, because finding them may take minutes."""
+    if progress:
+        console.print(f"Preparing {path}: looking for the photographs of {job.name}.")
+    candidates = job.source.candidates()
+    if progress:
+        console.print(f"{len(candidates):,} photographs.")
+    return candidates
+
+
 def fill(
     writer: StoreWriter, job: Job, candidates: Sequence[Candidate], *, workers: int | None, progress: bool
 ) -> None:
     """Adds the candidates that have not been tried yet."""
-    quotas, begin = job.source.quotas(), writer.tried
-    chunks = (candidates[start : start + CHUNK] for start in range(begin, len(candidates), CHUNK))
+    quotas, tried = job.source.quotas(), writer.tried
+    chunks = (candidates[start : start + CHUNK] for start in range(tried, len(candidates), CHUNK))
 
     def unneeded(chunk: Sequence[Candidate]) -> bool:
         return all(_is_full(writer, candidate.entry, quotas) for candidate in chunk)
 
     reader = _Reader(job.source, job.landmarker)
-    results = in_order(reader, chunks, worker_count(workers, len(candidates) - begin), skip=unneeded)
+    results = in_order(reader, chunks, worker_count(workers, len(candidates) - tried), skip=unneeded)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     # Closed at once when something goes wrong, so that no worker outlives the error.
-    with closing(results), Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task("preparing faces", total=len(candidates), completed=begin, begin=begin, rejected=0)
+    with closing(results), Progress(*columns, disable=not (progress and console.is_terminal)) as bar:
+        task = bar.add_task("preparing faces", total=len(candidates), completed=tried, begin=tried, rejected=0)
+        lines = ProgressLines("photographs", len(candidates), show=progress)
         for chunk, found in results:
             faces: list[Face | Rejected | None] = [None] * len(chunk) if found is None else [*found]
             if job.parser is not None:
                 faces = _with_maps(job.parser, chunk, faces)
+            if job.check_maps:
+                faces = _checked(chunk, faces)
             for candidate, face in zip(chunk, faces, strict=True):
                 keep(writer, candidate.entry, face, quotas)
             writer.commit()
-            bar.update(task, advance=len(chunk), rejected=writer.rejected.total())
+            rejected = writer.rejected.total()
+            bar.update(task, advance=len(chunk), rejected=rejected)
+            lines.update(writer.tried, f", {rejected:,} rejected")
 
 
 def keep(writer: StoreWriter, entry: Entry, found: Face | Rejected | None, quotas: Mapping[str, int]) -> None:
@@ -176,6 +200,24 @@ def _with_maps(
     maps = zip(faces, parser.parse(names, [face.hr for face in faces.values()]), strict=True)
     made = {place: made if isinstance(made, Rejected) else faces[place]._replace(parsing=made) for place, made in maps}
     return [made.get(place, each) for place, each in enumerate(found)]
+
+
+def _checked(chunk: Sequence[Candidate], found: Sequence[Face | Rejected | None]) -> list[Face | Rejected | None]:
+    """Returns what a chunk became, with faces rejected whose maps cannot be theirs.
+
+    Raises:
+        DataError: If most of the maps do not show faces.
+    """
+    maps = {n: face.parsing for n, face in enumerate(found) if isinstance(face, Face) and face.parsing is not None}
+    checked = list(found)
+    if maps:
+        first = chunk[next(iter(maps))].entry
+        for place, fits in zip(maps, which_fit(list(maps.values()), first.source or first.name), strict=True):
+            if not fits:
+                checked[place] = Rejected(
+                    "bad_map", "its parsing map does not show a face: parts lie where none can be"
+                )
+    return checked
 
 
 class _Rate(ProgressColumn):

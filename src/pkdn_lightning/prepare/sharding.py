@@ -8,13 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.contents import check_contents
+from pkdn_lightning.data.store import Entry, FaceStore, open_arrays, read_index
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.data_card import describe
-from pkdn_lightning.prepare.pipeline import CHUNK, Job, fill, keep
+from pkdn_lightning.prepare.pipeline import CHUNK, Job, begin, fill, keep
 from pkdn_lightning.prepare.source import Face
-from pkdn_lightning.prepare.store_writer import ACCEPTED, REJECTED, StoreWriter, differences, read_state
+from pkdn_lightning.prepare.store_writer import ACCEPTED, REJECT_COLUMNS, REJECTED, StoreWriter, differences, read_state
+
+_STATE = {
+    "bytes": {"hr.npy": int, "index.csv": int, "rejects.csv": int, "tried.bin": int},
+    "plan": {"name": str, "size_px": range(1, 2**15), "arrays": [str], "made": dict, "faces_wanted": {str: int}},
+}
+"""The schema of a shard's state.json; see `contents`."""
 
 
 class Shard(NamedTuple):
@@ -48,7 +55,7 @@ class Shard(NamedTuple):
 
 def prepare_shard(job: Job, path: Path, shard: Shard, *, workers: int | None = None, progress: bool = True) -> Path:
     """Makes one share of the store that will be at `path`, and returns where the share is; see `prepare_store`."""
-    candidates = job.source.candidates()
+    candidates = begin(job, shard.path(path), progress=progress)
     share = candidates[shard.share(len(candidates))]
     with job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)}) as writer:
         fill(writer, job, share, workers=workers, progress=progress)
@@ -77,9 +84,9 @@ def join(path: Path) -> FaceStore:
         provenance=plan["made"],
         plan={"joined": len(shards), **plan},
     ) as writer:
-        begin = writer.tried
+        tried = writer.tried
         for number, (entry, found) in enumerate(each for shard in shards for each in _read(shard)):
-            if number < begin:
+            if number < tried:
                 continue  # a join that was interrupted had come past it
             keep(writer, entry, found, quotas)
             if number % CHUNK == CHUNK - 1:
@@ -121,6 +128,7 @@ def _state(shard: Path) -> Mapping[str, Any]:
     state = read_state(shard)
     if state is None:
         raise DataError(f"{shard} is no shard: it has no state.json that can be read. Make it anew.")
+    check_contents(state, _STATE, shard / "state.json", DataError, "Copy it again, or make the shard anew.")
     for name, size in state["bytes"].items():
         file = shard / name
         if (found := file.stat().st_size if file.is_file() else 0) != size:
@@ -130,24 +138,26 @@ def _state(shard: Path) -> Mapping[str, Any]:
 
 def _read(shard: Path) -> Iterator[tuple[Entry, Face | Rejected | None]]:
     """Yields what became of each candidate of a shard, in order."""
-    state = _state(shard)
-    arrays = {
-        key: np.load(shard / f"{key}.npy", mmap_mode="r") if f"{key}.npy" in state["bytes"] else None
-        for key in ("hr", "parsing", "landmarks")
-    }
-    with (
-        (shard / "index.csv").open(newline="", encoding="utf-8") as index,
-        (shard / "rejects.csv").open(newline="", encoding="utf-8") as rejects,
-    ):
-        faces, others = csv.DictReader(index), csv.DictReader(rejects)
-        row = 0
-        for byte in (shard / "tried.bin").read_bytes():
-            if byte == ACCEPTED:
-                values = {key: None if array is None else np.asarray(array[row]) for key, array in arrays.items()}
-                yield Entry(**next(faces)), Face(**values)  # type: ignore[arg-type]  # hr is always there
-                row += 1
-            elif byte == REJECTED:
-                line = next(others)
-                yield Entry(line["name"], line["split"], line["source"]), Rejected(line["reason"], line["detail"])
-            else:
-                yield Entry("", ""), None
+    arrays, entries, tried = (
+        open_arrays(shard, _state(shard)["bytes"]),
+        read_index(shard),
+        (shard / "tried.bin").read_bytes(),
+    )
+    with (shard / "rejects.csv").open(newline="", encoding="utf-8") as file:
+        rejects = [line for line in csv.DictReader(file) if tuple(line) == REJECT_COLUMNS]
+    counts = len(arrays["hr"]), len(entries), len(rejects)
+    if (expected := (tried.count(ACCEPTED), tried.count(ACCEPTED), tried.count(REJECTED))) != counts:
+        raise DataError(
+            f"{shard} holds {counts[0]} faces, {counts[1]} rows in index.csv and {counts[2]} in rejects.csv; tried.bin "
+            f"says {expected[0]}, {expected[1]} and {expected[2]}. Copy it again, or make the shard anew."
+        )
+    faces, others = iter(enumerate(entries)), iter(rejects)
+    for byte in tried:
+        if byte == ACCEPTED:
+            row, entry = next(faces)
+            yield entry, Face(**{key: np.asarray(array[row]) for key, array in arrays.items()})
+        elif byte == REJECTED:
+            line = next(others)
+            yield Entry(line["name"], line["split"], line["source"]), Rejected(line["reason"], line["detail"])
+        else:
+            yield Entry("", ""), None

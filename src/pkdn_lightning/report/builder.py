@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.markup import escape
 from rich.progress import track
 
 from pkdn_lightning.console import console
@@ -16,6 +15,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.evaluate.measure import describe
 from pkdn_lightning.files import write_text
 from pkdn_lightning.hardware import set_up
+from pkdn_lightning.markdown import code, code_block, plain
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.contents import Report
 from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
@@ -76,21 +76,24 @@ def to_page(report: Report) -> str:
     subject = report.subject
     sections = [
         f"# x{subject.scale} face super-resolution: PKDN and the methods it is compared with",
-        f"Trained on {subject.data}; {subject.budget}. Every run's best checkpoint by validation, measured alike: "
-        f"{subject.protocol}.",
+        f"Trained on {plain(subject.data)}; {plain(subject.budget)}. Every run's best checkpoint by validation, "
+        f"measured alike: {plain(subject.protocol)}.",
         "## Table 1",
         *map(to_markdown, report.table1),
         "## Table 2",
         *map(to_markdown, report.table2),
         "## Figure 4",
         f"![Figure 4]({report.figure.file.name})",
-        report.figure.caption,
+        plain(report.figure.caption),
         "## Runs",
         to_markdown(report.runs),
     ]
     if report.left_out:
-        sections += ["Not in the tables:", "\n".join(f"- `{run.path}`: {run.reason}" for run in report.left_out)]
-    sections += ["Values per image and run: `per_image.csv`. Made by:", f"```bash\n{report.command}\n```"]
+        sections += [
+            "Not in the tables:",
+            "\n".join(f"- {code(run.path)}: {plain(run.reason)}" for run in report.left_out),
+        ]
+    sections += ["Values per image and run: `per_image.csv`. Made by:", code_block(report.command)]
     return "\n\n".join(section.rstrip() for section in sections) + "\n"
 
 
@@ -100,7 +103,7 @@ def _measure(rows: Sequence[Row], measurements: Measurements, seed: int) -> Subj
     measured: dict[str, dict[str, list[Faces]]] = {}
     for number, (row, run) in enumerate(jobs, start=1):
         title = f"{number} of {len(jobs)}: {row.label}{f', seed {run.seed}' if run else ''}"
-        for name, faces in measurements.values(run, escape(title)).items():
+        for name, faces in measurements.values(run, title).items():
             measured.setdefault(row.label, {}).setdefault(name, []).append(faces)
     reference = choose_reference(rows, measured).label
     return Subject(

@@ -3,8 +3,8 @@
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,17 +13,41 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
+from pkdn_lightning.contents import check_contents
+from pkdn_lightning.data.parsing import ENCODINGS
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
-from pkdn_lightning.files import file_sha256
-from pkdn_lightning.models.checkpoints import resolve_checkpoint
+from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.report.methods import method_name, rank, taught_with
 from pkdn_lightning.report.settings import labels, settings
 from pkdn_lightning.runs import RunFolder, find_runs
 
 _NETWORKS: Final = "pkdn_lightning.networks."
-_RECORDED: Final = ("data", "params", "macs", "steps", "metrics")  # what the tables read of a results.json
+_COUNT: Final = range(2**62)
+_RESULTS: Final = {
+    "data": {"name": str, "sha256": str}, "params": _COUNT, "macs": _COUNT, "steps": _COUNT, "metrics": {str: float},
+    "teacher?": ({"path": str, "sha256": str}, None), "git?": ({"commit": str}, None), "command?": str,
+}  # fmt: skip
+"""What is read of a results.json; see `contents`."""
+_CONFIG: Final = {
+    "seed": int,
+    "method": str,
+    "data": {
+        "name": str, "store": str, "scale": range(1, 65), "degradation": MODES, "encoding": ENCODINGS,
+        "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
+    },
+    "trainer": {
+        "accumulate_grad_batches": range(1, 2**31), "num_nodes": range(1, 2**31), "max_steps": (int, None),
+        "max_epochs": (int, None),
+    },
+    "module": dict,
+    "model": {"_target_": str},
+    "teacher": {"model": (dict, None), "max_steps": (int, None), "max_epochs": (int, None)},
+    "objective": {str: {"weight": float, "term": dict}},
+}  # fmt: skip
+"""What is read of a run's config.yaml."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,8 @@ class Run:
     folder: RunFolder
     config: Mapping[str, Any]  # resolved, completed with today's defaults
     results: Mapping[str, Any]  # its results.json
+    checkpoint: Path  # the one that validated best; the last one where none was chosen
+    sha256: str  # the checkpoint's hash
     teacher: Teacher | None = None  # the teacher it was distilled from
 
     @property
@@ -86,20 +112,6 @@ class Run:
         except (DataError, OSError):
             return None
         return store if store.sha256 == self.results["data"]["sha256"] else None
-
-    @cached_property
-    def checkpoint(self) -> Path:
-        """The checkpoint that validated best; the last one where none was chosen."""
-        try:
-            return resolve_checkpoint(self.folder.path)
-        except CheckpointError as error:
-            way_out = "Its results.json says that it is finished: restore the checkpoint, or move the run out of the"
-            raise CheckpointError(f"{error}\n{way_out} folder that is reported.") from error
-
-    @cached_property
-    def sha256(self) -> str:
-        """The checkpoint's hash."""
-        return file_sha256(self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -166,14 +178,10 @@ def collect(root: str | Path) -> Collected:
     left_out = list(_unfinished(root))
     runs: list[Run] = []
     for folder in find_runs(root):
-        config, results = _read_config(folder), folder.read_results()
-        unrecorded = [key for key in _RECORDED if key not in results]
-        if config is None:
-            left_out.append(LeftOut(folder.path, "its config.yaml is missing or cannot be read"))
-        elif unrecorded:
-            left_out.append(LeftOut(folder.path, f"its results.json says nothing of {', '.join(unrecorded)}"))
-        else:
-            runs.append(Run(folder, config, results))
+        try:
+            runs.append(_read(folder))
+        except (DataError, CheckpointError) as error:
+            left_out.append(LeftOut(folder.path, " ".join(str(error).split())))
     if not runs:
         found = "; ".join(f"{run.path}: {run.reason}" for run in left_out[:2])
         raise ConfigError(
@@ -189,23 +197,50 @@ def _unfinished(root: Path) -> Iterator[LeftOut]:
     for file in sorted(root.rglob("run.json")):
         run = RunFolder(file.parent)
         if not run.finished:
-            state = run.read_results().get("status", "not finished: it is still running, or it failed")
+            unknown = (
+                "its results.json cannot be read" if run.results.is_file() else "it is still running, or it failed"
+            )
+            state = run.read_results().get("status", f"not finished: {unknown}")
             way_on = f"; go on with: pkdn train resume={run.path}" if run.last.is_file() else ""
             yield LeftOut(run.path, f"{state}{way_on}")
 
 
-def _read_config(run: RunFolder) -> dict[str, Any] | None:
-    """Returns a run's configuration, with the defaults of what it does not name; None if it cannot be read."""
+def _read(folder: RunFolder) -> Run:
+    """Returns a finished run, whose checkpoint loads.
+
+    Raises:
+        DataError: If its record or its configuration lacks something or holds a wrong value.
+        CheckpointError: If its checkpoint is missing or damaged.
+    """
+    results = folder.read_results()
+    check_contents(results, _RESULTS, "its results.json", DataError)
+    config = _read_config(folder)
+    loaded = load_network(folder.path)
+    if completed(loaded.card["network"]) != config["model"]:
+        raise DataError("its config.yaml describes another network than its checkpoint")
+    return Run(folder, config, results, loaded.path, loaded.sha256)
+
+
+def _read_config(run: RunFolder) -> dict[str, Any]:
+    """Returns a run's configuration, with the defaults of what it does not name.
+
+    Raises:
+        DataError: If it cannot be read, lacks something or holds a wrong value.
+    """
     try:
-        saved = OmegaConf.load(run.config)  # it was saved resolved
-        if not {"data", "trainer", "module", "model", "seed"} <= saved.keys():
-            return None
-        config: Any = OmegaConf.to_container(OmegaConf.merge(asdict(TrainConfig()), saved))
-        config["objective"] = {name: asdict(TermConfig()) | term for name, term in config["objective"].items()}
-        config["model"] = completed(config["model"])
-    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return config if isinstance(config, dict) else None
+        saved: Any = OmegaConf.to_container(OmegaConf.load(run.config))  # it was saved resolved
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise DataError("its config.yaml is missing or cannot be read") from error
+    origin = "its config.yaml"
+    check_contents(
+        saved, dict.fromkeys(("data", "trainer", "module", "model"), dict) | {"seed": int}, origin, DataError
+    )
+    config: Any = OmegaConf.to_container(OmegaConf.merge(asdict(TrainConfig()), saved))
+    check_contents(config, {"objective": {str: dict}}, origin, DataError)
+    config["objective"] = {name: asdict(TermConfig()) | term for name, term in config["objective"].items()}
+    check_contents(config, _CONFIG, origin, DataError)
+    config["model"] = completed(config["model"])
+    return config
 
 
 def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +269,10 @@ def _teacher(run: Run, teachers: Mapping[str, Run]) -> Teacher | None:
     if named is None:
         return None
     known = teachers.get(named["sha256"])
-    config = known.config if known else _read_config(RunFolder(Path(named["path"]).parent.parent))
+    config: Mapping[str, Any] | None = known.config if known else None
+    if config is None:
+        with suppress(DataError):  # it is no longer there, or was changed
+            config = _read_config(RunFolder(Path(named["path"]).parent.parent))
     if config is not None:
         length = {key: config["trainer"][key] for key in ("max_steps", "max_epochs")}
         return Teacher(config["model"], length, known.folder.path if known else None)

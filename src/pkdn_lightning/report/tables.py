@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pkdn_lightning.markdown import code_block, plain
+
 NONE: Final = "–"
 """What stands where there is no value."""
 
@@ -62,14 +64,14 @@ def places(values: Sequence[float | None]) -> list[int]:
 def to_markdown(table: Table) -> str:
     """Returns a table in Markdown: the best value bold, the second underlined, notes below."""
     empty = [""] * (len(table.columns) - 1)
-    lines = [f"**{_md(table.title)}**", "", _md_row(map(_md, table.columns)), "|---|" + "---:|" * len(empty)]
+    lines = [f"**{plain(table.title)}**", "", _md_row(map(plain, table.columns)), "|---|" + "---:|" * len(empty)]
     for section in table.sections:
         if section.title and section.rows:
-            lines.append(_md_row([f"*{_md(section.title)}*", *empty]))
-        lines += [_md_row(_marked(row, _md, "**{}**", "<u>{}</u>")) for row in section.rows]
-    lines += ["", *(f"- {_md(note)}" for note in table.notes)]
+            lines.append(_md_row([f"*{plain(section.title)}*", *empty]))
+        lines += [_md_row(_marked(row, plain, "**{}**", "<u>{}</u>")) for row in section.rows]
+    lines += ["", *(f"- {plain(note)}" for note in table.notes)]
     if table.commands:
-        lines += ["", "To fill what is missing:", "", "```bash", *table.commands, "```"]
+        lines += ["", "To fill what is missing:", "", code_block("\n".join(table.commands))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -118,7 +120,7 @@ def latex(text: str) -> str:
         >>> print(latex("max_steps=5 & 27.6 ± 0.1 %"))
         max\_steps=5 \& 27.6 $\pm$ 0.1 \%
     """
-    return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found[0]], text)
+    return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found[0]], " ".join(text.split()))
 
 
 def _marked(row: Sequence[Cell], escape: Callable[[str], str], best: str, second: str) -> list[str]:
@@ -128,10 +130,6 @@ def _marked(row: Sequence[Cell], escape: Callable[[str], str], best: str, second
 
 def _latex_row(cells: Iterable[str]) -> str:
     return f"    {' & '.join(cells)} " + r"\\"
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([|*_<>\[\]])", r"\\\1", text)
 
 
 def _md_row(cells: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from pkdn_lightning.files import whole_file
+from pkdn_lightning.models.checksum import add_checksum
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
@@ -19,3 +20,4 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         """
         with whole_file(Path(path)) as temporary:
             super().save_checkpoint(checkpoint, temporary, storage_options)
+            add_checksum(temporary)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pkdn_lightning.data.labels import LabelOrder
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, to_rgb
+from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, reordered, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.values import Side
@@ -32,11 +33,20 @@ class FolderSource:
         convert: Converts grey, palette, RGBA and 16-bit images to 8-bit RGB (alpha over black). Off by default,
             because such files are mostly there by mistake.
         resize: Accepts square faces of another size by resizing them (Pillow's bicubic; maps by nearest neighbour).
+        labels: Order in which the maps number the classes: `celebamask_hq` or `bisenet`; see `data.labels.ORDERS`.
     """
 
     with_landmarks = False
 
-    def __init__(self, path: str | None, *, size_px: Side = 128, convert: bool = False, resize: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        *,
+        size_px: Side = 128,
+        convert: bool = False,
+        resize: bool = False,
+        labels: LabelOrder = "celebamask_hq",
+    ) -> None:
         if path is None:
             raise ConfigError(
                 "data.source.path is not set: say where the faces are, e.g. data.source.path=~/faces.\n"
@@ -44,7 +54,7 @@ class FolderSource:
                 f"{', '.join(SPLITS)}."
             )
         self.path = Path(path).expanduser()
-        self.size_px, self.convert, self.resize = size_px, convert, resize
+        self.size_px, self.convert, self.resize, self.labels = size_px, convert, resize, labels
         if not self.path.is_dir():
             raise DataError(f"There is no folder {self.path} (data.source.path).")
         self._images = {split: _files(self.path / split / "images") for split in SPLITS}
@@ -77,14 +87,14 @@ class FolderSource:
         hr = self._read_image(candidate.file)
         if (file := candidate.map) is None:
             return Face(hr)
-        return Face(hr, np.asarray(self._fit(file, open_label_map(file), Image.Resampling.NEAREST), dtype=np.uint8))
+        return Face(hr, reordered(self._fit(file, open_label_map(file), Image.Resampling.NEAREST), self.labels))
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
         return {
             "source": "folder",
             "crop_rule": "none: faces taken as they are",
-            "parser": "maps taken as they are" if self.with_parsing else None,
+            "parser": f"maps taken as they are, labels of {self.labels}" if self.with_parsing else None,
             "convert": self.convert,
             "resize": self.resize,
         }
