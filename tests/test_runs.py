@@ -7,7 +7,7 @@ import pytest
 
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import write_json
-from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance, trim_metrics
+from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance
 from pkdn_lightning.train.teacher_lookup import find_teacher
 
 
@@ -52,14 +52,6 @@ def test_provenance_is_plain_and_complete():
     assert record["command"].startswith("pkdn ")
     git = git_state()
     assert git is None or len(git["commit"]) == 40
-
-
-def test_trimming_drops_what_a_resumed_run_writes_again(tmp_path):
-    file = tmp_path / "metrics.csv"
-    file.write_text("step,train/loss\n0,1.0\n1,0.9\n2,0.8\n")
-    trim_metrics(file, 2)
-    assert file.read_text().split() == ["step,train/loss", "0,1.0", "1,0.9"]
-    trim_metrics(tmp_path / "none.csv", 2)
 
 
 def test_what_is_no_run_folder(tmp_path):

@@ -28,7 +28,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         A path in the same folder with the same suffix, for libraries that choose the format by suffix.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; it names `path`.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -46,6 +46,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())  # otherwise a power cut could leave an empty file under the new name
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # a failed write names no file; the temporary one means nothing
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ grids/             sample images
 job.json           only in sweeps: the job's overrides, and the command that runs it alone
 """
 
-import csv
 import os
 import platform
 import secrets
@@ -26,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.files import read_json, whole_file, write_json
+from pkdn_lightning.files import read_json, write_json
 
 
 class RunStatus(StrEnum):
@@ -193,17 +192,3 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def trim_metrics(file: Path, step: int) -> None:
-    """Removes the rows of a metrics.csv from `step` on, which a resumed run writes again."""
-    if not file.is_file():
-        return
-    with file.open(newline="", encoding="utf-8") as source:
-        reader = csv.DictReader(source)
-        rows = [row for row in reader if int(row["step"] or 0) < step]
-        columns = list(reader.fieldnames or [])
-    with whole_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.DictWriter(target, columns)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -135,6 +135,7 @@ class AdversarialModule(StudentModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the discriminator's state until `configure_optimizers` restores it."""
+        super().on_load_checkpoint(checkpoint)
         self._saved = checkpoint.get(_CHECKPOINT_KEY)
 
     def _gated(self, errors: Errors) -> tuple[bool, bool]:

@@ -4,8 +4,10 @@ Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values a
 `weights_only=True`.
 """
 
+import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import lightning.pytorch as lightning
 import torch
@@ -14,11 +16,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pkdn_lightning.data.datamodule import Batch
-from pkdn_lightning.errors import TrainingError
+from pkdn_lightning.errors import ConfigError, TrainingError
 from pkdn_lightning.losses import Objective, Progress
 from pkdn_lightning.metrics.collection import face_sr_metrics
 from pkdn_lightning.models.checkpoints import CARD_KEY
 from pkdn_lightning.networks.contract import SRNetwork, SROutput
+
+_LENGTH_KEY: Final = "schedule_steps"
+_REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -56,6 +61,8 @@ class SRModule(lightning.LightningModule):
         self._val_metrics = face_sr_metrics()
         self._test_metrics = nn.ModuleDict()
         self._all_finite: Tensor | None = None
+        self._total_steps = 0
+        self._spanned_steps: int | None = None  # of the restored schedule
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch."""
@@ -129,17 +136,49 @@ class SRModule(lightning.LightningModule):
         optimizer = self._make_optimizer(parameters)
         if self._make_scheduler is None:
             return optimizer
-        scheduler = self._make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        length = self.trainer.estimated_stepping_batches
+        if math.isinf(length):
+            raise ConfigError(
+                "The learning rate schedule spans the training, whose length is not set. Set trainer.max_steps or "
+                "trainer.max_epochs."
+            )
+        self._total_steps = int(length)
+        scheduler = self._make_scheduler(optimizer, total_steps=self._total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """Spans the schedule over the new length of a run that is resumed with another one."""
+        if self._spanned_steps not in (None, self._total_steps):
+            config = self.trainer.lr_scheduler_configs[0]
+            config.scheduler = self._replayed_schedule(config.scheduler.optimizer, self.global_step)
+
+    def _replayed_schedule(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        """Returns a new schedule after a number of steps; sets the optimiser's learning rate accordingly."""
+        assert self._make_scheduler is not None  # there is a schedule to replace
+        for group in optimizer.param_groups:
+            group["lr"] = group.pop("initial_lr")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*lr_scheduler.step.*before.*optimizer.step.*")
+            scheduler = self._make_scheduler(optimizer, total_steps=self._total_steps)
+            for _ in range(steps):
+                scheduler.step()
+        return scheduler
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card.
+        """Adds the card and the length of the schedule.
 
         Raises:
-            TrainingError: If a loss was not finite, because the weights are then unusable.
+            TrainingError: If a loss or a weight is not finite, because the checkpoint would be useless.
         """
         self._raise_if_not_finite()
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
+            raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{_REMEDIES}")
         checkpoint[CARD_KEY] = self.card
+        checkpoint[_LENGTH_KEY] = self._total_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the length of the schedule."""
+        self._spanned_steps = checkpoint.get(_LENGTH_KEY)
 
     def _check_finite(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
         # The flag stays on the device and is read every log_every_n_steps only, because reading it synchronises.
@@ -154,7 +193,5 @@ class SRModule(lightning.LightningModule):
             return
         parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
         raise TrainingError(
-            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n"
-            "The last checkpoint was saved before that and is kept. Lower optimizer.lr, set "
-            "trainer.gradient_clip_val=0.5, or use trainer.precision=32 if it was 16-mixed."
+            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
         )

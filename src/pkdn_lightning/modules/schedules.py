@@ -1,7 +1,28 @@
-"""Learning-rate schedules of published methods that torch does not have; they step with the optimiser."""
+"""Learning-rate schedules that torch does not have; they step with the optimiser."""
+
+from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+
+
+class OneCycle(OneCycleLR):
+    """torch's `OneCycleLR` for trainings of any length: one too short for a warm-up of two steps has none.
+
+    Args:
+        optimizer: The optimiser.
+        max_lr: Highest learning rate.
+        total_steps: Length of the training, at least 1.
+        pct_start: Fraction of the training until the highest rate.
+        **kwargs: See `OneCycleLR`.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3, **kwargs: Any
+    ) -> None:
+        # The warm-up ends at step `pct_start * total_steps - 1`; torch divides by that number.
+        pct_start = pct_start if pct_start * total_steps > 1 else 0.0
+        super().__init__(optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, **kwargs)
 
 
 class ConstantThenLinear(LambdaLR):

@@ -61,7 +61,9 @@ def _task(cfg: "DictConfig") -> Any:
 
         return run_job(cfg, list(hydra.overrides.task))
     _refuse_sweeps(hydra.runtime.choices)
-    if cfg.resume:
+    if cfg.resume is not None:
+        if not cfg.resume:
+            raise ConfigError("resume= is empty. Type: pkdn train resume=runs/<experiment>/<run>")
         from pkdn_lightning.train.resume import saved_config
 
         cfg = saved_config(cfg.resume, list(hydra.overrides.task))

@@ -14,6 +14,7 @@ from torch import nn
 
 from pkdn_lightning.config.instances import check_arguments, find_class, make, make_partial, refusals
 from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.console import console
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
@@ -23,8 +24,9 @@ from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.blocks import recompute_blocks
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
-from pkdn_lightning.train.callbacks import LastCheckpoint, SampleGrid
+from pkdn_lightning.train.callbacks import LastCheckpoint, ProgressLines, SampleGrid
 from pkdn_lightning.train.checkpoint_io import WholeFileCheckpointIO
+from pkdn_lightning.train.loops import use_resumable_loops
 from pkdn_lightning.train.tracking.mlflow import LocalMLFlowLogger
 
 
@@ -142,19 +144,25 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers: list[Logger]) -> lightning.Trainer:
-    """Returns Lightning's Trainer."""
+    """Returns Lightning's Trainer.
+
+    Raises:
+        ConfigError: If Lightning rejects an argument.
+    """
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
     arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
-    if not arguments["enable_progress_bar"]:
-        callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
+    if not (arguments["enable_progress_bar"] and console.is_terminal):
+        without = [each for each in callbacks if not isinstance(each, ProgressBar)]
+        lines = [ProgressLines()] if arguments["enable_progress_bar"] and len(without) < len(callbacks) else []
+        callbacks = [*without, *lines]
     arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
     if not loggers:
         callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it needs one
     if arguments["fast_dev_run"]:
         callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
     with refusals("trainer"):
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             **arguments,
             callbacks=callbacks,
             logger=loggers or False,
@@ -163,6 +171,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
             default_root_dir=cfg.run_dir,
             plugins=[WholeFileCheckpointIO()],
         )
+    use_resumable_loops(trainer)
+    return trainer
 
 
 def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:

@@ -1,8 +1,10 @@
 """How Lightning's checkpoints reach the disk."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from pkdn_lightning.files import whole_file
@@ -18,6 +20,8 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: If it cannot be written; what was at `path` before is still there.
         """
+        content = io.BytesIO()  # torch's own file writer ends the process on a full disk
+        torch.save(checkpoint, content)
         with whole_file(Path(path)) as temporary:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
+            temporary.write_bytes(content.getbuffer())
             add_checksum(temporary)

@@ -1,4 +1,4 @@
-"""How a training that does not reach its end is recorded, and what its user is told."""
+"""Records how a training ended, and explains errors that can happen to any run."""
 
 import contextlib
 import errno
@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from pkdn_lightning.errors import TrainingError, describe
+from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.train.callbacks import TrainingInterruptedError
+from pkdn_lightning.train.resume import measured
 
 
 @contextlib.contextmanager
@@ -22,7 +24,7 @@ def translate_errors(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
 
     Raises:
         TrainingInterruptedError: If the training was asked to stop.
-        TrainingError: If memory, disk or the learning-rate schedule ran out.
+        TrainingError: If the loss was not finite, or memory or disk ran out.
     """
     resume = f"Resume with: pkdn train resume={run.path}"
     try:
@@ -30,23 +32,24 @@ def translate_errors(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None
             yield
     except TrainingInterruptedError as stop:
         raise TrainingInterruptedError(f"{stop}\n{resume}") from None
+    except TrainingError as error:
+        raise TrainingError(f"{error}\n{_what_is_left(run)}") from None
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"The accelerator is out of memory: {str(error).splitlines()[0]}\nSet a smaller data.batch_size with "
             "trainer.accumulate_grad_batches to match, or trainer.precision=bf16-mixed."
         ) from error
-    except ValueError as error:
-        if "total steps" not in str(error):
-            raise
-        raise TrainingError(
-            "The learning-rate schedule ended before the training: it spans the length that the run was started "
-            "with.\nResume with that length, or start a new run from these weights: module.init_from="
-            f"{run.path}"
-        ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(f"The disk is full: {error}. The previous checkpoint is kept. {resume}") from error
+        raise TrainingError(f"The disk is full: {error}. Make room.\n{_what_is_left(run)}") from error
+
+
+def _what_is_left(run: RunFolder) -> str:
+    if not run.last.is_file():
+        return "No checkpoint had been written yet: start the run again."
+    step = read_checkpoint(run.last)["global_step"]
+    return f"{run.last} of step {step:,} is kept. Resume with: pkdn train resume={run.path}"
 
 
 @contextlib.contextmanager
@@ -55,9 +58,9 @@ def _recorded(run: RunFolder, record: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except TrainingInterruptedError:
-        run.write_results(RunStatus.INTERRUPTED, record)
+        run.write_results(RunStatus.INTERRUPTED, {**measured(run), **record})
         raise
     except Exception as error:
         if run.provenance.is_file():  # otherwise the run had not started, and the folder may be another one's
-            run.write_results(RunStatus.FAILED, {**record, "error": describe(error)})
+            run.write_results(RunStatus.FAILED, {**measured(run), **record, "error": describe(error)})
         raise

@@ -55,8 +55,9 @@ def acquire_teacher(
         return LoadedNetwork(build_network(wanted.model), {}, Path("untrained"), "untrained")
     found = find_teacher(cfg.paths.runs, identity) or _train_once(cfg, identity, train_teacher)
     results = found.read_results()
-    psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y", float("nan"))
-    console.print(f"Teacher: {found.path} ({results['steps']:,} steps, val/psnr_y {psnr:.2f} dB)")
+    psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")
+    quality = "never validated" if psnr is None else f"val/psnr_y {psnr:.2f} dB"
+    console.print(f"Teacher: {found.path} ({results['steps']:,} steps, {quality})")
     return load_network(found.path)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ from pkdn_lightning.train.build import (
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
-from pkdn_lightning.train.resume import open_run_folder
+from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
@@ -73,8 +73,22 @@ def run_training(cfg: DictConfig) -> RunResult:
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
         if own:
-            record = open_run_folder(run, cfg, record, resumed)
-        return _train(cfg, run, parts, record, resumed)
+            record = check_run_folder(run, record, resumed)
+        loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], parts.module.role)
+        trainer = build_trainer(cfg, build_callbacks(cfg.callbacks, run), loggers)
+        _announce(run, parts.module, trainer, record, resumed)
+        described = describe(OmegaConf.to_container(cfg, resolve=True), record, parts.module.role)  # type: ignore[arg-type]  # dict
+        active = loggers if trainer.is_global_zero else []  # those of other processes are dummies
+        with tracked(active, described, _inputs(parts)):
+            if own:  # after everything that can be refused
+                if resumed and (change := describe_change(run, cfg)):
+                    console.print(change)
+                open_run_folder(run, cfg, record, resumed)
+            with translate_errors(run, record):
+                metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
+                _conclude(cfg, run, trainer, metrics, record, described)
+    kept = run.best.is_file() and not cfg.trainer.fast_dev_run
+    return RunResult(run, metrics, run.best if kept else None)
 
 
 class _Parts(NamedTuple):
@@ -85,31 +99,26 @@ class _Parts(NamedTuple):
     teacher: LoadedNetwork | None
 
 
-def _train(
-    cfg: DictConfig, run: RunFolder, parts: _Parts, record: Mapping[str, Any], resumed: Path | None
-) -> RunResult:
-    module, datamodule, _ = parts
-    callbacks = build_callbacks(cfg.callbacks, run)
-    loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], module.role)
-    trainer = build_trainer(cfg, callbacks, loggers)
-    _announce(run, module, trainer, record, resumed)
-    described = describe(OmegaConf.to_container(cfg, resolve=True), record, module.role)  # type: ignore[arg-type]  # dict
-    active_loggers = loggers if trainer.is_global_zero else []  # those of other processes are dummies
-    with tracked(active_loggers, described, _inputs(parts)):
-        with translate_errors(run, record):
-            metrics = _fit_and_test(trainer, module, datamodule, run, resumed, test=cfg.test)
-        if trainer.is_global_zero:
-            made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
-            for logger in active_loggers:
-                conclude(logger, Outcome(metrics, trainer.global_step, made), described)
+def _conclude(
+    cfg: DictConfig,
+    run: RunFolder,
+    trainer: lightning.Trainer,
+    metrics: Mapping[str, float],
+    record: Mapping[str, Any],
+    described: Mapping[str, Any],
+) -> None:
+    """Logs the outcome, and records it last: a run that is killed before is resumed."""
+    if trainer.is_global_zero:
+        made = [partial(checkpoint_artifact, run.best, cfg.experiment, **metrics)] if run.best.is_file() else []
+        for logger in trainer.loggers:
+            conclude(logger, Outcome(metrics, trainer.global_step, made), described)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         console.print("fast_dev_run: the training works; nothing was kept.")
-        return RunResult(run, metrics, None)
-    outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(callbacks), 1), "metrics": metrics}
+        return
+    outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(trainer), 1), "metrics": metrics}
     if trainer.is_global_zero:
         run.write_results(RunStatus.FINISHED, {**record, **outcome})
     console.print(f"Finished after {trainer.global_step:,} steps: {_summary(metrics)}. Results: {run.results}")
-    return RunResult(run, metrics, run.best if run.best.is_file() else None)
 
 
 @contextlib.contextmanager
@@ -184,14 +193,9 @@ def ensure_store(cfg: DictConfig) -> None:
 
 
 def _fit_and_test(
-    trainer: lightning.Trainer,
-    module: SRModule,
-    datamodule: FaceSRDataModule,
-    run: RunFolder,
-    resumed: Path | None,
-    *,
-    test: bool,
+    trainer: lightning.Trainer, parts: _Parts, run: RunFolder, resumed: Path | None, *, test: bool
 ) -> dict[str, float]:
+    module, datamodule, _ = parts
     trainer.fit(module, datamodule=datamodule, ckpt_path=resumed)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     if test and _has_tests(datamodule):
@@ -244,7 +248,8 @@ class _Restorer(torch.nn.Module):
         return self.module(batch)
 
 
-def _trained_s(callbacks: Sequence[lightning.Callback]) -> float:
+def _trained_s(trainer: lightning.Trainer) -> float:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     return sum(callback.trained_s for callback in callbacks if isinstance(callback, LastCheckpoint))
 
 

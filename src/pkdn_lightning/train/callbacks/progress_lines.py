@@ -1,0 +1,48 @@
+"""The progress of a training as lines of text, for an output that is not a terminal."""
+
+import time
+from typing import Any, Final
+
+import lightning.pytorch as lightning
+import torch
+
+from pkdn_lightning.console import console
+
+_FIRST_S, _LONGEST_S = 5.0, 60.0
+_GROWTH: Final = 2.0
+
+
+class ProgressLines(lightning.Callback):
+    """Prints step, loss and remaining time: first after the step that ends 5 s after the start, later once a minute."""
+
+    def __init__(self) -> None:
+        self._wait_s = _FIRST_S
+        self._begun = self._printed = 0.0
+        self._first_step = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Starts the clock."""
+        self._begun = self._printed = time.monotonic()
+        self._first_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Prints a line if it is time."""
+        now, step = time.monotonic(), trainer.global_step
+        if now - self._printed < self._wait_s or step == self._first_step:
+            return
+        self._printed, self._wait_s = now, min(_LONGEST_S, self._wait_s * _GROWTH)
+        total = trainer.estimated_stepping_batches
+        rest_s = (now - self._begun) / (step - self._first_step) * (total - step)
+        left = f", {_duration(rest_s)} left" if total != float("inf") else ""
+        of_total = f" of {total:,}" if total != float("inf") else ""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        shown = f", loss {float(loss):.4g}" if isinstance(loss, torch.Tensor) else ""
+        console.print(f"Step {step:,}{of_total}{shown}{left}")
+
+
+def _duration(seconds: float) -> str:
+    """Returns a duration as `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
