@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pkdn_lightning.faces.images import open_image, open_photograph, walk_images
+from pkdn_lightning.faces.folders import find_images
+from pkdn_lightning.faces.images import open_image, open_photograph
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.pipeline import Job, prepare_store
 from pkdn_lightning.prepare.sources.photographs import PhotosSource
@@ -222,7 +223,7 @@ def put(folder, *names) -> None:
 
 
 def walk(folder) -> list[str]:
-    return [file.relative_to(folder).as_posix() for file in walk_images(folder)]
+    return [file.relative_to(folder).as_posix() for file in find_images(folder).images]
 
 
 def test_images_are_found_by_their_suffix_in_the_order_of_their_paths(tmp_path):
@@ -250,7 +251,7 @@ def test_linked_folders_are_entered_once(tmp_path):
 def test_a_link_to_nothing_is_a_missing_image(tmp_path):
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "b.jpg").symlink_to(tmp_path / "b.jpg")
-    files = list(walk_images(tmp_path))
+    files = list(find_images(tmp_path).images)
     assert [file.name for file in files] == ["a.jpg", "b.jpg"]
     assert [rejected(file).reason for file in files] == ["missing", "unreadable"]
 

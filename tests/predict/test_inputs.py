@@ -17,7 +17,7 @@ def folder(tmp_path) -> Path:
 
 
 def names(wanted, output: Path = Path("out"), form: str = "png") -> dict[str, str]:
-    return {each.file.name: str(each.name) for each in find_inputs(str(wanted), output, form)}
+    return {each.file.name: str(each.name) for each in find_inputs(str(wanted), output, form).images}
 
 
 def test_a_folder_is_searched(folder):
@@ -42,13 +42,20 @@ def test_files_that_differ_by_their_suffix_only_stay_apart(folder):
     (folder / "a.jpg").write_bytes(b"")
     assert names(folder)["a.jpg"] == "a.jpg.png"
     assert names(folder)["a.png"] == "a.png"
-    assert len(set(names(folder).values())) == len(names(folder))
+    (folder / "a.jpg.png").write_bytes(b"")
+    assert names(folder)["a.jpg"] == "a.jpg.png.png"
+    assert names(folder)["a.jpg.png"] == "a.jpg.png"
+    assert len(set(names(folder).values())) == len(names(folder)) == 6
 
 
 def test_what_was_made_before_is_no_input(folder):
     (folder / "out").mkdir()
     (folder / "out" / "a.png").write_bytes(b"")
     assert len(names(folder, folder / "out")) == 4
+
+
+def test_what_is_no_image_is_named(folder):
+    assert find_inputs(str(folder), Path("out")).found.note() == "Left out: notes.txt (no image format), 1 hidden."
 
 
 def test_a_video_gets_the_commands_that_make_images_of_it(folder):

@@ -27,9 +27,31 @@ def test_what_is_done_is_found_again_and_other_work_is_not(folder, change):
 
 
 def test_what_failed_is_tried_again_and_the_last_line_counts(folder):
-    Manifest(folder).add(replace(ROW, error="truncated"))
-    assert Manifest(folder).find(ROW) is None
-    Manifest(folder).add(ROW)
+    other = replace(ROW, input="in/b.png", output="b.png")
+    (folder / "b.png").write_bytes(b"x")
+    Manifest(folder).add(replace(other, status="failed", error="truncated"))
+    assert Manifest(folder).find(other) is None
+    Manifest(folder).add(other)
+    assert Manifest(folder).find(other) == other
+
+
+def test_a_failure_hides_no_result(folder):
+    Manifest(folder).add(replace(ROW, status="failed", error="exists and is kept"))
+    assert Manifest(folder).find(ROW) == ROW
+
+
+def test_names_of_any_kind_are_found_again(folder):
+    for name in ("süß, 顔.png", "line\nbreak\u2028.png", os.fsdecode(b"undecodable \xff.png")):
+        row = replace(ROW, input=f"in/{name}", output=name)
+        (folder / name).write_bytes(b"x")
+        Manifest(folder).add(row)
+        assert Manifest(folder).find(row) == row
+
+
+@pytest.mark.parametrize("line", ['{"input": "a"}', '{"input": "a", "sha256": "b", "output": ["c"]}', "[1]", "\0"])
+def test_a_foreign_line_is_passed_over(folder, line):
+    with (folder / FILE).open("a") as file:
+        file.write(line + "\n")
     assert Manifest(folder).find(ROW) == ROW
 
 

@@ -36,7 +36,7 @@ def test_a_folder_of_lr_faces(config, images, model):
         made = np.asarray(Image.open(result.folder / f"{number}.png"))
         np.testing.assert_allclose(made.astype(int), restored_by(net, face(number, 16)), atol=1)
     row = result.rows[0]
-    assert (row.mode, row.decision, row.upscale) == ("lr", "LR of 16x16 -> 128x128", 8)
+    assert (row.mode, row.decision, row.upscale) == ("lr", "LR of 16x16 -> restored, 128x128", 8)
     assert len(row.sha256) == len(row.model_sha256) == 64
 
 
@@ -55,7 +55,7 @@ def test_a_photograph_with_two_faces(config, images, detector):
     image.paste(blurred(4, 48), (180, 90))
     image.save(images / "a.jpg", quality=95)
     detector((20, 20, 48), (180, 90, 48))
-    result = predict(config())
+    result = predict(config("upscale=2"))
     made = Image.open(result.folder / "a.png")
     assert made.size == (600, 400)
     enlarged = np.asarray(Image.open(images / "a.jpg").resize((600, 400), Image.Resampling.BICUBIC)).astype(int)

@@ -454,7 +454,7 @@ class PredictConfig(MachineConfig):
         output: Folder for results and manifest.jsonl; finished images are skipped.
         mode: What images are: already of LR size, a face that fills the square, photographs, or each by its looks.
         faces: Restores in photographs those with no more detail than the network reads, or all.
-        upscale: Factor by which photographs are enlarged.
+        upscale: Factor by which photographs are enlarged; they keep their size if null.
         ensemble: Averages with the result of the mirrored image, for twice the time.
         references: Folder of ground-truth images with the same names, for PSNR and SSIM.
         overwrite: Restores again what was restored before.

@@ -24,10 +24,11 @@ from pkdn_lightning.errors import DataError, PKDNError
 from pkdn_lightning.faces.crop import Box, cut
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.models.runtimes import Restorer
+from pkdn_lightning.predict.detail import is_enlarged
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import restore_all
-from pkdn_lightning.predict.routing import LITTLE_LOST_DB, Decision, Face, Mode, decide, round_trip_db
+from pkdn_lightning.predict.routing import Decision, Face, Mode, decide
 
 _FACES_AT_A_TIME = 8  # the deadline is checked between batches
 _DETECTING = Lock()  # the detector is shared and not thread-safe
@@ -178,7 +179,7 @@ def _sharp(image: ImageFile, face: Face, models: Models) -> Pixels | None:
 def _original(image: ImageFile, decision: Decision, models: Models) -> Pixels | None:
     """Returns an aligned face at the size of the results, if it has more detail than the models' input."""
     lr_px, hr_px = models.first.lr_px, models.first.hr_px
-    if decision.mode != "aligned" or round_trip_db(image.rgb, lr_px) >= LITTLE_LOST_DB:
+    if decision.mode != "aligned" or is_enlarged(image.rgb, lr_px):
         return None
     return np.asarray(image.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
 

@@ -1,9 +1,12 @@
 """Image files of any kind become 8-bit RGB, or a reason why not."""
 
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +15,38 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pkdn_lightning.data.labels import LABELS, ORDERS, LabelOrder
+from pkdn_lightning.faces.colours import in_srgb, to_rgb
 from pkdn_lightning.faces.rejection import Rejected
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
 MODES: Final = {"L": "grey", "P": "palette", "RGBA": "with alpha", "LA": "grey with alpha", "I;16": "16-bit grey",
                 "I": "32-bit grey", "F": "float grey", "1": "black and white", "CMYK": "CMYK"}  # fmt: skip
 _MAX_PIXELS: Final = 100_000_000  # a 100-megapixel camera; more is a mistake or an attack on the memory
 # What Pillow's decoders raise on damaged bytes. Not MemoryError: that is no fault of the file.
 _DAMAGE: Final = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
+    struct.error,
 )  # fmt: skip
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def check_regular(file: Path) -> None:
+    """Checks that a path leads to a file whose bytes can be read; opening a FIFO would wait for ever.
+
+    Raises:
+        Rejected: If it leads nowhere, or to something else.
+    """
+    try:
+        kind = file.stat().st_mode
+    except OSError as error:
+        if not os.path.lexists(file):
+            raise Rejected("missing", f"there is no {file}") from error
+        if isinstance(error, FileNotFoundError):
+            raise Rejected("missing", f"{file} is a link to a file that is not there") from error
+        what = "is a link to itself" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise Rejected("unreadable", f"{file} {what}") from error
+    if not stat.S_ISREG(kind):
+        names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+        raise Rejected("unreadable", f"{file} is a {names.get(stat.S_IFMT(kind), 'device')}, expected an image file")
 
 
 def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
@@ -34,22 +59,37 @@ def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
     Raises:
         Rejected: If it is missing, unreadable, truncated, animated, or larger than any photograph.
     """
+    check_regular(file)
     try:
-        with explained(file, "cannot be read"), Image.open(file) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise Rejected("too_large", f"{file} claims {image.width}x{image.height} pixels")
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and not first_frame and image.format != "MPO":  # MPO: a camera's JPEG with a preview
-                raise Rejected("animated", f"{file} holds {frames} images; keep the one that is meant")
-            image.load()
-            return image
-    except FileNotFoundError as error:
-        raise Rejected("missing", f"there is no {file}") from error
+        with explained(file, "cannot be read"):
+            _prepare_heif(file)
+            with Image.open(file) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    raise Rejected("too_large", f"{file} claims {image.width}x{image.height} pixels")
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and not first_frame and image.format != "MPO":  # MPO: a camera's JPEG with a preview
+                    raise Rejected("animated", f"{file} holds {frames} images; keep the one that is meant")
+                image.load()
+                return image
     except UnidentifiedImageError as error:
         what = "is empty" if file.stat().st_size == 0 else "is no image that can be read"
         raise Rejected("unreadable", f"{file} {what}") from error
     except Image.DecompressionBombError as error:
         raise Rejected("too_large", f"{file}: {error}") from error
+
+
+def _prepare_heif(file: Path) -> None:
+    """Lets Pillow read HEIC by an extra, if the file is one, whatever its name."""
+    with file.open("rb") as opened:
+        head = opened.read(12)
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS or "HEIF" in Image.OPEN:
+        return
+    if find_spec("pillow_heif") is not None:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    elif head[8:12] not in (b"mif1", b"msf1"):  # those may be AVIF, which Pillow reads
+        raise Rejected("needs_extra", f"{file} is HEIC, which needs an extra: pip install 'pkdn-lightning[heic]'")
 
 
 def open_label_map(file: Path) -> Image.Image:
@@ -81,7 +121,7 @@ def mode_of(image: Image.Image) -> str:
 
 
 def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
-    """Returns a photograph as 8-bit RGB, whatever its file holds: grey, palette, CMYK, 16 bits, alpha (over black).
+    """Returns a photograph as 8-bit sRGB, whatever its file holds: grey, palette, CMYK, 16 bits, alpha (over black).
 
     Args:
         file: The image.
@@ -93,27 +133,46 @@ def open_photograph(file: Path, *, upright: bool = True) -> Image.Image:
     """
     image = open_image(file)
     if upright:
-        with explained(file, "has an EXIF orientation that cannot be read"):
-            image = ImageOps.exif_transpose(image)
-    return to_rgb(image, file)
+        image, _ = turned(image)
+    return as_srgb(image, file)
 
 
-def to_rgb(image: Image.Image, file: Path) -> Image.Image:
-    """Returns the image of a file, of any mode, as 8-bit RGB; alpha lies over black.
+def as_srgb(image: Image.Image, file: Path) -> Image.Image:
+    """Returns the image of a file as 8-bit sRGB, by its colour profile if it has one.
 
     Raises:
         Rejected: If it cannot be converted.
     """
     with explained(file, "cannot be converted to RGB"):
-        if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
-            grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
-            return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-        if image.mode == "F":
-            raise ValueError("a float image has no agreed range")
-        if "A" in image.getbands() or ("transparency" in image.info and image.mode != "RGB"):
-            rgba = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-        return image.convert("RGB")
+        return in_srgb(to_rgb(image), image.info.get("icc_profile"))
+
+
+def turned(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Returns an image upright by its EXIF orientation, and whether its EXIF data could be read.
+
+    Damaged EXIF data is removed from the image; the orientation is applied if that much of it is legible.
+    """
+    try:
+        return ImageOps.exif_transpose(image), True
+    except _DAMAGE:
+        for key in ("exif", "Raw profile type exif"):
+            image.info.pop(key, None)
+    try:
+        return ImageOps.exif_transpose(image), False
+    except _DAMAGE:
+        return image, False
+
+
+def exif_of(image: Image.Image) -> bytes | None:
+    """Returns the EXIF data of an image; empty if there is none, None if it is damaged."""
+    try:
+        found = image.getexif()
+        if image.format == "TIFF":  # its own directory: how pixels are stored is not for another file
+            for tag in [*range(254, 270), *range(273, 282), *range(284, 298), *range(317, 348), 512, *range(529, 534)]:
+                found.pop(tag, None)
+        return found.tobytes() if len(found) else b""
+    except _DAMAGE:
+        return None
 
 
 @contextmanager
@@ -121,27 +180,8 @@ def explained(file: Path, what: str) -> Iterator[None]:
     """Turns whatever a decoder raises into a reason; what `open_image` knows better passes."""
     try:
         yield
-    except (FileNotFoundError, UnidentifiedImageError):
+    except UnidentifiedImageError:
         raise
     except _DAMAGE as error:
         reason = "truncated" if "truncated" in str(error).lower() else "unreadable"
         raise Rejected(reason, f"{file} {what}: {error}") from error
-
-
-def walk_images(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
-    """Yields the images below a folder in the order of their paths, whatever the file system's is.
-
-    An image is what has one of the suffixes. Linked folders are entered, each real folder once, so that loops end.
-    Hidden files are left out: they are a desktop's thumbnails and the like.
-    """
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                yield Path(parent, name)

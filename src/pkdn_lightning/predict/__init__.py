@@ -4,8 +4,10 @@ pkdn predict model=runs/student_celeba/2026-01-31_12-00-00 input=photos/ output=
 pkdn predict model=owner/name input='old/*.jpg' output=restored/ mode=photo upscale=2
 
 inputs      finds the images: a file, a folder, a pattern
-image_file  reads and writes pixels, orientation, colour profile and alpha
+image_file  reads and writes pixels, orientation, colour profile, alpha and metadata
+bit_depth   how many bits per channel a file holds
 routing     whether an image is LR, an enlarged LR, or a photograph with faces
+detail      whether a face is an enlarged LR
 restore     passes the faces of many files through the network
 paste       puts restored faces back into their photograph
 manifest    records what was done with each file
@@ -52,9 +54,12 @@ def _task(cfg: "DictConfig") -> Any:
     from pkdn_lightning.predict.manifest import FILE
 
     result = predict(cfg)
-    done = len(result.rows) - len(result.failed) - result.skipped
-    words = [f"{done} written", *([f"{result.skipped} done before"] if result.skipped else [])]
+    words = [result.summary()]
     words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
+    if result.left_out:
+        console.print(result.left_out)
+    if cfg.upscale is None and any(row.mode == "photo" and row.status == "restored" for row in result.rows):
+        console.print("Photographs keep their size; upscale=2 enlarges them, so that small faces show more detail.")
     console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
     if result.failed:
         raise DataError(

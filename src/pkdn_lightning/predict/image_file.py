@@ -1,16 +1,22 @@
-"""A file's pixels, with what must not be lost on the way: orientation, colour profile, alpha, EXIF."""
+"""A file's pixels, with what must not be lost on the way: orientation, colour profile, alpha, metadata."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from pkdn_lightning.faces.images import MODES, explained, open_image, to_rgb
+from pkdn_lightning.faces.colours import is_grey, to_rgb
+from pkdn_lightning.faces.images import MODES, exif_of, explained, open_image, turned
 from pkdn_lightning.files import whole_file
+from pkdn_lightning.predict.bit_depth import bits_per_channel
 
 _GREY: Final = ("L", "LA", "1", "I;16", "I")
-_OWN_COLOURS: Final = ("RGB", "RGBA", "P", "L", "LA")  # others' colour profiles do not fit RGB pixels
+_OWN_COLOURS: Final = (*_GREY, "RGB", "RGBA", "P")  # others' colour profiles do not fit RGB pixels
+_JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif")
+_LONGEST_TEXT: Final = 1_000_000  # bytes; PNG readers refuse more
 
 
 @dataclass(frozen=True)
@@ -20,17 +26,21 @@ class ImageFile:
     Attributes:
         rgb: The colours.
         alpha: How opaque each pixel is, or None.
-        grey: Whether it is grey, and its result is to be.
+        one_channel: Whether the file holds one channel of grey, and its result is to.
+        grey: Whether it shows greys only, whatever it holds.
         exif: EXIF data without the orientation, which is carried out already.
         icc: Colour profile, or None.
+        others: More metadata, by Pillow's names: `dpi`, `xmp`, `comment` and the texts of a PNG.
         notes: What a user should know about how it was read.
     """
 
     rgb: Image.Image
     alpha: Image.Image | None = None
+    one_channel: bool = False
     grey: bool = False
     exif: bytes = b""
     icc: bytes | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -42,45 +52,92 @@ class ImageFile:
         """
         stored = open_image(file, first_frame=True)
         notes = []
-        if (frames := getattr(stored, "n_frames", 1)) > 1 and stored.format != "MPO":
-            notes.append(f"first of {frames} images")
-        if stored.mode in ("I;16", "I"):
-            notes.append("16 bits reduced to 8")
-        with explained(file, "has EXIF data that cannot be read"):
-            upright = ImageOps.exif_transpose(stored)
-            found = upright.getexif()
-            exif = found.tobytes() if len(found) else b""
+        with explained(file, "cannot be read"):
+            if (frames := getattr(stored, "n_frames", 1)) > 1 and stored.format != "MPO":
+                notes.append(f"first of {frames} images")
+            if (bits := bits_per_channel(stored, file)) > 8:
+                notes.append(f"{bits} bits reduced to 8")
+        upright, sound = turned(stored)
+        upright.format = stored.format
+        exif = exif_of(upright)
+        if exif is None or not sound:
+            notes.append("its EXIF data is damaged and left out")
         mode = upright.mode
         if mode not in MODES and mode != "RGB":
             notes.append(f"converted from {mode}")
-        alpha = None
-        if "A" in upright.getbands() or "transparency" in upright.info:
-            with explained(file, "has an alpha channel that cannot be read"):
+        with explained(file, "cannot be converted to RGB"):
+            alpha = None
+            if "A" in upright.getbands() or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
-            alpha = rgba.getchannel("A")
-            rgb = rgba.convert("RGB")  # the colours as they are, not over black: alpha is put back
-        else:
-            rgb = to_rgb(upright, file)
+                alpha, rgb = rgba.getchannel("A"), rgba.convert("RGB")  # not over black: alpha is put back
+            else:
+                rgb = to_rgb(upright)
         icc = stored.info.get("icc_profile") if mode in _OWN_COLOURS else None
-        return cls(rgb, alpha, mode in _GREY, exif, icc, tuple(notes))
+        others = _others(upright)
+        return cls(rgb, alpha, mode in _GREY, is_grey(rgb), exif or b"", icc, others, tuple(notes))
 
     def with_pixels(self, rgb: Image.Image) -> "ImageFile":
         """Returns the image with other pixels; alpha is enlarged with them."""
         return replace(self, rgb=rgb, alpha=self.alpha and self.alpha.resize(rgb.size, Image.Resampling.BICUBIC))
 
-    def save(self, file: Path) -> None:
+    def save(self, file: Path) -> str:
         """Writes it, whole or not at all.
+
+        Returns:
+            What could not be written of its metadata, in words; empty if all was.
 
         Raises:
             OSError: If it cannot be written.
         """
-        image = self.rgb.convert("L") if self.grey else self.rgb.copy()
+        image = self.rgb.convert("L") if self.one_channel else self.rgb.copy()
         suffix = file.suffix.lower()
-        if self.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp"):
+        if self.alpha is not None and suffix not in (*_JPEG, ".bmp"):
             image.putalpha(self.alpha)
-        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
+        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in _JPEG else {}
         if suffix == ".webp":
             options = {"lossless": True}
-        options |= {name: value for name, value in (("icc_profile", self.icc), ("exif", self.exif)) if value}
         with whole_file(file) as temporary:
-            image.save(temporary, **options)
+            try:
+                image.save(temporary, **options, **self._metadata(suffix))
+            except Exception:  # metadata that does not fit the format costs no pixel
+                image.save(temporary, **options)
+                return "its metadata could not be written"
+        return ""
+
+    def _metadata(self, suffix: str) -> dict[str, Any]:
+        """Returns the options of Pillow's `save` for a format."""
+        found = {"icc_profile": self.icc, "exif": self.exif, "dpi": self.others.get("dpi")}
+        xmp, comment = self.others.get("xmp"), self.others.get("comment")
+        if suffix == ".png":
+            texts = dict(self.others.get("texts", {}))
+            if comment:
+                texts.setdefault("Comment", _text(comment))
+            info = PngInfo()
+            for key, text in texts.items():
+                info.add_itxt(key, text)
+            if xmp:
+                info.add_itxt("XML:com.adobe.xmp", _text(xmp))
+            found["pnginfo"] = info
+        elif suffix in (".tif", ".tiff"):
+            exif = Image.Exif()
+            exif.load(self.exif)
+            for tag, value in ((700, xmp), (270, comment)):
+                if value and tag not in exif:
+                    exif[tag] = value if tag == 700 else _text(value)
+            found["exif"] = exif.tobytes() if len(exif) else b""
+        else:
+            found |= {"xmp": xmp, "comment": comment}
+        return {name: value for name, value in found.items() if value}
+
+
+def _others(image: Image.Image) -> dict[str, Any]:
+    found = {key: image.info[key] for key in ("dpi", "xmp", "comment") if image.info.get(key)}
+    texts = {key: str(text) for key, text in getattr(image, "text", {}).items() if key != "XML:com.adobe.xmp"}
+    texts = {
+        key: text for key, text in texts.items() if len(text) < _LONGEST_TEXT and not key.startswith("Raw profile")
+    }
+    return found | ({"texts": texts} if texts else {})
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", errors="replace")

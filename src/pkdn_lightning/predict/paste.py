@@ -31,7 +31,8 @@ def assemble(image: ImageFile, decision: Decision, results: Sequence[NDArray[np.
     for result in results:
         if isinstance(result, PKDNError):
             raise result
-        faces.append(result)
+        # Networks tint grey faces a little.
+        faces.append(np.asarray(Image.fromarray(result).convert("L").convert("RGB")) if image.grey else result)
     if decision.mode != "photo":
         return image.with_pixels(Image.fromarray(faces[0]))
     boxes = [face.box for face in decision.faces if not face.why_kept]

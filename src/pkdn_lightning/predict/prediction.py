@@ -1,6 +1,9 @@
 """One prediction from its configuration to its manifest."""
 
+import os
+import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
-from pkdn_lightning.files import file_sha256
+from pkdn_lightning.faces.images import check_regular
+from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.files import file_sha256, whole_file
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
-from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes
+from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes, sole_writer
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
@@ -36,17 +41,26 @@ class Prediction(NamedTuple):
         rows: A row per input, also those done before.
         skipped: How many were done before.
         metrics: Means of PSNR and SSIM over the inputs that have a reference.
+        left_out: Which files of the input folder are no images, in one sentence; empty if there are none.
     """
 
     folder: Path
     rows: Sequence[Row]
     skipped: int
     metrics: dict[str, float]
+    left_out: str = ""
 
     @property
     def failed(self) -> list[Row]:
         """The rows of inputs that could not be restored."""
-        return [row for row in self.rows if row.error]
+        return [row for row in self.rows if row.status == "failed"]
+
+    def summary(self) -> str:
+        """Returns how many inputs were restored, copied and failed; the three add up to all."""
+        counts = Counter(row.status for row in self.rows)
+        words = [f"{counts[status]} {status}" for status in ("restored", "copied", "failed")]
+        before = f" ({self.skipped} of them done before)" if self.skipped else ""
+        return f"{len(self.rows)} image{'s' if len(self.rows) != 1 else ''}: {', '.join(words)}{before}"
 
 
 class Task(NamedTuple):
@@ -69,15 +83,19 @@ def run_prediction(cfg: DictConfig) -> Prediction:
     restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
     if cfg.ensemble == "flip":
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
-    run = _Run(cfg, restorer, Manifest(folder), references)
     console.print(
         f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
         f"{restorer.runtime}, {restorer.sha256[:12]}"
     )
-    rows = run.all(inputs)
+    with sole_writer(folder) as manifest:
+        run = _Run(cfg, restorer, manifest, references)
+        rows = run.all(inputs.images)
+        for file in inputs.found.left_out:
+            if str(file) not in manifest.rows:
+                manifest.add(Row(str(file), "", "", "left out", decision="no image format, by its name"))
     metrics = [row.metrics for row in rows if row.metrics]
     means = {name: float(np.mean([each[name] for each in metrics])) for name in (metrics[0] if metrics else ())}
-    return Prediction(folder, rows, run.skipped, means)
+    return Prediction(folder, rows, run.skipped, means, inputs.found.note())
 
 
 def _check(cfg: DictConfig) -> None:
@@ -97,7 +115,7 @@ class _Run:
     def __init__(self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: References | None) -> None:
         self.cfg, self.restorer, self.manifest, self.references = cfg, restorer, manifest, references
         self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": restorer.runtime}
-        self.skipped = 0
+        self.skipped, self.rows = 0, dict[Path, Row]()
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
         """Restores every input, and returns their rows in order."""
@@ -113,7 +131,7 @@ class _Run:
                     f"Stopped by the keyboard. What is done is in {self.manifest.folder / FILE}: the same command "
                     "continues."
                 ) from None
-        return [self.manifest.rows[str(each.name)] for each in inputs]
+        return [self.rows[each.name] for each in inputs]
 
     def _chunks(self, inputs: Sequence[Input]) -> Iterator[tuple[int, list[Task]]]:
         """Yields images whose faces fill a batch together, and how many inputs are done with them."""
@@ -131,25 +149,37 @@ class _Run:
         """Opens an input and decides what to do; returns None if nothing is left to do."""
         started = time.perf_counter()
         row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.restorer.sha256)
+        image = None
         try:
+            check_regular(each.file)
             row.sha256 = file_sha256(each.file)
-            if not self.cfg.overwrite and self.manifest.find(row):
+            if not self.cfg.overwrite and (known := self.manifest.find(row)):
                 self.skipped += 1
+                self.rows[each.name] = known
                 return None
             self._refuse_to_overwrite(each, row)
             refuse_video(each.file)
             image = ImageFile.open(each.file)
-            decision = decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=self.cfg.upscale)
-        except (PKDNError, OSError) as error:
-            self._failed(row, error, started)
+            decision = self._decide(image)
+        except Exception as error:  # whatever it is, it costs this file only
+            self._failed(each, row, error, started)
             return None
         return Task(each, row, image, decision, started)
 
+    def _decide(self, image: ImageFile) -> Decision:
+        upscale = self.cfg.upscale or 1
+        try:
+            return decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=upscale)
+        except Rejected as rejected:
+            if rejected.reason != "no_face":
+                raise
+            return Decision("photo", rejected.detail, [], upscale=upscale)
+
     def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
         target = self.manifest.folder / each.name
-        if target.resolve() == each.file.resolve():
+        if os.path.realpath(target) == os.path.realpath(each.file):
             raise DataError("the result would replace the input itself. Give another output=")
-        if not target.exists() or self.cfg.overwrite:
+        if not os.path.lexists(target) or self.cfg.overwrite or row.output == self.manifest.unfinished:
             return
         why = "was not made by pkdn"
         if (known := self.manifest.rows.get(row.output)) is not None:
@@ -162,31 +192,42 @@ class _Run:
         results = restore_all(self.restorer, [lr for task in tasks for lr in task.decision.lr], self.cfg.batch_size)
         for task in tasks:
             own, results = results[: len(task.decision.lr)], results[len(task.decision.lr) :]
-            try:
-                self._write(task, own)
-            except (PKDNError, OSError) as error:
-                self._failed(task.row, error, task.started)
-            else:
-                task.row.seconds = round(time.perf_counter() - task.started, 3)
-                self.manifest.add(task.row)
-                console.print(f"{task.row.input}: {task.row.decision}")
+            with self.manifest.writing(task.row.output):
+                try:
+                    self._write(task, own)
+                except Exception as error:  # see above
+                    self._failed(task.input, task.row, error, task.started)
+                else:
+                    self._done(task.input, replace(task.row, seconds=round(time.perf_counter() - task.started, 3)))
 
     def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
         result = assemble(task.image, task.decision, results)
-        result.save(self.manifest.folder / task.input.name)
-        row, decision = task.row, task.decision
+        row, decision, target = task.row, task.decision, self.manifest.folder / task.input.name
+        notes = [decision.why, *task.image.notes]
+        if self.references is not None:
+            row.metrics = self.references.measure(task.input.name, result.rgb)
+        if not decision.lr and decision.upscale == 1 and target.suffix == task.input.file.suffix:
+            with whole_file(target) as temporary:
+                shutil.copyfile(task.input.file, temporary)
+            notes = [decision.why]
+        elif problem := result.save(target):
+            notes.append(problem)
+        row.status = "restored" if decision.lr else "copied"
         row.mode, row.upscale = decision.mode, result.rgb.width / task.image.rgb.width
-        size = f"{result.rgb.width}x{result.rgb.height}"
-        row.decision = f"{'; '.join([decision.why, *task.image.notes])} -> {size}"
+        row.decision = f"{'; '.join(notes)} -> {row.status}, {result.rgb.width}x{result.rgb.height}"
         row.faces = [
             {"box": list(face.box)} | ({"kept": face.why_kept} if face.why_kept else {}) for face in decision.faces
         ]
-        if self.references is not None:
-            row.metrics = self.references.measure(task.input.name, result.rgb)
 
-    def _failed(self, row: Row, error: Exception, started: float) -> None:
-        text = str(getattr(error, "strerror", None) or error)
-        message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
-        row = replace(row, seconds=round(time.perf_counter() - started, 3), error=message)
+    def _done(self, each: Input, row: Row) -> None:
+        self.rows[each.name] = row
         self.manifest.add(row)
-        console.print(f"{row.input}: {row.error}", style="red")
+        console.print(f"{row.input}: {row.error or row.decision}", style="red" if row.error else None)
+
+    def _failed(self, each: Input, row: Row, error: Exception, started: float) -> None:
+        text = str(getattr(error, "strerror", None) or error)
+        if not isinstance(error, PKDNError | OSError):
+            text = f"{type(error).__name__}: {text}"
+        message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
+        seconds = round(time.perf_counter() - started, 3)
+        self._done(each, replace(row, status="failed", seconds=seconds, error=message))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pkdn_lightning.data.pixels import to_tensor
 from pkdn_lightning.errors import DataError
-from pkdn_lightning.faces.images import walk_images
+from pkdn_lightning.faces.folders import find_images
 from pkdn_lightning.predict.image_file import ImageFile
 
 
@@ -23,7 +23,7 @@ class References:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder).expanduser()
-        self.files = {file.relative_to(self.folder).with_suffix(""): file for file in walk_images(self.folder)}
+        self.files = {file.relative_to(self.folder).with_suffix(""): file for file in find_images(self.folder).images}
         if not self.files:
             raise DataError(f"references={folder} holds no images.")
 

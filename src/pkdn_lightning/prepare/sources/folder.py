@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pkdn_lightning.console import console
 from pkdn_lightning.data.labels import LabelOrder
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.faces.images import SUFFIXES, mode_of, open_image, open_label_map, reordered, to_rgb
+from pkdn_lightning.faces.folders import Found, suffixes
+from pkdn_lightning.faces.images import as_srgb, mode_of, open_image, open_label_map, reordered
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.values import Side
@@ -118,7 +120,7 @@ class FolderSource:
         if image.mode != "RGB" and not self.convert:
             hint = "data.source.convert=true converts"
             raise Rejected("wrong_mode", f"{file} is of {mode_of(image)}, expected 8-bit RGB; {hint}")
-        return np.asarray(self._fit(file, to_rgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
+        return np.asarray(self._fit(file, as_srgb(image, file), Image.Resampling.BICUBIC), dtype=np.uint8)
 
     def _fit(self, file: Path, image: Image.Image, resample: Image.Resampling) -> Image.Image:
         if image.size == (self.size_px, self.size_px):
@@ -150,9 +152,16 @@ def _files(folder: Path) -> dict[str, Path]:
         DataError: If two files share a stem: they could not be told apart.
     """
     files: dict[str, Path] = {}
+    left_out = []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
-            if file.stem in files:
-                raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")
-            files[file.stem] = file
+        if file.name.startswith("."):
+            continue
+        if not file.name.lower().endswith(suffixes()):
+            left_out.append(file)
+            continue
+        if file.stem in files:
+            raise DataError(f"{folder} holds both {files[file.stem].name} and {file.name}; keep one.")
+        files[file.stem] = file
+    if note := Found((), left_out).note():
+        console.print(f"{folder}: {note}")
     return files

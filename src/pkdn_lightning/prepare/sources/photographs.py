@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pkdn_lightning.console import console
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.crop import Box, CropName, Faces, crop_rule, cut
-from pkdn_lightning.faces.images import open_photograph, walk_images
+from pkdn_lightning.faces.folders import find_images
+from pkdn_lightning.faces.images import open_photograph
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.raw_files import Delivery
 from pkdn_lightning.prepare.source import Face
@@ -153,7 +155,10 @@ def scan(folder: Path, identity: Callable[[Path], str] = lambda file: "") -> lis
         folder: Where to look.
         identity: Returns the identity of a file.
     """
-    files = list(walk_images(folder))
+    found = find_images(folder)
+    if note := found.note():
+        console.print(f"{folder}: {note}")
+    files = found.images
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
     several = {name for name, count in Counter(names).items() if count > 1}  # a.jpg beside a.png
     sources = [file.relative_to(folder).as_posix() for file in files]
