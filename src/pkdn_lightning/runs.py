@@ -9,6 +9,7 @@ grids/             sample images
 job.json           only in sweeps: the job's overrides, and the command that runs it alone
 """
 
+import contextlib
 import os
 import platform
 import secrets
@@ -79,6 +80,14 @@ class RunFolder:
                 return False
         except Timeout:
             return True
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder if it holds nothing but its lock: the run was refused before it began."""
+        lock = self.path / ".lock"
+        if [*self.path.glob("*")] in ([], [lock]):
+            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def write_results(self, status: RunStatus, content: Mapping[str, Any] | None = None) -> None:
         """Writes `results.json`: the content and the status."""

@@ -70,7 +70,7 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             for each in (folder, *folder.parents):
-                if Path.cwd() in each.parents:
+                if each.is_dir() and Path.cwd() in each.parents:
                     each.rmdir()
 
 

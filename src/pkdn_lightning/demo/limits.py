@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.errors import DataError
 
 
 class Limits(NamedTuple):
@@ -24,16 +24,6 @@ class Limits(NamedTuple):
     upload_s: float = 60
     request_s: float = 60
     keep_s: float = 600
-
-    def check(self) -> None:
-        """Checks the limits.
-
-        Raises:
-            ConfigError: If one of them is not positive.
-        """
-        for key, value in self._asdict().items():
-            if not value > 0:
-                raise ConfigError(f"{key}={value}; expected more than 0.")
 
 
 class Deadline:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -46,10 +47,7 @@ def serve(cfg: "DictConfig") -> None:
     from pkdn_lightning.demo.own_address import LOOPBACK
 
     limits = Limits(**{key: cfg[key] for key in Limits._fields})
-    limits.check()
-    for key in ("queue", "concurrent"):
-        if cfg[key] < 1:
-            raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
+    _check_address(cfg.host, cfg.port)
     models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
     with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
         console.print(f"{', '.join(student.name for student in models.students)}: {address}\nStop with Ctrl-C.")
@@ -91,6 +89,27 @@ def serving(models: Models, limits: Limits, cfg: "DictConfig") -> Iterator[str]:
             stop.set()
             page.close(verbose=False)
             sweeper.join()
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Checks that the page can be served there, before models are loaded: Gradio waits for a name that is not known.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        with socket.create_server((host, port or 0), family=family):
+            pass
+    except (OSError, UnicodeError) as error:  # UnicodeError: no valid name
+        raise _unavailable(host, port, error) from error
+
+
+def _unavailable(host: str, port: int | None, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"The page cannot be served at {host}, port {port or '7860 to 7959'}: {error}.\n"
+        "Set another: port=8000, host=127.0.0.1"
+    )
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -142,10 +161,7 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
             css_paths=design.STYLE,
         )
     except OSError as error:
-        raise ConfigError(
-            f"The page cannot be served at {cfg.host}, port {cfg.port or '7860 to 7959'}: {error}.\n"
-            "Set another: port=8000, host=127.0.0.1"
-        ) from error
+        raise _unavailable(cfg.host, cfg.port, error) from error
     return page
 
 

@@ -44,8 +44,6 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
     Raises:
         DataError: If `count` is below 1 or the store's faces do not fit the model.
     """
-    if count < 1:
-        raise DataError(f"faces={count}; expected 1 or more.")
     if store is None:
         hr = np.stack([draw_face(number, size_px=original.hr_px).hr for number in range(count)])
         source = f"{count} drawn faces (for real ones: store=<store>)"

@@ -46,8 +46,9 @@ def run_export(cfg: DictConfig) -> Export:
     """Writes and checks the formats of `cfg`; see `export.export`."""
     set_up(threads=cfg.threads, accelerator="cpu")
     loaded = with_provenance(load_network(cfg.model))
-    folder = _begin(cfg, loaded)
+    _check(cfg, loaded)
     if loaded.net.uses_parsing:
+        folder = _open(cfg)
         save_pretrained(cfg.model, folder)
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
@@ -56,6 +57,7 @@ def run_export(cfg: DictConfig) -> Export:
     if "int8" in cfg.formats and len(lr) < 2:
         raise DataError(f"int8 needs faces to calibrate and other faces to check; found {len(lr)}. Set faces=64.")
     expected = restore(original, lr)
+    folder = _open(cfg)
     notes = _write(cfg, loaded, folder, lr)
     checks = {
         name: check(load_runtime(folder / FILES[name], trust=True), lr, hr, expected)  # just written here
@@ -74,7 +76,7 @@ def run_export(cfg: DictConfig) -> Export:
     return Export(folder, checks)
 
 
-def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
+def _check(cfg: DictConfig, loaded: LoadedNetwork) -> None:
     if not cfg.output:
         raise ConfigError("output= is not set. Type: pkdn export model=<run> output=<folder>")
     for name in cfg.formats:
@@ -88,6 +90,9 @@ def _begin(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
         )
     if {"onnx", "int8"} & set(graphs):
         check_onnx()
+
+
+def _open(cfg: DictConfig) -> Path:
     folder = Path(cfg.output).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,16 +9,18 @@ A margin is a share of the square's side that is added on each of its sides.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, Protocol, get_args
+from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.values import Range, check
 
+Margin = Annotated[float, Range(-0.5, above=True)]  # at -0.5 nothing of the square is left
 CropName = Literal["dic", "aligned", "detector", "whole"]
 Faces = Literal["one", "largest"]
 
@@ -175,10 +177,8 @@ def crop_rule(
     Raises:
         ConfigError: If there is no such rule, no fixed box, no square with that margin, or an extra is missing.
     """
-    if name not in (names := get_args(CropName)):
-        raise ConfigError(f"data.source.crop={name!r} is none of {', '.join(names)}.{did_you_mean(str(name), names)}")
-    if margin is not None and margin <= -0.5:
-        raise ConfigError(f"data.source.margin={margin} leaves nothing of the square; expected more than -0.5.")
+    check("data.source.crop", name, CropName)
+    check("data.source.margin", margin, Margin | None)
     given = {} if margin is None else {"margin": margin}
     if name == "dic":
         return LandmarkCrop(**given)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pkdn_lightning.data.remote import fetch, is_remote
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256
+from pkdn_lightning.values import Count, Range, Threads
 
 if TYPE_CHECKING:
     import torch
@@ -83,12 +84,12 @@ class BiSeNetParser:
         *,
         weights: str | None,
         sha256: str | None = PUBLIC_SHA256,
-        input_px: int = 512,
-        batch_size: int = 8,
+        input_px: Annotated[int, Range(_LEAST_PX)] = 512,
+        batch_size: Count = 8,
         device: str = "auto",
         precision: Precision = "auto",
         repair_sides: bool = True,
-        threads: int | None = None,
+        threads: Threads | None = None,
     ) -> None:
         if weights is None:
             raise ConfigError(
@@ -96,13 +97,6 @@ class BiSeNetParser:
                 "The public ones are 79999_iter.pth of zllrunning/face-parsing.PyTorch (53,289,463 bytes,\n"
                 f"SHA-256 {PUBLIC_SHA256}).\n"
                 "Then: parser=bisenet parser.weights=<file>. Or parser=none to go without parsing maps."
-            )
-        if precision not in get_args(Precision):
-            raise ConfigError(f"parser.precision is '{precision}', expected one of {', '.join(get_args(Precision))}.")
-        if input_px < _LEAST_PX or batch_size < 1 or (threads is not None and threads < 1):
-            raise ConfigError(
-                f"parser.input_px={input_px}, batch_size={batch_size} and threads={threads}: expected input_px of "
-                f"{_LEAST_PX} or more (512 for the public weights), the others 1 or more; threads may be null."
             )
         if not is_remote(weights) and not Path(weights).expanduser().is_file():
             raise DataError(f"There is no file {Path(weights).expanduser()} (parser.weights).")

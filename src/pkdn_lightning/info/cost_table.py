@@ -10,7 +10,6 @@ from rich.table import Table
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console
 from pkdn_lightning.data.labels import ENCODING_CHANNELS
-from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import bfloat16_instructions, set_up
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.networks.contract import SRNetwork
@@ -33,8 +32,6 @@ class NetworkCost(NamedTuple):
 
 def run_info(cfg: DictConfig) -> list[NetworkCost]:
     """Measures the networks that `cfg` names and prints a table for each; see `info.info`."""
-    if min(cfg.faces, cfg.rounds) < 1:
-        raise ConfigError(f"faces={cfg.faces}, rounds={cfg.rounds}; expected 1 or more.")
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     console.print(_machine(device))
     found = []

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError, did_you_mean
+from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.models.card import CARD_KEY, check_card
 from pkdn_lightning.models.checkpoints import load_network, resolve_checkpoint
 from pkdn_lightning.models.checksum import check_checksum
+from pkdn_lightning.values import check
 
 RuntimeName = Literal["torch", "onnx", "pt2"]
 Precision = Literal["32", "bf16"]
@@ -104,12 +105,8 @@ def load_runtime(
         CheckpointError: If the model cannot be loaded, or is a .pt2 file without `trust`.
         ConfigError: If the model reads parsing maps, an extra is missing, or the options contradict each other.
     """
-    for key, value, choices in (
-        ("runtime", runtime, ("auto", *get_args(RuntimeName))),
-        ("precision", precision, get_args(Precision)),
-    ):
-        if value not in choices:
-            raise ConfigError(f"{key}={value} is none of {', '.join(choices)}.{did_you_mean(value, choices)}")
+    check("runtime", runtime, RuntimeName | Literal["auto"])
+    check("precision", precision, Precision)
     suffix = Path(model).suffix
     chosen = _BY_SUFFIX.get(suffix, "torch") if runtime == "auto" else runtime
     if chosen != _BY_SUFFIX.get(suffix, "torch"):

@@ -27,7 +27,7 @@ from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes, sole_w
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
-from pkdn_lightning.predict.routing import Decision, check_choice, decide
+from pkdn_lightning.predict.routing import Decision, decide
 
 _PIXELS_AT_ONCE = 50_000_000  # of photographs that wait until their faces fill a batch
 _SETTINGS = ("mode", "faces", "upscale", "ensemble", "precision", "format")  # options that a result depends on
@@ -102,11 +102,6 @@ def _check(cfg: DictConfig) -> None:
     for key in ("input", "output"):
         if not cfg[key]:
             raise ConfigError(f"{key}= is not set. Type: pkdn predict input=<images> output=<folder>")
-    check_choice("ensemble", cfg.ensemble, ("none", "flip"))
-    check_choice("format", cfg.format, ("png", "same"))
-    for key in ("batch_size", "upscale"):
-        if cfg[key] is not None and cfg[key] < 1:
-            raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
 
 
 class _Run:

@@ -8,14 +8,13 @@
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pkdn_lightning.data.pixels import to_pixels, to_tensor
-from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.faces.crop import Box, DetectorCrop, LandmarkCrop, cut
 from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
 from pkdn_lightning.faces.rejection import Rejected
@@ -23,6 +22,7 @@ from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.models.runtimes import Restorer
 from pkdn_lightning.predict.detail import is_enlarged, is_enlarged_within
 from pkdn_lightning.predict.image_file import ImageFile
+from pkdn_lightning.values import check
 
 Mode = Literal["auto", "lr", "aligned", "photo"]
 WhichFaces = Literal["low_res", "all"]
@@ -67,16 +67,6 @@ class Decision(NamedTuple):
     upscale: int = 1
 
 
-def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    """Checks that an option is one of its choices.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    if value not in choices:
-        raise ConfigError(f"{key}={value} is none of {', '.join(choices)}.{did_you_mean(value, choices)}")
-
-
 def decide(
     image: ImageFile, restorer: Restorer, *, mode: Mode = "auto", faces: WhichFaces = "low_res", upscale: int = 1
 ) -> Decision:
@@ -94,8 +84,8 @@ def decide(
         Rejected: If it cannot be restored; with the reason `no_face` if no face was found.
         ConfigError: If the face detector is needed and not installed, or an option is unknown.
     """
-    check_choice("mode", mode, get_args(Mode))
-    check_choice("faces", faces, get_args(WhichFaces))
+    check("mode", mode, Mode)
+    check("faces", faces, WhichFaces)
     width, height = image.rgb.size
     if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * restorer.lr_px):
         return Decision("lr", f"LR of {width}x{height}", [np.asarray(image.rgb)])

@@ -1,6 +1,6 @@
 """The parts of a training, made from its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from pkdn_lightning.config.instances import check_arguments, find_class, make, make_partial, refusals
-from pkdn_lightning.config.schema import DataConfig
+from pkdn_lightning.config.schema import DataConfig, TrainerConfig
 from pkdn_lightning.console import console
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.losses import LossTerm, Objective, Weight
+from pkdn_lightning.metrics import face_sr_metrics
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import FrozenTeacher, SRModule
 from pkdn_lightning.networks.blocks import recompute_blocks
@@ -161,6 +162,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it needs one
     if arguments["fast_dev_run"]:
         callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
+    _check_monitors(callbacks)
     with refusals("trainer"):
         trainer = lightning.Trainer(
             **arguments,
@@ -173,6 +175,31 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         )
     use_resumable_loops(trainer)
     return trainer
+
+
+def check_validation_interval(trainer: TrainerConfig, batches: int) -> None:
+    """Checks that an epoch is long enough for the interval of validations.
+
+    Raises:
+        ConfigError: If it is not; Lightning notices only when it starts.
+    """
+    every = trainer.val_check_interval
+    if trainer.check_val_every_n_epoch is not None and isinstance(every, int) and every > batches:
+        raise ConfigError(
+            f"trainer.val_check_interval={every} is longer than an epoch, which has {batches} batches.\n"
+            "To validate every so many steps across epochs: trainer.check_val_every_n_epoch=null"
+        )
+
+
+def _check_monitors(callbacks: Iterable[lightning.Callback]) -> None:
+    known = [*(f"val/{name}" for name in face_sr_metrics()), "train/loss"]
+    for callback in callbacks:
+        monitored = getattr(callback, "monitor", None)
+        if isinstance(monitored, str) and monitored not in known and not monitored.startswith("train/loss/"):
+            hint = did_you_mean(monitored, known)
+            raise ConfigError(
+                f"{type(callback).__name__}.monitor={monitored} is never logged.{hint} There are: {', '.join(known)}"
+            )
 
 
 def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:

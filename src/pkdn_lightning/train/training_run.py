@@ -33,6 +33,7 @@ from pkdn_lightning.train.build import (
     build_module,
     build_objective,
     build_trainer,
+    check_validation_interval,
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
@@ -132,6 +133,8 @@ def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
             yield True
     except Timeout:
         raise ConfigError(f"{run.path} is being trained by another process; wait for it, or stop it.") from None
+    finally:
+        run.remove_if_empty()
 
 
 def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
@@ -144,7 +147,10 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
         cfg.data, seed=cfg.seed, require_parsing=net.uses_parsing or needs_teacher, needed_by=reader
     )
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
-    datamodule.store.indices("train")  # an empty split is an error here, before anything is trained
+    batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
+    if cfg.test:
+        len(datamodule.test_stores)
+    check_validation_interval(cfg.trainer, batches)
     teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
