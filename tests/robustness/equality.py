@@ -61,7 +61,11 @@ def _differences(a: Any, b: Any, where: str = "") -> list[str]:
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [where]
     if isinstance(a, dict) and isinstance(b, dict):
         missing = [f"{where}/{key} is in one only" for key in a.keys() ^ b.keys()]
-        return missing + [each for key in a.keys() & b.keys() for each in _differences(a[key], b[key], f"{where}/{key}")]
+        return missing + [
+            each for key in a.keys() & b.keys() for each in _differences(a[key], b[key], f"{where}/{key}")
+        ]
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [each for key, pair in enumerate(zip(a, b, strict=True)) for each in _differences(*pair, f"{where}/{key}")]
+        return [
+            each for key, pair in enumerate(zip(a, b, strict=True)) for each in _differences(*pair, f"{where}/{key}")
+        ]
     return [] if type(a) is type(b) and (a == b or a != a) else [f"{where}: {str(a)[:80]!r} and {str(b)[:80]!r}"]

@@ -1,9 +1,10 @@
-"""Runs `pkdn ...` in a forked process, and kills it at a chosen event or time.
+"""Runs `pkdn ...` in a forked process, and kills it or fills its disk at a chosen event or time.
 
 Forking imports torch and Lightning once. Events are what a kill may fall between: training, validation and test steps,
 and each file that is written, before and after it takes its name.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 NEVER = 1 << 62
+FULL_DISK = 0
+"""Given instead of a signal, no file can be written any more from the event on."""
 
 
 class Outcome(NamedTuple):
@@ -27,7 +30,15 @@ class Outcome(NamedTuple):
 def pkdn(
     folder: Path, *arguments: str, at_event: int = NEVER, number: int = signal.SIGKILL, after_s: float | None = None
 ) -> Outcome:
-    """Runs a command in a folder; the process gets a signal at an event (from 0 on) or SIGKILL after some seconds."""
+    """Runs a command in a folder.
+
+    Args:
+        folder: The working directory.
+        *arguments: What is typed behind `pkdn`.
+        at_event: The number of the event, from 0 on, at which the process gets a signal.
+        number: The signal, or `FULL_DISK`.
+        after_s: The seconds after which it gets SIGKILL.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log, events = folder.with_suffix(".log"), folder.with_suffix(".events")
     events.unlink(missing_ok=True)
@@ -90,9 +101,11 @@ def _watch(file: Path, at_event: int, number: int) -> None:
     def happens(name: str) -> None:
         record.write(f"{name}\n")
         record.flush()
-        if count[0] == at_event:
-            os.kill(os.getpid(), number)
         count[0] += 1
+        if number == FULL_DISK and count[0] > at_event and name == "fsync":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if number != FULL_DISK and count[0] == at_event + 1:
+            os.kill(os.getpid(), number)
 
     def watched(owner: Any, method: str, *, after: bool = False) -> None:
         original: Callable[..., Any] = getattr(owner, method)
