@@ -6,7 +6,9 @@ from pkdn_lightning.train.tracking.csv_log import ResumableCSVLogger, rewrite_ro
 
 
 @pytest.mark.parametrize(
-    "cut", ["", "3,0.", "3", "\r\n"], ids=["whole", "cut in a value", "cut in the step", "empty line"]
+    "cut",
+    ["", "3,0.", "1", "\r\n", "1\r\n", "1,1,0.7\r\n"],
+    ids=["whole", "cut in a value", "cut in the step", "empty line", "too short", "two rows in one"],
 )
 def test_a_resume_drops_what_it_writes_again_and_a_row_that_a_kill_cut_off(tmp_path, cut):
     file = tmp_path / "metrics.csv"

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +10,13 @@ from omegaconf import OmegaConf
 
 from pkdn_lightning import load_model
 from pkdn_lightning.config import compose
-from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, PKDNError, ShapeError, TrainingError
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
-from pkdn_lightning.train.resume import resuming_config, saved_config
 from pkdn_lightning.train.teacher_lookup import run_identity
-from tests.train.conftest import stop_at
 
 PLAIN = "objective=reconstruction"
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
@@ -91,95 +86,10 @@ def test_plain_students_need_no_teacher(tiny_config, bare_store, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        pytest.param((PLAIN,), id="plain"),
-        pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
-        pytest.param((PLAIN, "recipe=fast", "data.batch_size=4"), id="scheduled"),
-        pytest.param((PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2"), id="accumulated"),
-    ],
-)
-def test_stopped_and_resumed_equals_uninterrupted(tiny_config, monkeypatch, overrides):
-    overrides = (*overrides, "trainer.max_steps=6", "trainer.val_check_interval=2", "data.flip_probability=0.5")
-    whole = train(tiny_config(*overrides, run="whole")).run
-    stop_at(monkeypatch, step=4)  # in the middle of the second pass over the data
-    with pytest.raises(PKDNError, match=r"Stopped after step 4(?s:.*)pkdn train resume="):
-        train(tiny_config(*overrides, run="stopped"))
-    monkeypatch.undo()
-    stopped = RunFolder(whole.path.with_name("stopped"))
-    assert stopped.read_results()["status"] == "interrupted"
-    train(saved_config(str(stopped.path), [f"resume={stopped.path}"]))
-    for part in ("last", "best"):
-        assert same(weights(getattr(whole, part)), weights(getattr(stopped, part))), part
-    results = stopped.read_results()
-    assert results["metrics"] == whole.read_results()["metrics"]
-    assert (len(results["resumed"]), "resumed" in whole.read_results()) == (1, False)
-    assert results["started"] <= results["resumed"][0]["started"]
-    # Nothing is logged twice, and nothing is lost but the row of the very step that was interrupted.
-    expected, found = (logged(run, "train/loss/sr") for run in (whole, stopped))
-    assert found == [(step, value) for step, value in expected if step != 3]
-
-
 def logged(run: RunFolder, name: str) -> list[tuple[int, str]]:
     """Returns step and value of every logged value of a metric."""
     with run.metrics.open(newline="") as file:
         return [(int(row["step"]), row[name]) for row in csv.DictReader(file) if row[name]]
-
-
-def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(tiny_config, tmp_path):
-    config = tiny_config(PLAIN, "data.flip_probability=0.5", run="killed")
-    whole = train(tiny_config(PLAIN, "data.flip_probability=0.5", run="whole")).run
-    OmegaConf.save(config, tmp_path / "killed.yaml", resolve=True)
-    done = subprocess.run([sys.executable, "-c", KILLED], check=False, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    killed = RunFolder(tmp_path / "killed")
-    assert torch.load(killed.last, weights_only=True)["global_step"] == 2
-    assert max(step for step, _ in logged(killed, "train/loss/sr")) > 2  # rows that the resumed run writes again
-    train(saved_config(str(killed.path), []))
-    for part in ("last", "best"):
-        assert same(weights(getattr(whole, part)), weights(getattr(killed, part))), part
-    assert killed.read_results()["metrics"] == whole.read_results()["metrics"]
-    for name in ("train/loss/sr", "val/psnr_y"):
-        assert logged(killed, name) == logged(whole, name)
-
-
-KILLED = """
-import os, signal
-from omegaconf import OmegaConf
-from pkdn_lightning.modules import SRModule
-from pkdn_lightning.train import train
-from pkdn_lightning.train.callbacks import LastCheckpoint
-import torch
-torch.set_num_threads(1)
-step, write = SRModule.training_step, LastCheckpoint._write
-def training_step(self, batch, batch_idx):
-    if self.global_step == 5:
-        for logger in self.trainer.loggers:
-            logger.save()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-SRModule.training_step = training_step
-LastCheckpoint._write = lambda self, trainer: write(self, trainer) if trainer.global_step == 2 else None
-config = OmegaConf.load("killed.yaml")
-config.callbacks.last.every_n_minutes = 0
-train(config)
-"""
-"""Trains, writes last.ckpt at step 2, and is killed in step 6."""
-
-
-def test_a_resumed_run_keeps_its_teacher_and_what_auto_stood_for(tiny_config, teacher_run, tmp_path, monkeypatch):
-    cfg = tiny_config(*LONG_TERMS, "trainer.precision=auto")
-    stop_at(monkeypatch, step=2)
-    with pytest.raises(PKDNError, match="Stopped"):
-        train(tiny_config(*LONG_TERMS, "trainer.precision=auto", f"teacher.checkpoint={teacher_run.path}"))
-    monkeypatch.undo()
-    run = RunFolder(Path(cfg.run_dir))
-    pinned = resuming_config(run, cfg)
-    assert (pinned.teacher.checkpoint, pinned.trainer.precision) == (str(teacher_run.best), "32-true")
-    other = train(tiny_config("seed=1", experiment="teacher_celeba", run="other")).run
-    with pytest.raises(CheckpointError, match="started with teacher"):
-        train(saved_config(str(run.path), [f"teacher.checkpoint={other.path}"]))
 
 
 def test_a_teacher_that_saw_other_data_is_another(tiny_config):
@@ -203,15 +113,6 @@ def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, 
     means = evaluate(compose("evaluate", table)).means
     assert result.metrics["test/drawn/psnr_y"] == pytest.approx(means["best"]["test/drawn/psnr_y"], abs=1e-4)
     assert means["best"]["test/drawn/psnr_y"] > means["last"]["test/drawn/psnr_y"] + 0.01
-
-
-def test_a_finished_run_goes_on_when_told_to(tiny_config):
-    run = train(tiny_config(PLAIN)).run
-    with pytest.raises(CheckpointError, match=r"finished.*trainer\.max_steps"):
-        saved_config(str(run.path), [f"resume={run.path}"])
-    train(saved_config(str(run.path), [f"resume={run.path}", "trainer.max_steps=8"]))
-    assert run.read_results()["steps"] == 8
-    assert OmegaConf.load(run.config).trainer.max_steps == 8
 
 
 def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config):
@@ -303,40 +204,6 @@ class TestErrors:
         with pytest.raises(ConfigError, match="holds a run already"):
             train(tiny_config(PLAIN))
         assert run.best.read_bytes() == before
-
-    def test_resuming_with_other_data(self, tiny_config, monkeypatch, bare_store):
-        stop_at(monkeypatch, step=2)
-        cfg = tiny_config(PLAIN)
-        with pytest.raises(PKDNError, match="Stopped"):
-            train(cfg)
-        monkeypatch.undo()
-        with pytest.raises(CheckpointError, match="started with data"):
-            train(saved_config(cfg.run_dir, [f"data.store={bare_store.path}"]))
-
-    def test_resuming_a_group_or_an_unknown_key(self, tiny_config, monkeypatch):
-        stop_at(monkeypatch, step=2)
-        cfg = tiny_config(PLAIN)
-        with pytest.raises(PKDNError, match="Stopped"):
-            train(cfg)
-        for kept in ("model=pkdn_teacher", "experiment=teacher", "size=reduced"):
-            with pytest.raises(ConfigError, match=f"keeps its {kept.partition('=')[0]}"):
-                saved_config(cfg.run_dir, [kept])
-        with pytest.raises(ConfigError, match="max_stepz"):
-            saved_config(cfg.run_dir, ["trainer.max_stepz=3"])
-
-    def test_resuming_nothing(self, tmp_path):
-        with pytest.raises(CheckpointError, match="not a run folder"):
-            saved_config(str(tmp_path), [])
-
-    def test_a_full_disk(self, tiny_config, monkeypatch):
-        import lightning.pytorch as lightning
-
-        def save_checkpoint(self, *args, **kwargs):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(lightning.Trainer, "save_checkpoint", save_checkpoint)
-        with pytest.raises(TrainingError, match=r"disk is full(?s:.*)resume="):
-            train(tiny_config(PLAIN))
 
 
 def test_a_run_tells_how_fast_it_is(tiny_config):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_y
 from pkdn_lightning.export.comparison import Check, check, check_faces, restore
 from pkdn_lightning.export.graphs import OPSET, check_onnx, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
-from pkdn_lightning.files import write_json
+from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
@@ -28,6 +29,8 @@ FILES: Final[Mapping[str, str]] = {
 """The file of each format."""
 
 RECORD: Final = "export.json"
+_UNFINISHED: Final = ".unfinished.json"
+"""Names the files of an export until it is complete, so that one that was killed or failed can be repeated."""
 
 
 class Export(NamedTuple):
@@ -50,6 +53,7 @@ def run_export(cfg: DictConfig) -> Export:
     if loaded.net.uses_parsing:
         folder = _open(cfg)
         save_pretrained(cfg.model, folder)
+        (folder / _UNFINISHED).unlink()
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
     original = load_runtime(cfg.model)
@@ -66,6 +70,7 @@ def run_export(cfg: DictConfig) -> Export:
     }
     checks = {"original": check(original, lr, hr, expected), **checks}
     _record(folder, loaded, checks, notes, source)
+    (folder / _UNFINISHED).unlink()
     console.print(_table(folder, checks, source))
     for note in notes.values():
         console.print(note)
@@ -98,11 +103,16 @@ def _open(cfg: DictConfig) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"Nothing can be written to output={folder}: {error.strerror}.") from error
+    unfinished = read_json(folder / _UNFINISHED)
+    if unfinished.get("model") == loaded.sha256:
+        for name in unfinished["files"]:
+            (folder / name).unlink(missing_ok=True)
     existing = [FILES[name] for name in cfg.formats if (folder / FILES[name]).exists()]
     if existing:
         raise CheckpointError(
             f"{folder} already holds {', '.join(existing)}; nothing was changed. Set another output=<folder>."
         )
+    write_json(folder / _UNFINISHED, {"model": loaded.sha256, "files": [FILES[name] for name in cfg.formats]})
     return folder
 
 
@@ -126,13 +136,12 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> 
             write_pt2(program, loaded.card, folder / FILES["pt2"])
         if "onnx" in cfg.formats or "int8" in cfg.formats:
             status.update("ONNX")
-            onnx = folder / FILES["onnx"]
-            write_onnx(program, loaded.card, onnx)
-            if "int8" in cfg.formats:
-                status.update("8 bits")
-                notes["int8"] = _write_int8(onnx, folder / FILES["int8"], lr)
-            if "onnx" not in cfg.formats:
-                onnx.unlink()
+            with TemporaryDirectory() as elsewhere:  # a model.onnx that is not asked for is not the user's
+                onnx = Path(folder if "onnx" in cfg.formats else elsewhere, FILES["onnx"])
+                write_onnx(program, loaded.card, onnx)
+                if "int8" in cfg.formats:
+                    status.update("8 bits")
+                    notes["int8"] = _write_int8(onnx, folder / FILES["int8"], lr)
     return notes
 
 

@@ -68,8 +68,11 @@ def _traced(net: nn.Module, lr_px: int, sides: Any) -> torch.export.ExportedProg
 
 def write_pt2(program: torch.export.ExportedProgram, card: Mapping[str, Any], file: Path) -> None:
     """Writes a program with its card."""
-    with quiet(), whole_file(file) as temporary:
-        torch.export.save(program, temporary, extra_files={CARD_KEY: json.dumps(card)})
+    content = io.BytesIO()  # torch's own file writer ends the process on a full disk
+    with quiet():
+        torch.export.save(program, content, extra_files={CARD_KEY: json.dumps(card)})
+    with whole_file(file) as temporary:
+        temporary.write_bytes(content.getbuffer())
         add_checksum(temporary)
 
 

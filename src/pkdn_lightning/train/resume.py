@@ -59,9 +59,18 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
             OmegaConf.update(cfg, key, parsed.value(), force_add=False)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{override}: {str(error).splitlines()[0]}") from error
-    cfg.resume = cfg.run_dir = str(run.path)
+    _move(cfg, run)
     check_length(run, cfg)
     return cfg
+
+
+def _move(cfg: DictConfig, run: RunFolder) -> None:
+    """Sets the run folder, which may have been moved since its configuration was saved with resolved paths."""
+    saved, cfg.run_dir = cfg.run_dir, str(run.path.absolute())
+    cfg.resume = cfg.run_dir
+    for logger in cfg.logger.values():
+        if logger and logger.get("save_dir") == saved:
+            logger.save_dir = cfg.run_dir
 
 
 def check_length(run: RunFolder, cfg: DictConfig) -> None:

@@ -64,7 +64,10 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keeps it until the training starts."""
+        """Keeps it until the training starts, and adapts paths to a run folder that was moved."""
+        for best in trainer.checkpoint_callbacks:
+            if isinstance(best, ModelCheckpoint) and (state := checkpoint["callbacks"].get(best.state_key)):
+                checkpoint["callbacks"][best.state_key] = _moved(state, state["dirpath"], str(best.dirpath))
         self._restored = checkpoint.get(_KEY, {})
         self.trained_s = self._restored.get("trained_s", 0.0)
 
@@ -141,3 +144,10 @@ def _best_is_new(trainer: lightning.Trainer) -> bool:
     """Returns whether this step's validation was the best: `best.ckpt` and `last.ckpt` then belong together."""
     best = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
     return any(each._last_global_step_saved == trainer.global_step for each in best)
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Returns the state of a callback with paths below one folder replaced by those below another."""
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(each, old, new) for key, each in value.items()}
+    return new + value.removeprefix(old) if isinstance(value, str) and value.startswith(old) else value

@@ -48,7 +48,7 @@ def rewrite_rows(file: Path, columns: list[str] | None = None, before_step: floa
     Args:
         file: The file.
         columns: The columns to write; None for those of the file.
-        before_step: Rows from this step on are left out, and so is a last row that was cut off by a kill.
+        before_step: Rows from this step on are left out, and so are rows that a kill or a full disk cut off.
     """
     with file.open(newline="", encoding="utf-8") as source:
         lines = [line for line in source if line.endswith("\n")]
@@ -60,8 +60,11 @@ def rewrite_rows(file: Path, columns: list[str] | None = None, before_step: floa
         writer.writerows(rows)
 
 
-def _step(row: Mapping[str, str]) -> float:
+def _step(row: Mapping[str | None, str | None]) -> float:
+    """Returns a row's step; infinity for what is not a whole row."""
+    if None in row or None in row.values():  # more cells than columns, or fewer
+        return float("inf")
     try:
-        return float(row["step"])
-    except (KeyError, TypeError, ValueError):
-        return float("inf")  # not a row of this package
+        return float(row["step"] or "")
+    except (KeyError, ValueError):
+        return float("inf")
