@@ -71,7 +71,7 @@ def _fit(luma: Array, enlarge: Array, invert: Array) -> Array:
 def _enlarged(lr_px: int, size: int, filter_: Image.Resampling) -> tuple[Array, Array]:
     """Returns the (size, lr_px) matrix by which `filter_` enlarges a column, and its pseudo-inverse."""
     enlarge = np.asarray(Image.fromarray(np.eye(lr_px, dtype=np.float32)).resize((lr_px, size), filter_), np.float64)
-    return enlarge, np.linalg.pinv(enlarge)
+    return enlarge, np.linalg.pinv(enlarge).astype(np.float64)
 
 
 @lru_cache(maxsize=16)
