@@ -16,8 +16,13 @@ class _FirstProcessConsole(Console):
         """Prints from the first process; see `rich.console.Console.print`."""
         if not is_first_process():
             return
+        objects = tuple(self._printable(each) if isinstance(each, str) else each for each in objects)
         options.setdefault("soft_wrap", all(isinstance(each, str) for each in objects))  # tables fit the terminal
         super().print(*objects, **options)
+
+    def _printable(self, text: str) -> str:
+        """Returns a text with escapes for what the terminal cannot show, e.g. file names that are not UTF-8."""
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
 def is_first_process() -> bool:

@@ -40,7 +40,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    temporary = path.with_name(f".{_HOST}-{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{_HOST}-{os.getpid()}.{_short(path)}")
     try:
         yield temporary
         with temporary.open("rb+") as written:
@@ -54,12 +54,18 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _short(path: Path) -> str:
+    """Returns the file's name, or a hash of one that would become too long for a file system with more in front."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= 200 else f"{zlib.crc32(name):08x}{path.suffix}"
+
+
 _HOST: Final = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _remove_leftovers(path: Path) -> None:
     """Removes the temporary files of processes that were killed while writing `path`."""
-    begin, end = f".{_HOST}-", f".{path.name}"
+    begin, end = f".{_HOST}-", f".{_short(path)}"
     for name in os.listdir(path.parent):  # noqa: PTH208  # faster than a Path for each of thousands of names
         if name.startswith(begin) and name.endswith(end):
             pid = name.removeprefix(begin).removesuffix(end)

@@ -26,6 +26,9 @@ _DAMAGE: Final = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
     struct.error,
 )  # fmt: skip
+_TIFF_STORAGE: Final = (
+    *range(254, 267), *range(273, 285), *range(286, 302), *range(317, 348), 512, *range(529, 533), 34675, 700,
+)  # fmt: skip
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -153,7 +156,8 @@ def turned(image: Image.Image) -> tuple[Image.Image, bool]:
     Damaged EXIF data is removed from the image; the orientation is applied if that much of it is legible.
     """
     try:
-        return ImageOps.exif_transpose(image), True
+        sound = bool(image.getexif()) or not image.info.get("exif")  # a truncated block holds no entry
+        return ImageOps.exif_transpose(image), sound
     except _DAMAGE:
         for key in ("exif", "Raw profile type exif"):
             image.info.pop(key, None)
@@ -168,7 +172,7 @@ def exif_of(image: Image.Image) -> bytes | None:
     try:
         found = image.getexif()
         if image.format == "TIFF":  # its own directory: how pixels are stored is not for another file
-            for tag in [*range(254, 270), *range(273, 282), *range(284, 298), *range(317, 348), 512, *range(529, 534)]:
+            for tag in _TIFF_STORAGE:
                 found.pop(tag, None)
         return found.tobytes() if len(found) else b""
     except _DAMAGE:

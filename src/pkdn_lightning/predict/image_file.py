@@ -58,8 +58,7 @@ class ImageFile:
             if (bits := bits_per_channel(stored, file)) > 8:
                 notes.append(f"{bits} bits reduced to 8")
         upright, sound = turned(stored)
-        upright.format = stored.format
-        exif = exif_of(upright)
+        exif = exif_of(stored if stored.format == "TIFF" else upright)
         if exif is None or not sound:
             notes.append("its EXIF data is damaged and left out")
         mode = upright.mode
@@ -73,7 +72,7 @@ class ImageFile:
             else:
                 rgb = to_rgb(upright)
         icc = stored.info.get("icc_profile") if mode in _OWN_COLOURS else None
-        others = _others(upright)
+        others = _others(upright.info, getattr(stored, "text", {}))
         return cls(rgb, alpha, mode in _GREY, is_grey(rgb), exif or b"", icc, others, tuple(notes))
 
     def with_pixels(self, rgb: Image.Image) -> "ImageFile":
@@ -130,13 +129,13 @@ class ImageFile:
         return {name: value for name, value in found.items() if value}
 
 
-def _others(image: Image.Image) -> dict[str, Any]:
-    found = {key: image.info[key] for key in ("dpi", "xmp", "comment") if image.info.get(key)}
-    texts = {key: str(text) for key, text in getattr(image, "text", {}).items() if key != "XML:com.adobe.xmp"}
-    texts = {
-        key: text for key, text in texts.items() if len(text) < _LONGEST_TEXT and not key.startswith("Raw profile")
+def _others(info: Mapping[Any, Any], texts: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        key: str(text)
+        for key, text in texts.items()
+        if len(text) < _LONGEST_TEXT and not key.startswith(("XML:com.adobe.xmp", "Raw profile"))
     }
-    return found | ({"texts": texts} if texts else {})
+    return {key: info[key] for key in ("dpi", "xmp", "comment") if info.get(key)} | ({"texts": kept} if kept else {})
 
 
 def _text(value: bytes | str) -> str:
