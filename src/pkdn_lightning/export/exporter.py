@@ -51,7 +51,7 @@ def run_export(cfg: DictConfig) -> Export:
     loaded = with_provenance(load_network(cfg.model))
     _check(cfg, loaded)
     if loaded.net.uses_parsing:
-        folder = _open(cfg)
+        folder = _open(cfg, loaded)
         save_pretrained(cfg.model, folder)
         (folder / _UNFINISHED).unlink()
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
@@ -61,7 +61,7 @@ def run_export(cfg: DictConfig) -> Export:
     if "int8" in cfg.formats and len(lr) < 2:
         raise DataError(f"int8 needs faces to calibrate and other faces to check; found {len(lr)}. Set faces=64.")
     expected = restore(original, lr)
-    folder = _open(cfg)
+    folder = _open(cfg, loaded)
     notes = _write(cfg, loaded, folder, lr)
     checks = {
         name: check(load_runtime(folder / FILES[name], trust=True), lr, hr, expected)  # just written here
@@ -97,7 +97,7 @@ def _check(cfg: DictConfig, loaded: LoadedNetwork) -> None:
         check_onnx()
 
 
-def _open(cfg: DictConfig) -> Path:
+def _open(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
     folder = Path(cfg.output).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
