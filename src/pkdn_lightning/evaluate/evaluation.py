@@ -31,6 +31,7 @@ from pkdn_lightning.files import whole_file, write_json, write_text
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.markdown import plain
 from pkdn_lightning.metrics import PROTOCOLS
+from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.runs import provenance
 
 
@@ -56,6 +57,8 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     spec = InputSpec(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
+    if not cfg.data.test_stores:
+        ensure_store(cfg.data)
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
     trained_for = {"scale": cfg.data.scale, "degradation": cfg.data.degradation}
     networks = {name: path for name, path in cfg.models.items() if BICUBIC not in (name, path)}  # already in the table

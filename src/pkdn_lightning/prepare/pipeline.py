@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pkdn_lightning.config.instances import make
+from pkdn_lightning.config.instances import find_class, make
 from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.console import ProgressLines, console
+from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.data.store import Entry, FaceStore
+from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.detection import Landmarker
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.files import exclusive
 from pkdn_lightning.prepare.data_card import describe
 from pkdn_lightning.prepare.map_check import which_fit
 from pkdn_lightning.prepare.source import Candidate, Face, Source
@@ -79,6 +82,27 @@ class Job(NamedTuple):
             provenance=self.provenance(),
             plan=plan,
         )
+
+
+def ensure_store(data: DataConfig) -> None:
+    """Makes the store of faces that come with the package if it is missing.
+
+    Raises:
+        DataError: If another store is missing; the message says how to make it.
+    """
+    path = Path(data.store)
+    if path.exists() or is_remote(data.store):
+        return
+    target = data.source.get("_target_")
+    if not target or not getattr(find_class(target, "data.source"), "included", False):
+        raise DataError(
+            f"There is no store at {path}. Make it from what the publisher ships, or from a folder of ready faces:\n"
+            f"  pkdn prepare data={data.name} data.source.path=<where it is>\n"
+            "or use one that is elsewhere: data.store=<store>. Without any data of your own: data=portraits"
+        )
+    with exclusive(path, "prepares"):
+        if not path.exists():
+            prepare_store(build_job(data), path)
 
 
 def build_job(

@@ -38,6 +38,8 @@ class Source(Protocol):
         size_px: Side of the faces it delivers.
         with_parsing: Whether every face comes with a parsing map.
         with_landmarks: Whether every face comes with landmarks.
+
+    A source with the attribute `included = True` needs nothing but the package; its store is made at its first use.
     """
 
     size_px: int

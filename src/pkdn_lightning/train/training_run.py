@@ -10,20 +10,18 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
-from pkdn_lightning.prepare.pipeline import build_job, prepare_store
-from pkdn_lightning.prepare.sources.synthetic import SyntheticSource
+from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.runs import RunFolder, RunStatus, provenance
 from pkdn_lightning.train.autotune import tune
 from pkdn_lightning.train.build import (
@@ -70,7 +68,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     set_up(threads=cfg.threads, accelerator=str(cfg.trainer.accelerator), tf32=True)
     if choices := tune(cfg):
         console.print(choices)
-    ensure_store(cfg)
+    ensure_store(cfg.data)
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
         if own:
@@ -173,29 +171,6 @@ def _inputs(parts: _Parts) -> list[MakeArtifact]:
     if parts.teacher is not None:
         inputs.append(partial(checkpoint_artifact, parts.teacher.path, str(parts.teacher.card.get("experiment"))))
     return inputs
-
-
-def ensure_store(cfg: DictConfig) -> None:
-    """Makes the store of the built-in faces if it is missing.
-
-    Raises:
-        DataError: If another store is missing; the message says how to make it.
-    """
-    path = Path(cfg.data.store)
-    if path.exists() or is_remote(cfg.data.store):
-        return
-    target = str(cfg.data.source.get("_target_", ""))
-    if target.rpartition(".")[2] == SyntheticSource.__name__:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            if not path.exists():
-                prepare_store(build_job(cfg.data), path)
-        return
-    raise DataError(
-        f"There is no store at {path}. Make it from what the publisher ships, or from a folder of ready faces:\n"
-        f"  pkdn prepare data={cfg.data.name} data.source.path=<where it is>\n"
-        "or use one that is elsewhere: data.store=<store>. To try everything without data: pkdn train experiment=demo"
-    )
 
 
 def _fit_and_test(

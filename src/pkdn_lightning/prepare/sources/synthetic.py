@@ -19,6 +19,7 @@ class SyntheticSource:
         seed: Another seed gives other faces.
     """
 
+    included = True
     with_parsing = True
     with_landmarks = True
 
