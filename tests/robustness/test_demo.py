@@ -49,7 +49,7 @@ def test_memory_stays_what_it_was(model):  # noqa: F811
     command = [sys.executable, "-u", "-m", "pkdn_lightning.demo", f"model={model}", "browser=false", "threads=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"}) as server:
         try:
-            address = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+            address = next(found[1] for line in server.stdout if (found := re.search(r"tiny: (http://\S+)", line)))
             pictures, memory = [png(number) for number in range(72)], []
             with httpx.Client(base_url=address, timeout=60) as client:
                 events = client.get("config").json()["dependencies"]

@@ -1,6 +1,7 @@
 """Serves the page, by default to this computer only, without contacting other servers; deletes its files."""
 
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -53,6 +54,7 @@ def serve(cfg: "DictConfig") -> None:
         if cfg[key] < 1:
             raise ConfigError(f"{key}={cfg[key]}; expected 1 or more.")
     _limit_arenas()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
     with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
         console.print(f"{', '.join(student.name for student in models.students)}: {address}\nStop with Ctrl-C.")
