@@ -7,7 +7,6 @@ Equation numbers refer to PKDN; terms of other methods name their paper.
 """
 
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -259,7 +258,7 @@ def _load_weights(
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # torch's readers raise various errors for files that are no checkpoints
         raise ConfigError(f"{file} cannot be read as weights; expected {expected}.") from error
     renamed = rename(state) if isinstance(state, Mapping) else None
     if renamed is None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pkdn_lightning
-from pkdn_lightning import load_model
+from pkdn_lightning import load_model, save_pretrained
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.metrics import psnr_y
@@ -25,6 +25,20 @@ def test_it_is_small_and_says_what_it_is():
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for part in ("pkdn train experiment=included_model", "public domain", "## Limits", "+2.19 dB"):
         assert part in card
+
+
+def test_passed_on_it_says_where_it_comes_from(tmp_path):
+    card = (save_pretrained("default", tmp_path / "out").parent / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "public domain",
+        "pkdn train experiment=included_model",
+        "18,000 steps",
+        "test/celeba/psnr_y | 25.6080",
+    ):
+        assert part in card
+    assert "not recorded" not in card.lower()
+    lone = save_pretrained(tmp_path / "out", tmp_path / "again").rename(tmp_path / "lone.safetensors")
+    assert save_pretrained(lone, tmp_path / "third").with_name("README.md").read_text(encoding="utf-8") == card
 
 
 @torch.inference_mode()

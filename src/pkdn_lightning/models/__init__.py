@@ -1,5 +1,7 @@
 """Trained networks on disk: checkpoints, published weights, the Hugging Face hub, exported graphs.
 
+card          describes the network in a file
+checksum      detects damaged files
 checkpoints   rebuilds a network from a checkpoint and its card
 pretrained    safetensors on disk and on the hub, and the included weights (beside this file)
 hub           publishes a model

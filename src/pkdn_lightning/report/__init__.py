@@ -5,6 +5,7 @@ pkdn report runs=runs data.test_stores.celeba=stores/celeba data.test_stores.hel
 
 It reads run folders and test stores, and writes the paper's tables and figure, measured values beside published ones:
 
+run_config       the configuration of a run, checked
 rows             run folders -> rows: runs that differ in their seed only
 measurements     rows -> values per image, and speeds; kept beside the runs
 scores           values per image -> how the rows compare on every test set, by `statistics`

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.benchmark import Timer
 
+from pkdn_lightning.contents import fault
 from pkdn_lightning.data.labels import ENCODING_CHANNELS
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
@@ -156,7 +157,7 @@ class Measurements:
         key = {"network": network, "lr_px": side_px, "torch": torch.__version__, **describe_device(self.device)}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         known = read_json(file := self.folder / "speeds.json")
-        if digest not in known:
+        if fault(known.get(digest), {"images_per_s": [float]}) is not None:
             net = network_from_card(network, run.folder.config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
             channels = ENCODING_CHANNELS[run.config["data"]["encoding"]]
             speed = [measure_speed(net.eval(), side_px, channels, self.spec.scale, count) for count in (1, BATCH)]
@@ -173,9 +174,10 @@ def _read_faces(file: Path, stamp: Mapping[str, Any]) -> Faces | None:
     """Returns the values kept in a file; None if there are none, or they belong to something else than `stamp`."""
     known = read_json(file)
     try:
-        return _faces(known) if known.get("stamp") == stamp else None
+        faces = _faces(known) if known.get("stamp") == stamp else None
     except (KeyError, TypeError, ValueError):
         return None
+    return faces if faces and faces.psnr.shape == faces.ssim.shape == (len(faces.names),) else None
 
 
 @torch.inference_mode()

@@ -1,53 +1,26 @@
 """From run folders to rows: which runs there are, what each of them is, and which differ in their seed only."""
 
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
-
-from pkdn_lightning.config.schema import TermConfig, TrainConfig
 from pkdn_lightning.contents import check_contents
-from pkdn_lightning.data.parsing import ENCODINGS
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
-from pkdn_lightning.functional.resize import MODES
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.report.methods import method_name, rank, taught_with
+from pkdn_lightning.report.run_config import completed, network_class, read_config
 from pkdn_lightning.report.settings import labels, settings
 from pkdn_lightning.runs import RunFolder, find_runs
 
-_NETWORKS: Final = "pkdn_lightning.networks."
 _COUNT: Final = range(2**62)
 _RESULTS: Final = {
     "data": {"name": str, "sha256": str}, "params": _COUNT, "macs": _COUNT, "steps": _COUNT, "metrics": {str: float},
     "teacher?": ({"path": str, "sha256": str}, None), "git?": ({"commit": str}, None), "command?": str,
 }  # fmt: skip
 """What is read of a results.json; see `contents`."""
-_CONFIG: Final = {
-    "seed": int,
-    "method": str,
-    "data": {
-        "name": str, "store": str, "scale": range(1, 65), "degradation": MODES, "encoding": ENCODINGS,
-        "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
-    },
-    "trainer": {
-        "accumulate_grad_batches": range(1, 2**31), "num_nodes": range(1, 2**31), "max_steps": (int, None),
-        "max_epochs": (int, None),
-    },
-    "module": dict,
-    "model": {"_target_": str},
-    "teacher": {"model": (dict, None), "max_steps": (int, None), "max_epochs": (int, None)},
-    "objective": {str: {"weight": float, "term": dict}},
-}  # fmt: skip
-"""What is read of a run's config.yaml."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +75,7 @@ class Run:
     @property
     def reads_parsing(self) -> bool:
         """Whether its network takes the parsing map of the face as a second input."""
-        network = _network(self.config["model"])
+        network = network_class(self.config["model"])
         return network is not None and network.uses_parsing
 
     def open_store(self) -> FaceStore | None:
@@ -214,53 +187,11 @@ def _read(folder: RunFolder) -> Run:
     """
     results = folder.read_results()
     check_contents(results, _RESULTS, "its results.json", DataError)
-    config = _read_config(folder)
+    config = read_config(folder)
     loaded = load_network(folder.path)
     if completed(loaded.card["network"]) != config["model"]:
         raise DataError("its config.yaml describes another network than its checkpoint")
     return Run(folder, config, results, loaded.path, loaded.sha256)
-
-
-def _read_config(run: RunFolder) -> dict[str, Any]:
-    """Returns a run's configuration, with the defaults of what it does not name.
-
-    Raises:
-        DataError: If it cannot be read, lacks something or holds a wrong value.
-    """
-    try:
-        saved: Any = OmegaConf.to_container(OmegaConf.load(run.config))  # it was saved resolved
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise DataError("its config.yaml is missing or cannot be read") from error
-    origin = "its config.yaml"
-    check_contents(
-        saved, dict.fromkeys(("data", "trainer", "module", "model"), dict) | {"seed": int}, origin, DataError
-    )
-    config: Any = OmegaConf.to_container(OmegaConf.merge(asdict(TrainConfig()), saved))
-    check_contents(config, {"objective": {str: dict}}, origin, DataError)
-    config["objective"] = {name: asdict(TermConfig()) | term for name, term in config["objective"].items()}
-    check_contents(config, _CONFIG, origin, DataError)
-    config["model"] = completed(config["model"])
-    return config
-
-
-def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a network's `_target_` and arguments with the defaults of those that are not given.
-
-    Without them, a run from before an option existed would not equal a newer run of the same settings.
-    """
-    network = _network(spec)
-    parameters = inspect.signature(network).parameters.values() if network else ()
-    defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
-    return {**defaults, **spec}
-
-
-def _network(spec: Mapping[str, Any]) -> type[SRNetwork] | None:
-    """Returns the class of a network of this package; None for any other, which a mere file must not import."""
-    module, _, name = str(spec["_target_"]).rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name, None) if module.startswith(_NETWORKS) else None
-    except ImportError:
-        return None
 
 
 def _teacher(run: Run, teachers: Mapping[str, Run]) -> Teacher | None:
@@ -272,7 +203,7 @@ def _teacher(run: Run, teachers: Mapping[str, Run]) -> Teacher | None:
     config: Mapping[str, Any] | None = known.config if known else None
     if config is None:
         with suppress(DataError):  # it is no longer there, or was changed
-            config = _read_config(RunFolder(Path(named["path"]).parent.parent))
+            config = read_config(RunFolder(Path(named["path"]).parent.parent))
     if config is not None:
         length = {key: config["trainer"][key] for key in ("max_steps", "max_epochs")}
         return Teacher(config["model"], length, known.folder.path if known else None)

@@ -10,10 +10,13 @@ from typing import Any, Final, NamedTuple
 from omegaconf import OmegaConf
 
 from pkdn_lightning.console import console
+from pkdn_lightning.contents import fault
 from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.sweep.session import SweepSession
 
 _TAIL_BYTES: Final = 1 << 18
+_RESULTS: Final = {"steps?": (int, None), "metrics?": {str: float}, "for?": str}
+_TRAINER: Final = {"max_steps?": (int, None), "max_epochs?": (int, None)}
 
 
 class RunProgress(NamedTuple):
@@ -48,6 +51,8 @@ def find_progress(root: Path) -> list[RunProgress]:
 def progress(run: RunFolder) -> RunProgress:
     """Returns how far a run has come."""
     status, results, last = run.status, run.read_results(), _last_values(run.metrics)
+    if wrong := fault(results, _RESULTS):
+        results = {"error": f"its results.json is damaged: {wrong}"}
     step = int(last["step"]) if "step" in last else None
     trainer = _trainer(run.config, run.config.stat().st_mtime_ns) if run.config.is_file() else {}
     share = _share(step, last, trainer)
@@ -60,9 +65,9 @@ def progress(run: RunFolder) -> RunProgress:
 
 
 def _note(run: RunFolder, status: RunStatus, results: Mapping[str, Any]) -> str:
-    if status == RunStatus.WAITING:
+    if status == RunStatus.WAITING and "for" in results:
         return _teacher(RunFolder(Path(results["for"])))
-    if status == RunStatus.FAILED:
+    if status == RunStatus.FAILED or (status == RunStatus.FINISHED and "error" in results):
         return str(results.get("error") or run.read_job().get("error", ""))
     if status == RunStatus.INTERRUPTED and not run.last.is_file():
         return "before its first checkpoint"
@@ -90,23 +95,23 @@ def _trainer(config: Path, changed_ns: int) -> Mapping[str, Any]:
         trainer: Any = OmegaConf.to_container(OmegaConf.load(config))["trainer"]  # type: ignore[call-overload,index]
     except Exception:  # half written or foreign: the table shows the rest
         return {}
-    return trainer if isinstance(trainer, dict) else {}
+    return trainer if fault(trainer, _TRAINER) is None else {}
 
 
 def _last_values(metrics: Path) -> dict[str, float]:
     """Returns the last value of each column in the final part of a metrics.csv."""
     try:
         with metrics.open("rb") as file:
-            header = file.readline().decode()
-            size = file.seek(0, io.SEEK_END)
-            start = max(len(header.encode()), size - _TAIL_BYTES)
+            header = file.readline().decode(errors="replace")
+            begin, size = file.tell(), file.seek(0, io.SEEK_END)
+            start = max(begin, size - _TAIL_BYTES)
             file.seek(start)
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return {}
-    rows = lines[1:] if start > len(header.encode()) else lines  # the first may be cut
+    rows = lines[1:] if start > begin else lines  # the first may be cut
     last: dict[str, float] = {}
-    for row in csv.DictReader([header, *rows]):
+    for row in csv.DictReader(line.replace("\0", "") for line in [header, *rows]):
         for name, value in row.items():
             if name and value:
                 try:

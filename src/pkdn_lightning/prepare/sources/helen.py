@@ -20,6 +20,7 @@ from pkdn_lightning.data.store import Entry
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.crop import CropName
 from pkdn_lightning.prepare.raw_files import Delivery
+from pkdn_lightning.prepare.sources.celeba import read_rows
 from pkdn_lightning.prepare.sources.photographs import PhotographSource, scan
 from pkdn_lightning.prepare.splits import Photograph, by_split, seeded_order, with_split
 
@@ -65,7 +66,7 @@ class HelenSource(PhotographSource):
             points = read_annotation(delivery.need("The landmarks, which crop=dic needs,", "annotation"))
         for split in ("train", "test"):
             if (file := delivery.find(f"{split}names.txt")) is not None:
-                official |= dict.fromkeys(file.read_text(encoding="utf-8").split(), split)
+                official |= {name: split for (name,) in read_rows(file, 1, "a photograph's name")}
         for folder in folders:
             for photo in scan(folder) if folder is not None else ():
                 entry = replace(photo.entry, split=official.get(photo.entry.name, ""))

@@ -1,0 +1,81 @@
+"""The configuration of a run, read from its folder: checked, and completed with the defaults of today."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
+
+from pkdn_lightning.config.schema import TermConfig, TrainConfig
+from pkdn_lightning.contents import check_contents
+from pkdn_lightning.data.parsing import ENCODINGS
+from pkdn_lightning.errors import DataError
+from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.networks.contract import SRNetwork
+from pkdn_lightning.runs import RunFolder
+
+_NETWORKS: Final = "pkdn_lightning.networks."
+_NEEDED: Final = {"data": dict, "trainer": dict, "module": dict, "model": dict, "seed": int}
+"""What has no default; see `contents`."""
+_CONFIG: Final = {
+    "seed": int,
+    "method": str,
+    "data": {
+        "name": str, "store": str, "scale": range(1, 65), "degradation": MODES, "encoding": ENCODINGS,
+        "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
+    },
+    "trainer": {
+        "accumulate_grad_batches": range(1, 2**31), "num_nodes": range(1, 2**31), "max_steps": (int, None),
+        "max_epochs": (int, None),
+    },
+    "module": dict,
+    "model": {"_target_": str},
+    "teacher": {"model": (dict, None), "max_steps": (int, None), "max_epochs": (int, None)},
+    "objective": {str: {"weight": float, "term": dict}},
+}  # fmt: skip
+"""What is read of a run's config.yaml."""
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """Returns a run's configuration, with the defaults of what it does not name.
+
+    Raises:
+        DataError: If it cannot be read, lacks something or holds a wrong value.
+    """
+    origin = "its config.yaml"
+    try:
+        saved: Any = OmegaConf.to_container(OmegaConf.load(run.config))  # it was saved resolved
+        check_contents(saved, _NEEDED, origin, DataError)
+        config: Any = OmegaConf.to_container(OmegaConf.merge(asdict(TrainConfig()), saved))
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise DataError("its config.yaml is missing or cannot be read") from error
+    check_contents(config, {"objective": {str: dict}}, origin, DataError)
+    config["objective"] = {name: asdict(TermConfig()) | term for name, term in config["objective"].items()}
+    check_contents(config, _CONFIG, origin, DataError)
+    config["model"] = completed(config["model"])
+    return config
+
+
+def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a network's `_target_` and arguments with the defaults of those that are not given.
+
+    Without them, a run from before an option existed would not equal a newer run of the same settings.
+    """
+    network = network_class(spec)
+    parameters = inspect.signature(network).parameters.values() if network else ()
+    defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+    return {**defaults, **spec}
+
+
+def network_class(spec: Mapping[str, Any]) -> type[SRNetwork] | None:
+    """Returns the class of a network of this package; None for any other, which a mere file must not import."""
+    module, _, name = str(spec["_target_"]).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None) if module.startswith(_NETWORKS) else None
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, SRNetwork) else None
