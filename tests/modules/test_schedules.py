@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pkdn_lightning.modules.schedules import ConstantThenLinear, GentleStartThenDecay
+from pkdn_lightning.modules.schedules import ConstantThenLinear, GentleStartThenDecay, OneCycle
 
 
 def rates(make, steps: int) -> list[float]:
@@ -26,3 +26,17 @@ def test_a_gentle_start_and_a_factor_after_each_epoch():
     assert [found[step] for step in (0, 9, 10, 29, 30, 39, 40, 79, 80)] == pytest.approx(
         [1 / 50, 1 / 50, 1 / 5, 1 / 5, 1, 1, 0.5, 0.5, 0.25]
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 9, 10, 11, 20, 100])
+def test_one_cycle_of_any_length(steps):
+    def make(schedule):
+        options = {"max_lr": 1.0, "pct_start": 0.1, "div_factor": 10.0, "cycle_momentum": False}
+        return rates(lambda optimizer, total_steps: schedule(optimizer, total_steps=steps, **options), steps - 1)
+
+    found = make(OneCycle)
+    assert all(0 < rate <= 1 for rate in found)
+    if steps <= 10:  # torch's own divides by zero at 10
+        assert found == sorted(found, reverse=True)
+    else:
+        assert found == make(torch.optim.lr_scheduler.OneCycleLR)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,19 @@ class TestErrors:
         with pytest.raises(ConfigError, match="holds a run already"):
             train(tiny_config(PLAIN))
         assert run.best.read_bytes() == before
+
+
+def test_progress_is_told_in_lines_where_the_output_is_no_terminal(tiny_config, capsys, monkeypatch):
+    monkeypatch.setattr("pkdn_lightning.train.callbacks.progress_lines._FIRST_S", 0.0)
+    train(tiny_config(PLAIN, "trainer.enable_progress_bar=true"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Step ")]
+    assert len(lines) == 6
+    assert re.fullmatch(r"Step 2 of 6, loss 0\.\d+, 0:00:\d\d left", lines[1])
+
+
+def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, capsys):
+    train(tiny_config(*LONG_TERMS, "teacher.max_steps=1", "trainer.max_steps=1"))
+    assert re.search(r"Teacher: .* \(1 steps, never validated\)", capsys.readouterr().out)
 
 
 def test_a_run_tells_how_fast_it_is(tiny_config):
