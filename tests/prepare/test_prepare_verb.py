@@ -84,7 +84,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_there_is(tmp_path, capsys):
 def test_what_is_missing_is_told(capsys):
     run("+data.source.wanted={train: 100, test: 50}", "+data.source.maps=false", "+data.source.marks=false")
     told = capsys.readouterr().out
-    assert "test has 27 faces, 23 fewer than wanted: the source has no more." in told
+    assert "test has 27 of the 50 faces wanted: no more photographs were set aside for it." in told
     assert "train has" not in told
     assert "It has no parsing maps, so it trains students without a teacher: objective=reconstruction." in told
 

@@ -55,6 +55,9 @@ def test_nobody_is_in_two_splits(seed):
         (60, {"val": 500, "test": 500}, {"test": 6, "val": 6, "train": 48}),  # a tenth at most
         (9, {"val": 5, "test": 5}, {"train": 9}),
         (60, {"val": None, "test": 0}, {"val": 6, "train": 54}),  # a tenth by default
+        (10, {"train": 4, "val": 3, "test": 3}, {"train": 4, "val": 3, "test": 3}),  # to each its number
+        (5, {"train": 4, "val": 3, "test": 3}, {"train": 3, "val": 1, "test": 1}),  # in proportion
+        (22, {"train": 4, "val": 3, "test": 3}, {"train": 8, "val": 7, "test": 7}),  # a reserve for each
     ],
 )
 def test_held_out_splits_have_their_number(count, wanted, expected):

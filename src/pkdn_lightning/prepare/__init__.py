@@ -97,7 +97,14 @@ def _report(store: "FaceStore") -> None:
     wanted = store.manifest["provenance"].get("faces_wanted") or {}
     for split, count in wanted.items():
         if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
-            console.print(f"{split} has {found:,} faces, {count - found:,} fewer than wanted: the source has no more.")
+            hint = (
+                " data.source.train=<number> lets it take more than a tenth of all."
+                if wanted.get("train") == "all"
+                else ""
+            )
+            console.print(
+                f"{split} has {found:,} of the {count:,} faces wanted: no more photographs were set aside for it.{hint}"
+            )
     with (store.path / "duplicates.csv").open(newline="", encoding="utf-8") as file:
         across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
     if across:

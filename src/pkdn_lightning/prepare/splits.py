@@ -55,24 +55,42 @@ def split_by_identity(
 ) -> list[Photograph]:
     """Returns all photographs with a split each; an identity, or a file where it is unknown, lies in one split only.
 
-    Identities are taken in the seeded order: by test until it has its number and a tenth in reserve, then by
-    validation, each at most a tenth of all photographs, which is also the default; the rest is for training.
+    Identities are taken in the seeded order: first by test, then by validation, as many as `held_out` says; the rest is
+    for training.
 
     Args:
         photographs: In the publisher's order.
-        counts: Faces wanted for `val` and `test`.
+        counts: Faces wanted for `train`, `val` and `test`; None or nothing for no number.
         seed: Another seed gives other splits.
     """
     groups = [photo.entry.identity or f"file {photo.entry.name}" for photo in photographs]
-    sizes, at_most = Counter(groups), int(len(photographs) * _AT_MOST)
+    sizes, set_aside = Counter(groups), held_out(len(photographs), counts)
     walk, split_of = iter(seeded_order(sizes, seed, str)), {}
-    for split in ("test", "val"):
-        count, taken = counts.get(split), 0
-        wanted = at_most if count is None else min(at_most, reserve(count))
+    for split, wanted in set_aside.items():
+        taken = 0
         while taken < wanted and (group := next(walk, None)) is not None:
             split_of[group] = split
             taken += sizes[group]
     return [with_split(photo, split_of.get(group, "train")) for photo, group in zip(photographs, groups, strict=True)]
+
+
+def held_out(photographs: int, counts: Mapping[str, int | None]) -> dict[str, int]:
+    """Returns how many photographs are set aside for test and for validation.
+
+    Each gets its number and a tenth in reserve for rejected ones. If all photographs are wanted for training, that is
+    at most a tenth of them, which is also the default. If training has a number, too, all three get theirs; too few
+    photographs are shared in proportion, and more than enough serve as reserve, a third for each.
+    """
+    tenth, train = int(photographs * _AT_MOST), counts.get("train")
+    given = {split: counts.get(split) for split in ("test", "val")}
+    if train is None:
+        return {split: tenth if count is None else min(tenth, reserve(count)) for split, count in given.items()}
+    wanted = {split: tenth if count is None else count for split, count in given.items()}
+    total = train + sum(wanted.values())
+    if total > photographs:
+        return {split: count * photographs // total for split, count in wanted.items()}
+    third = (photographs - total) // 3
+    return {split: min(count + third, reserve(count)) for split, count in wanted.items()}
 
 
 def with_split(photo: Photograph, split: str) -> Photograph:
