@@ -225,7 +225,7 @@ def test_a_mistake_is_named(verb, override, message):
 @pytest.mark.parametrize(
     ("build", "override", "message"),
     [
-        (lambda cfg: build_network(cfg.model), "+model.widht=3", "Unknown key 'model.widht'. Did you mean 'width'?"),
+        (lambda cfg: build_network(cfg.model), "+model.widht=3", "'model.widht'. Did you mean 'model.width'?"),
         (lambda cfg: build_network(cfg.model), "model.width=wide", "model.width=wide: expected a whole number"),
         (lambda cfg: build_network(cfg.model), "model.ffb=3", "model.ffb=3: expected true or false"),
         (lambda cfg: build_network(cfg.model), "model.ffb_source=stages", "Did you mean 'stage'?"),

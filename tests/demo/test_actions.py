@@ -12,7 +12,7 @@ from pkdn_lightning.demo.actions import open_upload, restore_image, whole_image
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Maps, Models
 from pkdn_lightning.demo.views import views
-from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.predict.image_file import ImageFile
 from tests.demo.conftest import bomb
@@ -155,8 +155,3 @@ class TestRestoring:
 def test_the_group_is_a_photograph_of_faces_small_and_large():
     group = drawn.group()
     assert group.width > group.height > 128
-
-
-def test_limits_of_nothing_are_refused():
-    with pytest.raises(ConfigError, match="keep_s=0"):
-        LIMITS._replace(keep_s=0).check()

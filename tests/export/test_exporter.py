@@ -199,7 +199,7 @@ class TestErrors:
             export(compose("export", [f"model={model}"]))
         with pytest.raises(ConfigError, match="Did you mean 'onnx'"):
             exported(model, tmp_path / "out", "formats=[onxx]")
-        with pytest.raises(DataError, match="faces=0"):
+        with pytest.raises(ConfigError, match="faces=0"):
             exported(model, tmp_path / "out", "faces=0", "formats=[safetensors]")
         with pytest.raises(DataError, match="int8 needs faces"):
             exported(model, tmp_path / "out", "faces=1", "formats=[int8]")

@@ -165,9 +165,9 @@ def test_a_rule_says_what_it_does(arguments, said):
     ("arguments", "said"),
     [
         (("aligned", None), "this source has none"),
-        (("dic", -0.5), r"margin=-0\.5 leaves nothing of the square; expected more than -0\.5"),
-        (("dic", -2), "margin=-2 leaves nothing"),
-        (("dik", None), "crop='dik' is none of dic, aligned, detector, whole.* Did you mean 'dic'"),
+        (("dic", -0.5), r"margin=-0\.5: expected a number, above -0\.5"),
+        (("dic", -2), "margin=-2: expected a number"),
+        (("dik", None), "crop=dik: expected one of dic, aligned, detector, whole.* Did you mean 'dic'"),
     ],
 )
 def test_a_rule_that_cannot_be(arguments, said):

@@ -123,9 +123,9 @@ def test_the_detector_finds_small_faces_where_it_is_thorough(restorer):
 def test_mistakes(restorer):
     with pytest.raises(Rejected, match="not_square: it is 300x200"):
         decide(on_canvas(), restorer, mode="aligned")
-    with pytest.raises(ConfigError, match=r"mode=photos is none of .* Did you mean 'photo'"):
+    with pytest.raises(ConfigError, match=r"mode=photos: expected one of .* Did you mean 'photo'"):
         decide(on_canvas(), restorer, mode="photos")
-    with pytest.raises(ConfigError, match="faces=every is none of"):
+    with pytest.raises(ConfigError, match="faces=every: expected one of"):
         decide(on_canvas(), restorer, faces="every")
 
 

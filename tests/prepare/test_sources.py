@@ -812,8 +812,8 @@ def test_a_typo_in_an_option(overrides, said):
     ("source", "options", "said"),
     [
         (CelebASource, {"crop": "aligned"}, r"add data\.source\.images=aligned"),
-        (CelebASource, {"crop": "dicc"}, r"data\.source\.crop='dicc' is none of dic, .*Did you mean 'dic'"),
-        (LFWSource, {"margin": -0.5}, r"data\.source\.margin=-0\.5 leaves nothing of the square"),
+        (CelebASource, {"crop": "dicc"}, r"data\.source\.crop=dicc: expected one of dic, .*Did you mean 'dic'"),
+        (LFWSource, {"margin": -0.5}, r"data\.source\.margin=-0\.5: expected a number, above -0\.5"),
         (HelenSource, {"crop": "aligned"}, r"needs images that their publisher aligned; this source has none"),
     ],
 )
