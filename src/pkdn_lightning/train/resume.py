@@ -39,10 +39,7 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
     """
     run = open_run(run_dir)
     if not run.last.is_file():
-        begun = f", and {run.best.name} is not enough to resume it" if run.best.is_file() else ""
-        raise CheckpointError(
-            f"The run {run_dir} stopped before its first last.ckpt{begun}. Start it anew: run_dir=..."
-        )
+        raise CheckpointError(f"The run {run_dir} stopped before its first last.ckpt. Start it again.")
     cfg = _saved(run)
     for override in overrides:
         parsed = OverridesParser.create().parse_override(override)
@@ -194,7 +191,8 @@ def check_run_folder(run: RunFolder, record: Mapping[str, Any], resumed: Path | 
                 f"{run.path} holds a run already, which is kept. Resume it: pkdn train resume={run.path}\n"
                 "or choose another folder: run_dir=..."
             )
-        if run.best.is_file() and run.read_results().get("status") != RunStatus.FAILED:
+        killed = run.provenance.is_file() and not run.finished  # before it wrote last.ckpt, right after best.ckpt
+        if run.best.is_file() and not killed:
             raise ConfigError(f"{run.path} holds a trained model, which is kept. Choose another folder: run_dir=...")
         return record
     previous = read_json(run.provenance)
