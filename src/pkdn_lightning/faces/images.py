@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -30,6 +31,9 @@ _TIFF_STORAGE: Final = (
     *range(254, 267), *range(273, 285), *range(286, 302), *range(317, 348), 512, *range(529, 533), 34675, 700,
 )  # fmt: skip
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# Damaged EXIF data costs no pixel, and `turned` tells of it; Pillow's warnings name neither the file nor a remedy.
+warnings.filterwarnings("ignore", "Corrupt EXIF|Truncated File Read|Metadata Warning", UserWarning, "PIL")
 
 
 def check_regular(file: Path) -> None:

@@ -66,7 +66,7 @@ class ImageFile:
             notes.append(f"converted from {mode}")
         with explained(file, "cannot be converted to RGB"):
             alpha = None
-            if "A" in upright.getbands() or "transparency" in upright.info:
+            if (mode != "LAB" and "A" in upright.getbands()) or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
                 alpha, rgb = rgba.getchannel("A"), rgba.convert("RGB")  # not over black: alpha is put back
             else:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -88,8 +87,7 @@ def run_prediction(cfg: DictConfig) -> Prediction:
         f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
         f"{restorer.runtime}, {restorer.sha256[:12]}"
     )
-    with sole_writer(folder) as manifest, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # damaged EXIF data gets a note
+    with sole_writer(folder) as manifest:
         run = _Run(cfg, restorer, manifest, references)
         rows = run.all(inputs.images)
         for file in inputs.found.left_out:
