@@ -15,7 +15,7 @@ from tests.predict.conftest import face, model  # noqa: F401  # a fixture
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio")
 
-PICTURES, WARM_UP = 2000, 400
+PICTURES, WARM_UP = 2000, 200
 SIDES = (16, 128, 131, 200, 333, 480, 640, 900)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SWEEPER = "pkdn-demo-sweeper"
 
 _FOLDERS = "pkdn_demo_"
-_M_ARENA_MAX = -8  # from malloc.h
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # from malloc.h
 _LOCK = ".lock"  # in each folder; held by the serving process, released by the system when it ends
 _SESSIONS = 64  # visitors whose results are kept at the same time; one takes up to 5 MB
 _PRIVACY = {
@@ -51,7 +51,7 @@ def serve(cfg: "DictConfig") -> None:
 
     limits = Limits(**{key: cfg[key] for key in Limits._fields})
     _check_address(cfg.host, cfg.port)
-    _limit_arenas()
+    _tune_allocator()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
     with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
@@ -170,13 +170,21 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
     return page
 
 
-def _limit_arenas() -> None:
-    """Makes glibc's allocator reuse memory instead of growing with the threads that serve requests; elsewhere nothing.
+def _tune_allocator() -> None:
+    """Makes glibc's allocator reuse memory, instead of growing with the threads that serve requests; elsewhere nothing.
 
-    With its default of eight arenas a CPU, freed pictures stay in the arenas of idle threads.
+    With its defaults, freed pictures stay in the arenas of idle threads, and between smaller objects.
     """
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(_M_ARENA_MAX, 2)
+        glibc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+def _release_memory() -> None:
+    """Returns freed memory to the system, where the C library is glibc."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _sweep(page: Any, folder: Path, keep_s: float, ours: frozenset[Path], stop: threading.Event) -> None:
@@ -184,6 +192,7 @@ def _sweep(page: Any, folder: Path, keep_s: float, ours: frozenset[Path], stop: 
     while not stop.wait(min(keep_s / 4, 30)):
         sweep(folder, keep_s, ours)
         forget_sessions(page.state_holder, keep_s)
+        _release_memory()
 
 
 def forget_sessions(sessions: Any, keep_s: float) -> None:
