@@ -3,7 +3,8 @@
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
@@ -75,9 +76,14 @@ class PortraitsSource:
         return {}
 
     def read(self, candidate: "Portrait") -> Face:
-        """Returns one face, reduced to `size_px`."""
+        """Returns one face, reduced to `size_px`.
+
+        Raises:
+            DataError: If the packed file is damaged.
+        """
         packed = _opened()
-        hr, parsing, points = packed.face(candidate.row)
+        with _explained():
+            hr, parsing, points = packed.face(candidate.row)
         landmarks = points.astype(np.float32)
         if self.size_px != _SIZE_PX:
             size, scale = (self.size_px, self.size_px), self.size_px / _SIZE_PX
@@ -127,8 +133,14 @@ class _Packed:
 
 @cache
 def _opened() -> _Packed:
-    try:
+    with _explained():
         return _Packed(PACKED)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
         raise DataError(
             f"The included portraits cannot be read: {PACKED}: {error}.\n"
