@@ -193,7 +193,7 @@ class TestBadInput:
         face(0, 16).save(images / "a.png")
         (tmp_path / name).write_bytes(pickle.dumps(Harmful(), protocol=2))
         with pytest.raises(CheckpointError, match="cannot be read|could run code"):
-            predict(config(f"model={tmp_path / name}"))
+            predict(config(f"model={tmp_path / name}", "trust=true"))
 
     @pytest.mark.parametrize(
         ("override", "error", "message"),
