@@ -38,6 +38,11 @@ def test_a_part_of_it_in_another_size_is_made_at_first_use(tmp_path):
     assert (store.path / "manifest.json").stat().st_mtime_ns == made
 
 
+def read_first():
+    source = PortraitsSource()
+    return source.read(source.candidates()[0])
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "no archive", "changed"])
 def test_a_damaged_file_is_named(damage, tmp_path, monkeypatch):
     file = tmp_path / "portraits.zip"
@@ -49,6 +54,5 @@ def test_a_damaged_file_is_named(damage, tmp_path, monkeypatch):
     monkeypatch.setattr(portraits, "PACKED", file)
     portraits._opened.cache_clear()
     with pytest.raises(DataError, match=r"portraits.zip.*\n.*pip install"):
-        source = PortraitsSource()
-        source.read(source.candidates()[0])
+        read_first()
     portraits._opened.cache_clear()
