@@ -192,13 +192,8 @@ class TestBadInput:
             pytest.importorskip("onnxruntime")
         face(0, 16).save(images / "a.png")
         (tmp_path / name).write_bytes(pickle.dumps(Harmful(), protocol=2))
-<<<<<<< HEAD
-        with pytest.raises(CheckpointError, match="cannot be read|can run any code|could run code"):
-            predict(config(f"model={tmp_path / name}"))
-=======
         with pytest.raises(CheckpointError, match="cannot be read|could run code"):
             predict(config(f"model={tmp_path / name}", "trust=true"))
->>>>>>> w/contents
 
     @pytest.mark.parametrize(
         ("override", "error", "message"),
