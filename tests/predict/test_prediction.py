@@ -213,7 +213,7 @@ class TestBadInput:
         assert "is empty" in errors["empty.png"]
         assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
         assert "LR 1x1 enlarged x8 is 8x8, but the sides have to be divisible by 16" in errors["one.png"]
-        assert "too_large" in errors["bomb.png"]
+        assert "is too large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
         assert "ffmpeg" in errors["clip.png"]
         assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")
