@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from pkdn_lightning.data.synthetic import draw_face
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="benchmarks/ lies in a checkout only")
@@ -79,3 +82,11 @@ def test_ratios_are_taken_round_by_round(benchmark):
     taken = timing.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b") or 7.0}, rounds=2)
     assert calls == ["a", "b"] * 3
     assert taken["b"] == [7.0, 7.0]
+
+
+def test_the_tables_of_enlarged_faces(benchmark, monkeypatch):
+    detail = benchmark("detail")
+    monkeypatch.setattr(detail.routing, "detect_faces", None)  # the script replaces it; put back afterwards
+    sample = detail.Sample(Image.fromarray(draw_face(2, size_px=128).hr), [])
+    assert [cells[1] for cells in detail.sharp_rows([sample])] == ["128 px", *["0.0 %"] * len(detail.TONES)]
+    assert [cells[1] for cells in detail.enlarged_rows([sample])] == ["128 px", *["100.0 %"] * len(detail.FILTERS)]

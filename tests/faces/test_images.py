@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from pkdn_lightning.faces.folders import find_images
 from pkdn_lightning.faces.images import open_image, open_photograph
@@ -122,6 +122,34 @@ def test_an_orientation_that_does_not_exist_is_none(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     colours().save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(colours()))
+
+
+# Colour profiles
+
+
+def profile(space: str) -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+
+
+def wide() -> bytes:
+    """An RGB profile that is not sRGB: red and blue exchanged."""
+    made = bytearray(profile("sRGB"))
+    tags = {bytes(made[at : at + 4]): at for at in range(132, 132 + 12 * made[131], 12)}
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    made[red + 4 : red + 12], made[blue + 4 : blue + 12] = made[blue + 4 : blue + 12], made[red + 4 : red + 12]
+    return bytes(made).replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+
+
+def test_a_colour_profile_is_applied(tmp_path):
+    colours().save(tmp_path / "a.png", icc_profile=wide())
+    exchanged = np.asarray(colours())[..., ::-1].astype(int)
+    assert np.abs(pixels(tmp_path / "a.png") - exchanged).max() <= 2
+
+
+@pytest.mark.parametrize("found", [profile("sRGB"), b"no profile", b""])
+def test_srgb_and_a_damaged_profile_change_nothing(tmp_path, found):
+    colours().save(tmp_path / "a.png", icc_profile=found)
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(colours()))
 
 

@@ -1,5 +1,7 @@
 """Nothing is lost on the way: orientation, colour profile, alpha, EXIF, greys."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -29,6 +31,27 @@ def test_the_colour_profile_is_kept(tmp_path, suffix):
     face().save(tmp_path / "a.png", icc_profile=profile)
     ImageFile.open(tmp_path / "a.png").save(tmp_path / f"b.{suffix}")
     assert Image.open(tmp_path / f"b.{suffix}").info["icc_profile"] == profile
+
+
+def test_resolution_xmp_and_comments_are_kept(tmp_path):
+    xmp, exif = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>", Image.Exif()
+    exif[0x010E] = "a portrait"
+    face().save(tmp_path / "a.jpg", dpi=(300, 300), xmp=xmp, comment="found in an attic", exif=exif)
+    for source, suffix in (("a.jpg", "png"), ("b.png", "jpg"), ("b.jpg", "tif"), ("b.tif", "webp"), ("b.tif", "png")):
+        assert ImageFile.open(tmp_path / source).save(tmp_path / f"b.{suffix}") == ""
+        again = Image.open(tmp_path / f"b.{suffix}")
+        assert again.info["xmp"].rstrip(b"\0") == xmp
+        assert again.getexif()[0x010E] == "a portrait"
+        if suffix != "webp":
+            assert [round(float(each)) for each in again.info["dpi"]] == [300, 300]
+        if (source, suffix) == ("a.jpg", "png"):
+            assert again.text["Comment"] == "found in an attic"
+
+
+def test_metadata_that_does_not_fit_the_format_costs_no_pixel(tmp_path):
+    image = replace(ImageFile(face()), exif=b"Exif\0\0" + bytes(70_000))
+    assert image.save(tmp_path / "a.jpg") == "its metadata could not be written"
+    assert Image.open(tmp_path / "a.jpg").size == (128, 128)
 
 
 def test_alpha_is_enlarged_and_put_back(tmp_path):

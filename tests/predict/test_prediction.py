@@ -3,6 +3,8 @@
 import json
 import pickle
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.predict import predict
 from pkdn_lightning.predict import prediction as running
-from pkdn_lightning.predict.manifest import FILE
+from pkdn_lightning.predict.manifest import FILE, sole_writer
 
 from .conftest import blurred, face
 
@@ -63,6 +65,52 @@ def test_a_photograph_with_two_faces(config, images, detector):
     assert difference[:30].max() == 0
     assert difference[60:120, 60:120].max() > 0
     assert [each["box"][2] for each in result.rows[0].faces] == [56, 56]
+
+
+def test_one_restored_face_leaves_the_rest_of_a_photograph_as_it_is(config, images, detector):
+    image = Image.new("RGB", (420, 160), "gray")
+    for number in range(3):
+        image.paste(blurred(4, 100) if number == 1 else face(number, 100), (20 + 130 * number, 20))
+    image.save(images / "a.png")
+    detector(*[(20 + 130 * number, 20, 100) for number in range(3)])
+    [row] = predict(config()).rows
+    made = Image.open(images.parent / "out" / "a.png")
+    assert (row.status, row.upscale, made.size) == ("restored", 1, image.size)
+    assert [bool(each.get("kept")) for each in row.faces] == [True, False, True]
+    changed = np.abs(np.asarray(made).astype(int) - np.asarray(image)).max(axis=(0, 2))
+    left, _, side = row.faces[1]["box"]
+    assert changed[: left + 1].max() == changed[left + side - 1 :].max() == 0 < changed.max()
+
+
+def test_what_is_copied_is_enlarged_with_the_others(config, images, detector):
+    detector()
+    Image.new("RGB", (60, 40), "teal").save(images / "a.png")
+    result = predict(config("upscale=3"))
+    assert result.summary() == "1 image: 0 restored, 1 copied, 0 failed"
+    assert "no face was found" in result.rows[0].decision
+    assert Image.open(result.folder / "a.png").size == (180, 120)
+
+
+def test_another_process_that_writes_there_is_waited_for(config, images, capsys):
+    face(0, 16).save(images / "a.png")
+    with ThreadPoolExecutor() as pool:
+        with sole_writer(images.parent / "out"):
+            waiting = pool.submit(predict, config())
+            while "Waiting for another process" not in capsys.readouterr().out:
+                assert not waiting.done()
+                time.sleep(0.05)
+        assert waiting.result().failed == []
+
+
+def test_a_result_that_a_killed_process_was_writing_is_written_again(config, images):
+    face(0, 16).save(images / "a.png")
+    out = images.parent / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"whole, but without its line")
+    (out / ".unfinished").write_text("a.png")
+    assert predict(config()).failed == []
+    assert Image.open(out / "a.png").size == (128, 128)
+    assert not (out / ".unfinished").exists()
 
 
 def test_what_is_done_is_done_once(config, images, monkeypatch):
@@ -165,7 +213,7 @@ class TestBadInput:
         assert "is empty" in errors["empty.png"]
         assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
         assert "LR 1x1 enlarged x8 is 8x8, but the sides have to be divisible by 16" in errors["one.png"]
-        assert "too_large" in errors["bomb.png"]
+        assert "is too large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
         assert "ffmpeg" in errors["clip.png"]
         assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")

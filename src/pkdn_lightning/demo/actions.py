@@ -100,7 +100,7 @@ def open_upload(file: Path, limits: Limits) -> ImageFile:
     if pixels > limits.megapixels * 1e6:
         raise Rejected("too_large", too_large)
     try:
-        return replace(ImageFile.open(file), exif=b"")  # for privacy: time and place of a photograph
+        return replace(ImageFile.open(file), exif=b"", others={})  # for privacy: time and place
     except Rejected as rejected:
         words = rejected.detail.replace(str(file), "The file")
         raise Rejected(

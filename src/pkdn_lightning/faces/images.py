@@ -69,7 +69,8 @@ def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
     check_regular(file)
     try:
         with explained(file, "cannot be read"):
-            _prepare_heif(file)
+            if heif := _is_heif(file):
+                _prepare_heif()
             with Image.open(file) as image:
                 if image.width * image.height > _MAX_PIXELS:
                     raise Rejected("too_large", f"{file} claims {image.width}x{image.height} pixels")
@@ -79,24 +80,28 @@ def open_image(file: Path, *, first_frame: bool = False) -> Image.Image:
                 image.load()
                 return image
     except UnidentifiedImageError as error:
+        if heif and find_spec("pillow_heif") is None:
+            extra = "which needs an extra: pip install 'pkdn-lightning[heic]'"
+            raise Rejected("needs_extra", f"{file} is HEIC, {extra}") from error
         what = "is empty" if file.stat().st_size == 0 else "is no image that can be read"
         raise Rejected("unreadable", f"{file} {what}") from error
     except Image.DecompressionBombError as error:
-        raise Rejected("too_large", f"{file}: {error}") from error
+        raise Rejected("too_large", f"{file} is too large: {error}") from error
 
 
-def _prepare_heif(file: Path) -> None:
-    """Lets Pillow read HEIC by an extra, if the file is one, whatever its name."""
+def _is_heif(file: Path) -> bool:
+    """Returns whether a file is HEIC, whatever its name; an AVIF with the general brand counts, too."""
     with file.open("rb") as opened:
         head = opened.read(12)
-    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS or "HEIF" in Image.OPEN:
-        return
-    if find_spec("pillow_heif") is not None:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def _prepare_heif() -> None:
+    """Lets Pillow read HEIC if the extra is installed."""
+    if find_spec("pillow_heif") is not None and "HEIF" not in Image.OPEN:
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-    elif head[8:12] not in (b"mif1", b"msf1"):  # those may be AVIF, which Pillow reads
-        raise Rejected("needs_extra", f"{file} is HEIC, which needs an extra: pip install 'pkdn-lightning[heic]'")
 
 
 def open_label_map(file: Path) -> Image.Image:

@@ -220,7 +220,7 @@ class _Run:
         console.print(f"{row.input}: {row.error or row.decision}", style="red" if row.error else None)
 
     def _failed(self, each: Input, row: Row, error: Exception, started: float) -> None:
-        text = str(getattr(error, "strerror", None) or error)
+        text = error.detail if isinstance(error, Rejected) else str(getattr(error, "strerror", None) or error)
         if not isinstance(error, PKDNError | OSError):
             text = f"{type(error).__name__}: {text}"
         message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
