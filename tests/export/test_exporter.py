@@ -1,8 +1,11 @@
 """Exports: every file restores what the original restores, knows what it is, and runs no code."""
 
+import errno
 import json
+import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +68,49 @@ def test_every_file_restores_as_the_original_does(model, made, lr, name, within)
     for batch in (lr, lr[:1]):  # of any size, one too
         torch.testing.assert_close(restorer(batch), load_runtime(model)(batch), atol=within, rtol=0)
     assert made.checks[name].difference <= within
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the file of a descriptor is not known")
+@pytest.mark.parametrize(
+    "failing",
+    [
+        FILES["safetensors"],
+        FILES["pt2"],
+        RECORD,
+        pytest.param(FILES["onnx"], marks=pytest.mark.slow),
+        pytest.param(FILES["int8"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_full_disk_leaves_no_half_file_and_the_export_can_be_repeated(model, made, tmp_path, monkeypatch, failing):
+    folder, fsync = tmp_path / "exported", os.fsync
+
+    def full(file):
+        if Path(f"/proc/self/fd/{file}").resolve().name.endswith(f".{failing}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    needed = [name for name in FILES if name == "safetensors" or FILES[name] == failing]
+    formats = f"formats=[{','.join(needed)}]"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises((OSError, CheckpointError), match=f"No space left on device|{failing}"):
+            exported(model, folder, formats)
+    assert not (folder / failing).exists()
+    assert not list(folder.glob(".*-*"))
+    exported(model, folder, formats)
+    for name in needed:
+        assert (folder / FILES[name]).stat().st_size == (made.folder / FILES[name]).stat().st_size
+    assert not (folder / ".unfinished.json").exists()
+    with pytest.raises(CheckpointError, match="already holds"):
+        exported(model, folder, formats)
+
+
+@pytest.mark.slow
+def test_the_8_bit_file_alone_leaves_a_float_file_that_was_there(model, tmp_path):
+    (tmp_path / FILES["onnx"]).write_text("mine")
+    exported(model, tmp_path, "formats=[int8]")
+    assert (tmp_path / FILES["onnx"]).read_text() == "mine"
+    assert (tmp_path / FILES["int8"]).is_file()
 
 
 def test_the_check_measures_what_it_says(model, made, lr):

@@ -173,9 +173,8 @@ def test_whatever_is_broken_off_ends_as_if_it_had_not_been(tmp_path, command, na
         if broken.ends.total() >= wanted:
             break
         broken.break_anywhere()
-    sys.stdout.write(
-        f"{name}: {dict(broken.ends)} of {len(broken.whole.events)} events and {broken.whole.seconds:.1f} s\n"
-    )
+    counts = {signal.Signals(number).name if number else "disk full": n for number, n in broken.ends.items()}
+    sys.stdout.write(f"{name}, {len(broken.whole.events)} events, {broken.whole.seconds:.1f} s: {counts}\n")
     assert broken.ends.total() >= wanted
 
 
