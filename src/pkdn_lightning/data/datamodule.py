@@ -390,6 +390,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # iterating must not draw from the generator that Dropout draws from
         )
 
     def _process(self) -> dict[str, int]:
