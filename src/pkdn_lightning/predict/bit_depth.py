@@ -38,8 +38,8 @@ def _from_header(form: str, head: bytes) -> int:
         return 8 * head[3]
     if form == "PSD":
         return int.from_bytes(head[22:24], "big")
-    if form == "JPEG2000" and (siz := head.find(b"\xff\x51")) >= 0:
-        return 1 + (head[siz + 40] & 0x7F)
+    if form == "JPEG2000" and (marker := head.find(b"\xff\x51")) >= 0:
+        return 1 + (head[marker + 40] & 0x7F)
     if form == "AVIF" and (av1c := head.find(b"av1C")) >= 0:
         return 10 if head[av1c + 6] & 0x40 else 8  # or 12
     return 8

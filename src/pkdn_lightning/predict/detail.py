@@ -18,7 +18,7 @@ ENLARGED_AT_MOST: Final = 0.18
 _FILTERS: Final = (
     Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.NEAREST,
 )  # fmt: skip
-_SCALE: Final = 8  # larger faces are reduced to about this many times LR: finer detail than that decides nothing
+_SCALE: Final = 16  # larger faces are reduced to about this many times LR: finer detail than that decides nothing
 _NOISE: Final = 0.25  # squared grey levels that rounding and compression leave of an enlarged LR
 _LEAST_DETAIL: Final = 2.0  # squared grey levels; a face with less in it, e.g. a nearly black one, cannot be judged
 
