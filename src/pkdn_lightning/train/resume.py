@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.config.training_keys import affects_training, flatten, within
 from pkdn_lightning.errors import CheckpointError, ConfigError
@@ -56,6 +57,7 @@ def saved_config(run_dir: str, overrides: Sequence[str]) -> DictConfig:
             OmegaConf.update(cfg, key, parsed.value(), force_add=False)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{override}: {str(error).splitlines()[0]}") from error
+    check_config("train", cfg)
     _move(cfg, run)
     check_length(run, cfg)
     return cfg
