@@ -64,3 +64,16 @@ def test_what_the_user_names_is_trusted_and_what_a_file_names_is_not(monkeypatch
     monkeypatch.delenv("PKDN_TRUSTED")
     compose("train", ["model._target_=fractions.Fraction"])
     assert find_class("fractions.Fraction", "model").__name__ == "Fraction"
+
+
+@pytest.mark.parametrize("content", ["foo: [", "42", "", "a: 1", "- x", "seed: -4"])
+def test_a_damaged_configuration_is_named(run, content, monkeypatch, capsys):
+    sound = run.config.read_text()
+    run.config.write_text(content)
+    monkeypatch.setattr(sys, "argv", ["train", f"resume={run.path}"])
+    try:
+        with pytest.raises(SystemExit):
+            verb.main()
+    finally:
+        run.config.write_text(sound)
+    assert f"CheckpointError: {run.config} is damaged or of another origin" in capsys.readouterr().err

@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # no stubs
 
 from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.schema import TrainConfig
@@ -142,10 +143,20 @@ def check_same_run(run: RunFolder, cfg: DictConfig) -> None:
 
 
 def _saved(run: RunFolder) -> DictConfig:
-    """Returns the configuration in a run folder, completed with current defaults."""
-    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(run.config))
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    """Returns the configuration in a run folder, completed with current defaults.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    try:
+        cfg: Any = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(run.config))
+        check_config("train", cfg)
+        fault = ", ".join(f"{key} is missing" for key in sorted(OmegaConf.missing_keys(cfg)))
+    except (OSError, YAMLError, ValueError, OmegaConfBaseException, ConfigError) as error:
+        fault = " ".join(str(error).split()).rstrip(".")
+    if fault:
+        raise CheckpointError(f"{run.config} is damaged or of another origin: {fault}.")
+    return cast(DictConfig, cfg)
 
 
 def _training_values(config: Any) -> dict[str, Any]:
