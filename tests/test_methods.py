@@ -10,7 +10,7 @@ from pkdn_lightning.data.datamodule import Plan, StoreDataset, prepare_batch
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.data.synthetic import draw_face
-from pkdn_lightning.errors import DataError, TrainingError
+from pkdn_lightning.errors import DataError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.export.graphs import trace, write_onnx
 from pkdn_lightning.export.quantize import closeness_db, quantise
@@ -212,12 +212,6 @@ def test_a_method_memorises_two_faces(method, faces, tmp_path):
     net = build_network(cfg.model)
     _, reached = fit(net, build_objective(cfg.objective), batch_of_two(shared, faces), 800, until_db=30.0)
     assert reached >= 30.0
-
-
-def test_a_run_made_longer_than_its_schedule_is_told_so(faces, tmp_path):
-    run = train(config("rcan", faces, tmp_path, "trainer.max_steps=2", "test=false")).run
-    with pytest.raises(TrainingError, match="schedule ended before the training"):
-        train(saved_config(run.path, ["trainer.max_steps=4"]))
 
 
 def test_a_checkpoint_of_every_method_is_rebuilt(faces, tmp_path):
