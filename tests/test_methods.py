@@ -214,11 +214,6 @@ def test_a_method_memorises_two_faces(method, faces, tmp_path):
     assert reached >= 30.0
 
 
-def test_a_run_can_be_made_longer_than_its_schedule(faces, tmp_path):
-    run = train(config("rcan", faces, tmp_path, "trainer.max_steps=2", "test=false")).run
-    assert train(saved_config(run.path, ["trainer.max_steps=4"])).run.read_results()["steps"] == 4
-
-
 def test_a_checkpoint_of_every_method_is_rebuilt(faces, tmp_path):
     run = train(config("dic", faces, tmp_path)).run
     loaded = load_network(run.path)

@@ -58,10 +58,13 @@ def column(run: RunFolder, name: str) -> list[str]:
         pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
         pytest.param(SCHEDULED, id="scheduled"),
         pytest.param((PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2"), id="accumulated"),
+        pytest.param(
+            (*SCHEDULED, "data.num_workers=1", "trainer.max_steps=-1", "trainer.max_epochs=2"), id="loader process"
+        ),
     ],
 )
 def test_stopped_and_resumed_equals_uninterrupted(tiny_config, stopped, overrides, tmp_path):
-    overrides = (*overrides, "trainer.max_steps=6", "trainer.val_check_interval=2", "data.flip_probability=0.5")
+    overrides = ("trainer.val_check_interval=2", "data.flip_probability=0.5", *overrides)
     whole = train(tiny_config(*overrides, run="whole/run")).run
     run = stopped(*overrides, step=4, run="stopped/run")  # in the middle of the second pass over the data
     assert run.status == RunStatus.INTERRUPTED
