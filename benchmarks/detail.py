@@ -28,7 +28,7 @@ from pkdn_lightning.predict.routing import Mode
 
 LR_PX, HR_PX = 16, 128
 _EVERY: Final = 5  # detecting takes most of the time
-FILTERS: Final = {each.name.lower(): each for each in Image.Resampling if each.name not in ("BOX", "HAMMING")}
+FILTERS: Final = {each.name.lower(): each for each in Image.Resampling if each.name != "BOX"}
 Levels = NDArray[np.float64]
 
 

@@ -43,7 +43,7 @@ def test_the_bare_command_lists_the_verbs():
         ("train", ["experiment=demo", "paths.runs=/dev/null"], "FileError: /dev/null/demo_synthetic: Not a directory."),
         ("train", ["experiment=demo", "run_dir=/dev/null/mine"], "FileError: /dev/null/mine: Not a directory."),
         ("train", ["resume=nowhere"], "nowhere is not a run folder"),
-        ("evaluate", ["data=celeba"], "No store at stores/celeba"),
+        ("evaluate", ["data=celeba"], "There is no store at stores/celeba"),
         ("prepare", ["data=folder"], "data.source.path is not set"),
         ("prepare", ["verify=nowhere"], "No store at nowhere"),
     ],

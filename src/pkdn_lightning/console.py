@@ -1,6 +1,7 @@
 """The console: only the first process of a training prints to it."""
 
 import os
+import re
 import time
 from typing import Any, Final
 
@@ -21,8 +22,9 @@ class _FirstProcessConsole(Console):
         super().print(*objects, **options)
 
     def _printable(self, text: str) -> str:
-        """Returns a text with escapes for what the terminal cannot show, e.g. file names that are not UTF-8."""
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        """Returns a text with escapes for what a terminal cannot show, or would obey, in the names of files."""
+        shown = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", shown)
 
 
 def is_first_process() -> bool:

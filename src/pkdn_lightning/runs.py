@@ -81,6 +81,15 @@ class RunFolder:
         except Timeout:
             return True
 
+    def foreign_file(self) -> str | None:
+        """Returns the name of a file in the folder that no run has written; None if there is none."""
+        if self.provenance.is_file() and "id" in read_json(self.provenance):
+            return None
+        own = {".lock", self.job.name}
+        if self.read_results().get("status") in set(RunStatus):  # of a run that failed before it began
+            own.add(self.results.name)
+        return next((each.name for each in sorted(self.path.glob("*")) if each.name not in own), None)
+
     def remove_if_empty(self) -> None:
         """Removes the folder if it holds nothing but its lock: the run was refused before it began."""
         lock = self.path / ".lock"

@@ -83,7 +83,6 @@ def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
         "x=y",
         "back\\",
         "a\\'b",
-        "${oc.env:HOME}",
         "{a}",
         "~/x",
         "*.png",
@@ -118,6 +117,7 @@ def test_what_is_typed_arrives_whatever_letters_it_holds(value):
         ("train", ["data.source.path=x=1", "+data.test_stores.a=b=1"],
          ["data.source.path='x=1'", "+data.test_stores.a='b=1'"]),
         ("train", ["run_dir='quoted already'"], ["run_dir='quoted already'"]),
+        ("train", ["run_dir=${oc.env:HOME}/a"], ["run_dir=${oc.env:HOME}/a"]),
     ],
 )  # fmt: skip
 def test_values_are_quoted_where_the_grammar_would_misread_them(verb, typed, quoted):

@@ -5,6 +5,7 @@ import pickle
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,9 +147,16 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
 def test_the_input_is_never_replaced(config, images):
     face(0, 16).save(images / "a.png")
     before = (images / "a.png").read_bytes()
-    result = predict(config(f"output={images}", "overwrite=true"))
-    assert "would replace the input" in result.rows[0].error
+    with pytest.raises(ConfigError, match="would replace it"):
+        predict(config(f"output={images}", "overwrite=true"))
+    assert [each.name for each in images.iterdir()] == ["a.png"]
     assert (images / "a.png").read_bytes() == before
+
+
+def test_results_of_earlier_predictions_are_no_inputs(config, images):
+    face(0, 16).save(images / "a.png")
+    predict(config(f"output={images / 'restored'}"))
+    assert [Path(row.input).name for row in predict(config(f"output={images / 'again'}")).rows] == ["a.png"]
 
 
 def test_stopped_work_goes_on(config, images, monkeypatch):

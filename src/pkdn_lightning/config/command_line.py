@@ -59,7 +59,8 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
     if value in ("null", "") or (valid and value[0] in "'\""):
         return argument
     if _file_names(verb).fullmatch(key.lstrip("+")):
-        return argument if valid and multirun and "," in value else f"{key}={_in_quotes(value)}"
+        meant = ("${" in value) or (multirun and "," in value)  # an interpolation, a sweep
+        return argument if valid and meant else f"{key}={_in_quotes(value)}"
     if valid:
         return argument
     by_word = f"{key}={re.sub(_WORD, lambda word: word[0] if word[0].isascii() else _in_quotes(word[0]), value)}"

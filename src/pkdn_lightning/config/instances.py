@@ -62,7 +62,7 @@ def refusals(where: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, PKDNError | ImportError):
             raise cause from None  # its message says what is wrong
-        refused = isinstance(cause, ValueError | TypeError | ArithmeticError | RuntimeError)
+        refused = isinstance(cause, ValueError | TypeError | ArithmeticError | LookupError | RuntimeError)
         if not refused and type(cause).__name__ != "MisconfigurationException":  # Lightning's, not imported here
             raise
         reason = str(cause).strip().splitlines() or [type(cause).__name__]
@@ -79,21 +79,21 @@ def find_class(name: Any, where: str) -> Callable[..., Any]:
     Raises:
         ConfigError: If it is not trusted (see `trust`) or cannot be found.
     """
-    _check_trusted(str(name), where)
+    name = str(name)
+    named_by_user = name in _named_by_user
+    if not named_by_user and not _is_trusted(name):
+        raise _distrusted(name, where)
     try:
-        found: Callable[..., Any] = get_object(str(name))
+        found: Callable[..., Any] = get_object(name)
     except (HydraException, ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}._target_={name} cannot be found: {error}.") from error
+        raise ConfigError(f"{where}._target_={name} cannot be found: {str(error).splitlines()[0]}.") from error
+    # A trusted module imports others, through which a name can lead anywhere: `...files.os.system`.
+    if not named_by_user and not (inspect.isclass(found) and _is_trusted(found.__module__)):
+        raise _distrusted(name, where)
     return found
 
 
-_TRUSTED: Final = (
-    "pkdn_lightning",
-    "torch.optim",
-    "torch.nn",
-    "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
-)
+_TRUSTED: Final = ("pkdn_lightning", "torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers")
 _named_by_user: Final[set[str]] = set()
 
 
@@ -101,8 +101,8 @@ def trust(cfg: DictConfig) -> None:
     """Trusts the classes that a composed configuration names: its files and the command line are the user's own.
 
     The configuration in a run folder is not: whoever made the folder could name any function of any installed library
-    there. Only classes of this package, optimisers, callbacks and loggers are made from it, and those that the
-    environment variable PKDN_TRUSTED names, e.g. `mypackage,other.networks`.
+    there. Only classes of this package, optimisers, callbacks and loggers are made from it, and those of packages in
+    the environment variable PKDN_TRUSTED, e.g. `mypackage,other.networks`.
     """
     _named_by_user.update(_targets(OmegaConf.to_container(cfg)))
 
@@ -118,14 +118,16 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(value)
 
 
-def _check_trusted(name: str, where: str) -> None:
+def _is_trusted(name: str) -> bool:
     roots = (*_TRUSTED, *filter(None, os.environ.get("PKDN_TRUSTED", "").split(",")))
-    if name not in _named_by_user and not any(name == root or name.startswith(f"{root}.") for root in roots):
-        raise ConfigError(
-            f"{where}._target_={name} was not loaded: a configuration from a file may only name classes of this "
-            f"package, optimisers, callbacks and loggers.\nIf you trust the file: "
-            f"PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
-        )
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def _distrusted(name: str, where: str) -> ConfigError:
+    return ConfigError(
+        f"{where}._target_={name} was not loaded: a configuration from a file may only name classes of this package, "
+        f"optimisers, callbacks and loggers.\nIf you trust the file: PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
+    )
 
 
 def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -134,7 +136,7 @@ def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], di
     if not name:
         raise ConfigError(f"'{where}' names no class: it has no _target_. Choose one with the group {where}=...")
     for nested in _targets(plain):
-        _check_trusted(nested, where)
+        find_class(nested, where)
     target = find_class(name, where)
     # Another class is merged with the arguments of the previous one; null removes an argument that it does not have.
     known, _ = _signature(target)

@@ -46,7 +46,7 @@ class Found(NamedTuple):
         return f"Left out: {', '.join(words)}." if words else ""
 
 
-def find_images(folder: Path, *, more: tuple[str, ...] = (), without: Path | None = None) -> Found:
+def find_images(folder: Path, *, more: tuple[str, ...] = (), without: Path | None = None, marker: str = "") -> Found:
     """Returns what lies below a folder, in the order of the paths, whatever the file system's is.
 
     Linked folders are entered, each real folder once, so that loops end.
@@ -55,6 +55,7 @@ def find_images(folder: Path, *, more: tuple[str, ...] = (), without: Path | Non
         folder: The folder.
         more: Suffixes that count as images, too.
         without: A folder that is not looked into.
+        marker: A folder below that holds a file of this name is not looked into either.
     """
     images: list[Path] = []
     left_out: list[Path] = []
@@ -66,7 +67,7 @@ def find_images(folder: Path, *, more: tuple[str, ...] = (), without: Path | Non
         folder, followlinks=True, onerror=lambda error: left_out.append(Path(error.filename))
     ):
         real = os.path.realpath(parent)
-        if real in seen:
+        if real in seen or (marker in files and parent != str(folder)):
             folders.clear()
             continue
         seen.add(real)

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-ENLARGED_AT_MOST: Final = 0.18
-"""Share of `lost_detail` up to which a face counts as enlarged LR; `benchmarks/detail.py` measures it."""
+ENLARGED_AT_MOST: Final = 0.12
+"""`lost_detail` up to which a square counts as enlarged LR; `benchmarks/detail.py` measures what that means."""
+ENLARGED_WITHIN_AT_MOST: Final = 0.18
+"""The same in a photograph, where a detected square never matches that of the LR."""
 
 _FILTERS: Final = (
     Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.NEAREST,
+    Image.Resampling.HAMMING,
 )  # fmt: skip
 _SCALE: Final = 16  # larger faces are reduced to about this many times LR: finer detail than that decides nothing
 _NOISE: Final = 0.25  # squared grey levels that rounding and compression leave of an enlarged LR
@@ -36,13 +39,13 @@ def is_enlarged_within(square: Image.Image, lr_px: int) -> bool:
     """
     quarter = square.width // 4
     middle = square.crop((quarter, quarter, square.width - quarter, square.width - quarter))
-    return is_enlarged(middle, lr_px // 2 + 1)
+    return lost_detail(middle, lr_px // 2 + 1) <= ENLARGED_WITHIN_AT_MOST
 
 
 def lost_detail(image: Image.Image, lr_px: int) -> float:
     """Returns the detail of a square RGB image that `lr_px` cannot hold, relative to the detail that they hold.
 
-    Both are mean squares of the luma: of what the nearest enlarged LR leaves (of the four usual filters, or any other
+    Both are mean squares of the luma: of what the nearest enlarged LR leaves (of the usual filters, or any other
     that is band-limited), and of the octave below the limit of LR. Infinite if there is too little detail to judge.
 
     Args:

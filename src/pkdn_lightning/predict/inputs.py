@@ -57,7 +57,8 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> Inputs:
     """Returns the files that `input=` names.
 
     Args:
-        wanted: A file, a folder (searched below, hidden files left out), or a pattern with `*`, `?` or `**`.
+        wanted: A file, a folder (searched below, without hidden files and results of earlier
+            predictions), or a pattern with `*`, `?` or `**`.
         output: Where results go; files in it are not inputs.
         form: `png`, or `same` for the format of the input.
 
@@ -68,7 +69,7 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> Inputs:
         raise DataError(f"input={wanted} is a URL; a file or folder is expected. Download it first: curl -LO <url>")
     path = Path(wanted).expanduser()
     if path.is_dir():
-        found, root = find_images(path, more=VIDEO_SUFFIXES, without=output), path
+        found, root = find_images(path, more=VIDEO_SUFFIXES, without=output, marker=FILE), path
         found = found._replace(left_out=[file for file in found.left_out if file.name != FILE])
     elif os.path.lexists(path):
         refuse_video(path)

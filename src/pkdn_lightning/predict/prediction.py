@@ -79,6 +79,9 @@ def run_prediction(cfg: DictConfig) -> Prediction:
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     folder = Path(cfg.output).expanduser()
     inputs = find_inputs(cfg.input, folder, cfg.format)
+    for each in inputs.images:
+        if os.path.realpath(folder / each.name) == os.path.realpath(each.file):
+            raise ConfigError(f"The result of {each.file} would replace it. Choose another folder: output=restored")
     references = References(cfg.references) if cfg.references else None
     restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
     if cfg.ensemble == "flip":
@@ -172,8 +175,6 @@ class _Run:
 
     def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
         target = self.manifest.folder / each.name
-        if os.path.realpath(target) == os.path.realpath(each.file):
-            raise DataError("the result would replace the input itself. Give another output=")
         if not os.path.lexists(target) or self.cfg.overwrite or row.output == self.manifest.unfinished:
             return
         why = "was not made by pkdn"

@@ -26,7 +26,7 @@ from pkdn_lightning.errors import DataError
 from pkdn_lightning.faces.detection import Landmarker
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.files import exclusive
+from pkdn_lightning.files import exclusive, read_json
 from pkdn_lightning.prepare.data_card import describe
 from pkdn_lightning.prepare.map_check import which_fit
 from pkdn_lightning.prepare.source import Candidate, Face, Source
@@ -91,10 +91,13 @@ def ensure_store(data: DataConfig) -> None:
         DataError: If another store is missing; the message says how to make it.
     """
     path = Path(data.store)
+    target = data.source.get("_target_")
+    included = bool(target) and getattr(find_class(target, "data.source"), "included", False)
+    if included and path.exists():
+        _check_options(data, path)
     if path.exists() or is_remote(data.store):
         return
-    target = data.source.get("_target_")
-    if not target or not getattr(find_class(target, "data.source"), "included", False):
+    if not included:
         raise DataError(
             f"There is no store at {path}. Make it from what the publisher ships, or from a folder of ready faces:\n"
             f"  pkdn prepare data={data.name} data.source.path=<where it is>\n"
@@ -103,6 +106,15 @@ def ensure_store(data: DataConfig) -> None:
     with exclusive(path, "prepares"):
         if not path.exists():
             prepare_store(build_job(data), path)
+
+
+def _check_options(data: DataConfig, path: Path) -> None:
+    made, wanted = read_json(path / "manifest.json").get("provenance"), build_job(data).provenance()
+    if isinstance(made, dict) and made.get("source") == wanted["source"] and made.get("options") != wanted["options"]:
+        raise DataError(
+            f"{path} was made with other options: {made.get('options')} instead of {wanted['options']}.\n"
+            "Make another one: data.store=<store>, or remove it."
+        )
 
 
 def build_job(

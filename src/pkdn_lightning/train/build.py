@@ -191,6 +191,20 @@ def check_validation_interval(trainer: TrainerConfig, batches: int) -> None:
         )
 
 
+def check_processes(count: int, datamodule: FaceSRDataModule, *, test: bool) -> None:
+    """Checks that each process of a training has faces in every split.
+
+    Raises:
+        ConfigError: If there are more processes than faces.
+    """
+    splits = [("val", datamodule.store), *(("test", store) for store in datamodule.test_stores.values() if test)]
+    for split, store in splits:
+        if 0 < (faces := int(store.manifest["splits"][split])) < count:
+            raise ConfigError(
+                f"{count} processes cannot share {faces} {split} faces of {store.name}. Set fewer: trainer.devices=1"
+            )
+
+
 def _check_monitors(callbacks: Iterable[lightning.Callback]) -> None:
     known = [*(f"val/{name}" for name in face_sr_metrics()), "train/loss"]
     for callback in callbacks:

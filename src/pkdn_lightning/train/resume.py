@@ -204,6 +204,8 @@ def check_run_folder(run: RunFolder, record: Mapping[str, Any], resumed: Path | 
                 f"{run.path} holds a run already, which is kept. Resume it: pkdn train resume={run.path}\n"
                 "or choose another folder: run_dir=..."
             )
+        if foreign := run.foreign_file():
+            raise ConfigError(f"{run.path} is no run folder and holds {foreign}. Choose another folder: run_dir=...")
         killed = run.provenance.is_file() and not run.finished  # before it wrote last.ckpt, right after best.ckpt
         if run.best.is_file() and not killed:
             raise ConfigError(f"{run.path} holds a trained model, which is kept. Choose another folder: run_dir=...")

@@ -31,6 +31,7 @@ from pkdn_lightning.train.build import (
     build_module,
     build_objective,
     build_trainer,
+    check_processes,
     check_validation_interval,
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
@@ -75,6 +76,7 @@ def run_training(cfg: DictConfig) -> RunResult:
             record = check_run_folder(run, record, resumed)
         loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], parts.module.role)
         trainer = build_trainer(cfg, build_callbacks(cfg.callbacks, run), loggers)
+        check_processes(trainer.world_size, parts.datamodule, test=cfg.test)
         _announce(run, parts.module, trainer, record, resumed)
         described = describe(OmegaConf.to_container(cfg, resolve=True), record, parts.module.role)  # type: ignore[arg-type]  # dict
         active = loggers if trainer.is_global_zero else []  # those of other processes are dummies

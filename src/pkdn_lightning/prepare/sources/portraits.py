@@ -96,6 +96,7 @@ class PortraitsSource:
         """Returns how the data was made."""
         return {
             "source": "portraits",
+            "options": {**self.counts, "size_px": self.size_px},
             "crop_rule": "detector: MTCNN's box, 1.5 times its side",
             "parser": "BiSeNet (zllrunning/face-parsing.PyTorch, 79999_iter.pth), eyes' sides repaired by position",
             "landmarks": "dlib, shape_predictor_68_face_landmarks (300-W)",

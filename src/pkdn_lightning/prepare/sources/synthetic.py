@@ -44,7 +44,13 @@ class SyntheticSource:
 
     def provenance(self) -> dict[str, Any]:
         """Returns how the data was made."""
-        return {"source": "synthetic", "crop_rule": "drawn", "parser": "drawn", "seed": self.seed, "licence": "CC0-1.0"}
+        return {
+            "source": "synthetic",
+            "options": {**self.counts, "size_px": self.size_px, "seed": self.seed},
+            "crop_rule": "drawn",
+            "parser": "drawn",
+            "licence": "CC0-1.0",
+        }
 
 
 class DrawnFace(NamedTuple):
