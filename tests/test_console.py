@@ -13,3 +13,8 @@ def test_only_the_first_process_prints_and_paths_stay_as_they_are(monkeypatch, c
         monkeypatch.setenv(name, value)
     console.print("runs/[bold]a[/]/" + "x" * 300)
     assert capsys.readouterr().out == ("runs/[bold]a[/]/" + "x" * 300 + "\n" if printed else "")
+
+
+def test_control_characters_in_names_are_shown_and_not_obeyed(capsys):
+    console.print("a\x1b[31mred\x07.png")
+    assert capsys.readouterr().out == "a\\x1b[31mred\\x07.png\n"

@@ -7,7 +7,7 @@ import pytest
 
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import write_json
-from pkdn_lightning.runs import RunFolder, find_runs, git_state, open_run, provenance
+from pkdn_lightning.runs import RunFolder, RunStatus, find_runs, git_state, open_run, provenance
 from pkdn_lightning.train.teacher_lookup import find_teacher
 
 
@@ -57,3 +57,17 @@ def test_provenance_is_plain_and_complete():
 def test_what_is_no_run_folder(tmp_path):
     with pytest.raises(CheckpointError, match="not a run folder"):
         open_run(tmp_path)
+
+
+def test_a_folder_of_others_is_no_run_folder(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.foreign_file() is None
+    run.write_results(RunStatus.FAILED, {"error": "it failed before it began"})
+    assert run.foreign_file() is None
+    run.results.write_text("mine")
+    assert run.foreign_file() == "results.json"
+    run.results.unlink()
+    run.config.write_text("mine")
+    assert run.foreign_file() == "config.yaml"
+    run.provenance.write_text('{"id": "ab"}')
+    assert run.foreign_file() is None

@@ -36,6 +36,9 @@ def test_a_part_of_it_in_another_size_is_made_at_first_use(tmp_path):
     made = (store.path / "manifest.json").stat().st_mtime_ns
     ensure_store(data)
     assert (store.path / "manifest.json").stat().st_mtime_ns == made
+    data.source.size_px = 64
+    with pytest.raises(DataError, match=r"was made with other options: .*32.* instead of .*64"):
+        ensure_store(data)
 
 
 def read_first():

@@ -129,6 +129,7 @@ BY_HAND = [
     ]),
     Mistake("predict", ("input=nowhere", "output=out"), "There is no nowhere"),
     Mistake("predict", ("input=.",), "output= is not set"),
+    Mistake("predict", ("model=", "input=.", "output=out"), "No model is named"),
     Mistake("predict", ("input=nowhere/*.png", "output=out"), "nowhere"),
     Mistake("export", ("output=out", "formats=[safetensor]"), "Did you mean 'safetensors'?"),
     Mistake("export", ("output=out", "store=nowhere"), "nowhere"),
@@ -153,7 +154,7 @@ BY_HAND = [
 ]  # fmt: skip
 
 GENERATED = [*mistakes_in_keys(), *mistakes_in_groups()]
-SAMPLE = GENERATED[::20]
+SAMPLE = GENERATED[::40]
 
 
 def check(mistake: Mistake, store, folder: Path, monkeypatch, capsys) -> None:

@@ -81,6 +81,8 @@ def resolve_checkpoint(path: str | Path) -> Path:
         CheckpointError: If there is none.
     """
     name, path = str(path), Path(path).expanduser()
+    if name in ("", "."):
+        raise CheckpointError("No model is named. Give a run folder, a file, owner/name on the hub, or default.")
     if path.is_file():
         return path
     pretrained = find_pretrained(name if not path.exists() else str(path))
