@@ -129,7 +129,7 @@ BY_HAND = [
     ]),
     Mistake("predict", ("input=nowhere", "output=out"), "There is no nowhere"),
     Mistake("predict", ("input=.",), "output= is not set"),
-    Mistake("predict", ("model=", "input=.", "output=out"), "No model is named"),
+    Mistake("export", ("model=", "output=out"), "No model is named"),
     Mistake("predict", ("input=nowhere/*.png", "output=out"), "nowhere"),
     Mistake("export", ("output=out", "formats=[safetensor]"), "Did you mean 'safetensors'?"),
     Mistake("export", ("output=out", "store=nowhere"), "nowhere"),
