@@ -81,7 +81,7 @@ def resolve_checkpoint(path: str | Path) -> Path:
         CheckpointError: If there is none.
     """
     name, path = str(path), Path(path).expanduser()
-    if name in ("", "."):
+    if not name:
         raise CheckpointError("No model is named. Give a run folder, a file, owner/name on the hub, or default.")
     if path.is_file():
         return path
