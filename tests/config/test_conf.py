@@ -89,7 +89,7 @@ def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
         "",
         "José",
         "家族",
-        "Ordner ä (2)",
+        "Bilder ä (2)",
         "run=1",
         "#1",
         "a;b",

@@ -107,7 +107,7 @@ BY_HAND = [
         ("module.init_from=nowhere", "nowhere"),
         ("objective.ts.weight=1", "Unknown key 'objective.ts'"),
         ("objective.sr.weight=-1", "objective.sr.weight=-1"),
-        ("objective.sr.schedule=linaer", "Did you mean 'linear'?"),
+        ("objective.sr.schedule=linar", "Did you mean 'linear'?"),
         ("data.store=nowhere", "nowhere"),
         ("data.test_stores.a=nowhere", "nowhere"),
         ("resume=nowhere", "nowhere is not a run folder"),
