@@ -24,10 +24,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pkdn_lightning.contents import check_contents
 from pkdn_lightning.data.labels import LABELS
 from pkdn_lightning.data.remote import fetch_store, is_remote
 from pkdn_lightning.errors import DataError
+from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.files import file_sha256, read_json, write_json
 
 SCHEMA_VERSION: Final = 1
@@ -47,7 +47,7 @@ _MANIFEST: Final = {
     "rejected?": {str: int},
     "sha256": {"hr.npy": str, "index.csv": str, "parsing.npy?": str, "landmarks.npy?": str},
 }
-"""The schema of `manifest.json`; see `contents`."""
+"""The schema of `manifest.json`; see `file_schema`."""
 _STAMP: Final = ".verified.json"
 _REMEDY: Final = "Restore it from a copy, or prepare the store again in another folder."
 

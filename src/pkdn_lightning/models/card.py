@@ -2,9 +2,9 @@
 
 from typing import Any, Final, get_args
 
-from pkdn_lightning.contents import check_contents
 from pkdn_lightning.data.parsing import ENCODINGS, Damage
 from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.functional.resize import Mode
 
 CARD_KEY: Final = "pkdn_lightning"
@@ -23,7 +23,7 @@ CARD: Final = {
     "parsing_damage_px?": range(1, 8193),
     "provenance?": (dict, None),
 }
-"""The schema of a card; see `contents`. `network` is a class of this package and its arguments."""
+"""The schema of a card; see `file_schema`. `network` is a class of this package and its arguments."""
 
 
 def check_card(card: Any, origin: object) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from omegaconf import OmegaConf
 
-from pkdn_lightning.contents import fault
+from pkdn_lightning.file_schema import fault
 from pkdn_lightning.files import read_json
 from pkdn_lightning.markdown import code, plain
 from pkdn_lightning.metrics import HEADLINE
@@ -25,7 +25,7 @@ _RECORD: Final[Mapping[str, Any]] = {
         "versions?": dict, "teacher?": ({"sha256": str}, None), "metrics?": {str: float},
     },
 }  # fmt: skip
-"""The schema of the record of a training, which a card holds as `provenance`; see `contents`."""
+"""The schema of the record of a training, which a card holds as `provenance`; see `file_schema`."""
 
 
 def with_provenance(model: LoadedNetwork) -> LoadedNetwork:

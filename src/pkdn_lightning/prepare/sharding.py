@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pkdn_lightning.contents import check_contents
 from pkdn_lightning.data.store import Entry, FaceStore, open_arrays, read_index
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.prepare.data_card import describe
 from pkdn_lightning.prepare.pipeline import CHUNK, Job, begin, fill, keep
 from pkdn_lightning.prepare.source import Face
@@ -21,7 +21,7 @@ _STATE = {
     "bytes": {"hr.npy": int, "index.csv": int, "rejects.csv": int, "tried.bin": int},
     "plan": {"name": str, "size_px": range(1, 2**15), "arrays": [str], "made": dict, "faces_wanted": {str: int}},
 }
-"""The schema of a shard's state.json; see `contents`."""
+"""The schema of a shard's state.json; see `file_schema`."""
 
 
 class Shard(NamedTuple):

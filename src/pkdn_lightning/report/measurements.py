@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.benchmark import Timer
 
-from pkdn_lightning.contents import fault
 from pkdn_lightning.data.labels import ENCODING_CHANNELS
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from pkdn_lightning.evaluate.measure import (
     measure,
     network_method,
 )
+from pkdn_lightning.file_schema import fault
 from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.models.checkpoints import network_from_card

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.contents import check_contents
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
+from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.report.methods import method_name, rank, taught_with
 from pkdn_lightning.report.run_config import completed, network_class, read_config
@@ -20,7 +20,7 @@ _RESULTS: Final = {
     "data": {"name": str, "sha256": str}, "params": _COUNT, "macs": _COUNT, "steps": _COUNT, "metrics": {str: float},
     "teacher?": ({"path": str, "sha256": str}, None), "git?": ({"commit": str}, None), "command?": str,
 }  # fmt: skip
-"""What is read of a results.json; see `contents`."""
+"""What is read of a results.json; see `file_schema`."""
 
 
 @dataclass(frozen=True)

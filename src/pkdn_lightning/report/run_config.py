@@ -11,16 +11,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
-from pkdn_lightning.contents import check_contents
 from pkdn_lightning.data.parsing import ENCODINGS
 from pkdn_lightning.errors import DataError
+from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.functional.resize import MODES
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
 
 _NETWORKS: Final = "pkdn_lightning.networks."
 _NEEDED: Final = {"data": dict, "trainer": dict, "module": dict, "model": dict, "seed": int}
-"""What has no default; see `contents`."""
+"""What has no default; see `file_schema`."""
 _CONFIG: Final = {
     "seed": int,
     "method": str,

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from omegaconf import OmegaConf
 
 from pkdn_lightning.console import console
-from pkdn_lightning.contents import fault
+from pkdn_lightning.file_schema import fault
 from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.sweep.session import SweepSession
 
