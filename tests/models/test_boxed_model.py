@@ -1,30 +1,53 @@
-"""The model that comes with the package: there, small, safe, and better than bicubic on faces it never saw."""
+"""The models that come with the package: there, small, safe, and far better than bicubic on faces they never saw."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import pkdn_lightning
 from pkdn_lightning import load_model, save_pretrained
 from pkdn_lightning.data.degradation import degrade, enlarge
-from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.metrics import psnr_y
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.prepare.sources.portraits import PortraitsSource
 
-FOLDER = Path(pkdn_lightning.__file__).parent / "models"
+FOLDER = Path(pkdn_lightning.__file__).parent / "models" / "included"
 
 
 @pytest.fixture(scope="module")
-def net():
-    return load_model("default")
+def faces():
+    """Eight faces of the test split, (8, 3, 128, 128) in [0, 1]."""
+    source = PortraitsSource(train=0, val=0, test=8)
+    hr = np.stack([source.read(each).hr for each in source.candidates()])
+    return torch.from_numpy(hr).permute(0, 3, 1, 2).float() / 255
 
 
-def test_it_is_small_and_says_what_it_is():
-    (weights,) = FOLDER.glob("*.safetensors")
-    assert weights.stat().st_size < 6e6
+def test_they_are_small_and_say_what_they_are():
+    weights = sorted(FOLDER.glob("*.safetensors"))
+    assert [file.stem for file in weights] == ["portraits_x4", "portraits_x8"]
+    assert sum(file.stat().st_size for file in weights) < 6e6
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for part in ("pkdn train experiment=included_model", "public domain", "## Limits", "+2.19 dB"):
         assert part in card
+
+
+@pytest.mark.parametrize("name", ["portraits_x4", "portraits_x8"])
+def test_the_8_bit_model_restores_like_the_original(name, faces):
+    pytest.importorskip("onnxruntime")
+    original, small = load_runtime(name), load_runtime(f"{name}_int8")
+    assert (small.runtime, small.scale) == ("onnx", original.scale)
+    lr = degrade(faces, original.scale)
+    loss = psnr_y(original(lr), faces) - psnr_y(small(lr), faces)
+    assert loss.mean() < 0.15
+    assert small.card["provenance"] == original.card["provenance"]
+
+
+def test_a_misspelt_name_is_answered_with_the_names_there_are():
+    with pytest.raises(CheckpointError, match=r"Did you mean 'portraits_x4'\?\nIncluded models: default, portraits_x4"):
+        load_model("portrait_x4")
 
 
 def test_passed_on_it_says_where_it_comes_from(tmp_path):
@@ -42,9 +65,8 @@ def test_passed_on_it_says_where_it_comes_from(tmp_path):
 
 
 @torch.inference_mode()
-def test_it_restores_drawn_faces_better_than_bicubic(net):
-    faces = [torch.from_numpy(draw_face(number, size_px=128).hr) for number in range(4)]
-    hr = torch.stack(faces).permute(0, 3, 1, 2).float() / 255
-    lr = degrade(hr, 8)
-    gain = psnr_y(net(lr).sr, hr) - psnr_y(enlarge(lr, 8), hr)
-    assert gain.mean() > 0.5
+@pytest.mark.parametrize(("name", "gain"), [("default", 3.5), ("portraits_x4", 3.5)])
+def test_they_restore_portraits_far_better_than_bicubic(name, gain, faces):
+    net = load_runtime(name)
+    lr = degrade(faces, net.scale)
+    assert (psnr_y(net(lr), faces) - psnr_y(enlarge(lr, net.scale), faces)).mean() > gain

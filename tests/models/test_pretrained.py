@@ -112,13 +112,12 @@ def test_only_networks_of_this_package_are_built(tmp_path, net):
 
 class TestDefault:
     def test_it_is_what_the_package_brings(self, folder, net, monkeypatch, tmp_path):
-        (tmp_path / "package").mkdir()
-        (folder / "model.safetensors").rename(tmp_path / "package" / "student.safetensors")
-        monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "package" / "pretrained.py"))
+        (folder / "model.safetensors").rename(tmp_path / "faces_x8.safetensors")
+        monkeypatch.setattr(pretrained, "_INCLUDED", tmp_path)
         assert same(load_model("default"), net)
 
     def test_there_may_be_none(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "pretrained.py"))
+        monkeypatch.setattr(pretrained, "_INCLUDED", tmp_path / "nowhere")
         with pytest.raises(CheckpointError, match="includes no trained model"):
             load_model("default")
 

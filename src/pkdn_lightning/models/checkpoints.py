@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.errors import CheckpointError, did_you_mean
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.models.card import CARD_KEY as CARD_KEY
 from pkdn_lightning.models.card import check_card
 from pkdn_lightning.models.checksum import check_checksum
-from pkdn_lightning.models.pretrained import find_pretrained, read_pretrained
+from pkdn_lightning.models.pretrained import DEFAULT, find_pretrained, included_models, read_pretrained
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.published_weights import recognise
 from pkdn_lightning.runs import open_run
@@ -46,12 +46,12 @@ class LoadedNetwork(NamedTuple):
     sha256: str
 
 
-def load_model(path: str | Path) -> SRNetwork:
+def load_model(path: str | Path = DEFAULT) -> SRNetwork:
     """Returns a trained network.
 
     Args:
         path: A run folder (for its best checkpoint), a checkpoint, a safetensors file or its folder, `owner/name` on
-            the Hugging Face hub, or `default` for the included model.
+            the Hugging Face hub, or an included model: `default` (x8), `portraits_x8`, `portraits_x4`.
 
     Returns:
         The network in eval mode; call it with LR faces in [0, 1], (B, 3, H, W), and read `.sr`.
@@ -89,7 +89,10 @@ def resolve_checkpoint(path: str | Path) -> Path:
     if pretrained is not None:
         return pretrained
     if not path.exists():
-        raise CheckpointError(f"No run folder and no checkpoint at {path}.")
+        raise CheckpointError(
+            f"No run folder and no checkpoint at {path}.{did_you_mean(name, included_models())}\n"
+            f"Included models: {', '.join(included_models())}"
+        )
     run = open_run(path)
     for file in (run.best, run.last):
         if file.is_file():

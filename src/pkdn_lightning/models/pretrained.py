@@ -26,7 +26,8 @@ from pkdn_lightning.models.checksum import check_checksum, safetensors_with_chec
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 DEFAULT: Final = "default"
-"""Name of the included model."""
+"""Another name of the included x8 model."""
+_INCLUDED: Final = Path(__file__).with_name("included")
 
 _HUB_ID: Final = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
@@ -103,14 +104,20 @@ def find_pretrained(name: str) -> Path | None:
     """Returns the weights file of a named model, or None if the name is of another kind.
 
     Args:
-        name: `default`; a folder with `model.safetensors`; or `owner/name` on the hub, with an optional `@revision`
-            and an optional `hf://` to distinguish it from a path.
+        name: `default` or the name of another included model; a folder with `model.safetensors`; or `owner/name` on
+            the hub, with an optional `@revision` and an optional `hf://` to distinguish it from a path.
 
     Raises:
-        CheckpointError: If there is no included model, or the hub does not provide the named one.
+        CheckpointError: If no model is included, or the hub does not provide the named one.
     """
+    included = included_models()
+    if name in included:
+        return included[name]
     if name == DEFAULT:
-        return default_model()
+        raise CheckpointError(
+            "This installation includes no trained model. Set model=<run folder, checkpoint, or owner/name on the "
+            "Hugging Face hub>.\nTo train one in minutes: pkdn train experiment=demo"
+        )
     path = Path(name)
     if path.is_dir():
         return path / WEIGHTS if (path / WEIGHTS).is_file() else None
@@ -126,20 +133,11 @@ def find_pretrained(name: str) -> Path | None:
     return fetch(found["repo"], found["revision"])
 
 
-def default_model() -> Path:
-    """Returns the weights of the included model.
-
-    Raises:
-        CheckpointError: If there are none.
-    """
-    folder = Path(__file__).parent
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        raise CheckpointError(
-            "This installation includes no trained model. Set model=<run folder, checkpoint, or owner/name on the "
-            "Hugging Face hub>.\nTo train one in minutes: pkdn train experiment=demo"
-        )
-    return found[0]
+def included_models() -> dict[str, Path]:
+    """Returns the files of the models that come with the package, by their names."""
+    found = {file.stem: file for file in sorted(_INCLUDED.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
+    x8 = [file for name, file in found.items() if name.endswith("_x8")]
+    return {DEFAULT: x8[0], **found} if x8 else found
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:

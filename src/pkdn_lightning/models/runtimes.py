@@ -107,15 +107,15 @@ def load_runtime(
     """
     check("runtime", runtime, RuntimeName | Literal["auto"])
     check("precision", precision, Precision)
-    suffix = Path(model).suffix
+    file = resolve_checkpoint(model)
+    suffix = file.suffix
     chosen = _BY_SUFFIX.get(suffix, "torch") if runtime == "auto" else runtime
     if chosen != _BY_SUFFIX.get(suffix, "torch"):
         raise ConfigError(f"runtime={chosen} does not run {model}. Export it first: pkdn export model={model}")
     if chosen == "torch":
-        return _torch_runtime(model, precision, device or torch.device("cpu"))
+        return _torch_runtime(file, precision, device or torch.device("cpu"))
     if precision != "32":
         raise ConfigError(f"precision={precision} is for runtime=torch; the precision of an exported file is fixed.")
-    file = resolve_checkpoint(model)
     if chosen == "pt2" and not trust:
         raise CheckpointError(
             f"{file} was not opened: a torch.export program (.pt2) can run any code when it is read.\n"
@@ -140,7 +140,7 @@ def flip_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
     return restored
 
 
-def _torch_runtime(model: str | Path, precision: Precision, device: torch.device) -> Restorer:
+def _torch_runtime(model: Path, precision: Precision, device: torch.device) -> Restorer:
     loaded = load_network(model)
     if loaded.net.uses_parsing:
         raise ConfigError(
