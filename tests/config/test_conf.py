@@ -20,6 +20,7 @@ from pkdn_lightning.config.training_keys import flatten
 from pkdn_lightning.config.verb import explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
+from pkdn_lightning.networks.cost import count_macs
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train.build import build_callbacks, build_datamodule, build_loggers, build_objective
 
@@ -27,8 +28,8 @@ INFERENCE = "inference"  # no group: the verbs that use a trained model
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/*.yaml"))
 GROUPS = [path for path in FILES if path.parent.name != INFERENCE]
 VERBS = sorted(path.stem for folder in (conf_dir(), conf_dir() / INFERENCE) for path in folder.glob("*.yaml"))
-EXPERIMENTS, DATASETS, PRESETS = (
-    [path.name for path in GROUPS if path.parent.name == group] for group in ("experiment", "data", "debug")
+EXPERIMENTS, DATASETS, PRESETS, MODELS = (
+    [path.name for path in GROUPS if path.parent.name == group] for group in ("experiment", "data", "debug", "model")
 )
 PREPARING = ("parser", "landmarks")  # groups that only `prepare` has
 
@@ -159,10 +160,18 @@ def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_pr
         assert wanted.items() <= composed.items()
 
 
+@pytest.mark.parametrize(
+    "model", [path.name for path in GROUPS if path.parent.name == "model" and not path.name.endswith("_teacher")]
+)
+def test_reduced_networks_cost_about_the_same(model):
+    net = build_network(compose("info", [f"model={model}", "size=reduced"]).model).eval()
+    assert 0.2e9 < count_macs(net, torch.rand(1, 3, 16, 16)) < 0.32e9
+
+
 def test_a_reduced_network_has_a_name_of_its_own_and_a_reduced_teacher():
     cfg = compose("train", ["experiment=kdfsrnet", "size=reduced", "data=helen"])
     assert (cfg.experiment, cfg.teacher.experiment) == ("kdfsrnet_helen_reduced", "kdfsrnet_teacher_helen_reduced")
-    assert (cfg.model.width, cfg.teacher.model.width) == (16, 16)
+    assert (cfg.model.width, cfg.teacher.model.width) == (8, 8)
     with pytest.raises(OmegaConfBaseException, match="size=reducd is neither full nor reduced. Did you mean 'reduced'"):
         OmegaConf.to_container(compose("train", ["size=reducd"]), resolve=True)
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from pkdn_lightning.config import compose
+from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.fsrnet import FSRNet
@@ -135,3 +137,8 @@ def test_options_out_of_range(options, message):
 def test_sides_that_do_not_divide():
     with pytest.raises(ShapeError, match="24x24, but the sides have to be divisible by 16"):
         FSRNet(width=4)(torch.rand(1, 3, 3, 3))
+
+
+def test_it_is_configured_without_priors():
+    net = build_network(compose("info", ["model=fsrnet", "model.parsing_classes=0", "model.landmarks=0"]).model)
+    assert net(torch.rand(1, 3, 8, 8)).extras.keys() == {"coarse"}

@@ -112,6 +112,7 @@ BY_HAND = [
         ("data.test_stores.a=nowhere", "nowhere"),
         ("resume=nowhere", "nowhere is not a run folder"),
         ("ablation=modules", "Type: pkdn train -m"),
+        ("-m --cfg job", "exclude each other"),
         ("seed=0,1", "seed=0,1"),
         ("size=reducd", "Did you mean 'reduced'?"),
     ]),

@@ -17,6 +17,13 @@ _WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-c
                       "-p", "--info", "-i", "--experimental-rerun")  # fmt: skip
 _ALONE: Final = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
                  "--shell-completion", "-sc")  # fmt: skip
+_ONE_OF: Final = (
+    {"--cfg", "-c"},
+    {"--info", "-i"},
+    {"--run", "-r"},
+    {"--multirun", "-m"},
+    {"--shell-completion", "-sc"},
+)
 _WORD: Final = r"[^\[\]{},:'\"]+"
 
 
@@ -36,6 +43,10 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     multirun = bool({"-m", "--multirun"} & set(arguments))
     if multirun and verb != "train":
         raise ConfigError(f"-m is for sweeps of trainings: pkdn train -m ...; pkdn {verb} runs once.")
+    typed = {argument.partition("=")[0] for argument in arguments}
+    alternatives = [sorted(typed & names)[0] for names in _ONE_OF if typed & names]
+    if len(alternatives) > 1:
+        raise ConfigError(f"{' and '.join(alternatives)} exclude each other. Type one of them.")
     quoted = []
     for number, argument in enumerate(arguments):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)

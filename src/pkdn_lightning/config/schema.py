@@ -250,7 +250,7 @@ class TrainConfig:
 
     Attributes:
         method: Name of the method; the experiment sets it.
-        size: The full network, or one of about 1 GMAC a face.
+        size: The full network, or one of about 0.25 GMACs a face.
         experiment: Names run folders, tracker runs and the checkpoint's card.
         seed: Seed of weights, order and augmentation.
         run_dir: Folder of the run; a dated one below paths.runs if null.
@@ -395,7 +395,7 @@ class InfoConfig(MachineConfig):
     Attributes:
         models: Trained models, by their name in the table.
         model: An untrained network, if models is empty.
-        size: The full network, or one of about 1 GMAC a face.
+        size: The full network, or one of about 0.25 GMACs a face.
         data: The data set whose scale and encoding the network has; no face is read.
         faces: Faces at a time.
         size_px: Side of the restored faces, in pixels.

@@ -26,7 +26,7 @@ from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1
 from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_image
-from pkdn_lightning.values import Count
+from pkdn_lightning.values import Count, Natural
 
 _LEVELS = 3  # of each hourglass
 
@@ -57,8 +57,8 @@ class FSRNet(SRNetwork):
         *,
         scale: Count = 8,
         width: Count = 64,
-        parsing_classes: Count = 19,
-        landmarks: Count = 68,
+        parsing_classes: Natural = 19,
+        landmarks: Natural = 68,
         decoder_prior: Literal["features", "maps"] = "features",
     ) -> None:
         super().__init__()
