@@ -110,7 +110,7 @@ def describe(hint: Any) -> str:
         >>> describe(Count | None)
         'a whole number, 1 or more, or null'
     """
-    kind, limits = _split(hint)
+    kind, limits = split(hint)
     if _is_union(kind):
         name = ", or ".join(describe(option) for option in typing.get_args(kind))
     elif words := list(_words(hint)):
@@ -124,7 +124,7 @@ def describe(hint: Any) -> str:
 
 def marks(hint: Any) -> tuple[Any, ...]:
     """Returns what a type is annotated with."""
-    kind, own = _split(hint)
+    kind, own = split(hint)
     if _is_union(kind):
         return (*own, *(mark for option in typing.get_args(kind) for mark in marks(option)))
     return own
@@ -136,7 +136,7 @@ _NAMES: Final[Mapping[Any, str]] = {
 
 
 def _accepts(hint: Any, value: Any) -> bool:
-    kind, limits = _split(hint)
+    kind, limits = split(hint)
     if any(value is not None and value not in limit for limit in limits if isinstance(limit, Range | OneOf)):
         return False
     if _is_union(kind):
@@ -168,7 +168,7 @@ def _is_class(hint: Any) -> bool:
     return isinstance(hint, type) and hint is not Any
 
 
-def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """Returns a type without its annotations, and these."""
     if typing.get_origin(hint) is not Annotated:
         return hint, ()
@@ -178,7 +178,7 @@ def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _words(hint: Any) -> Iterator[str]:
     """Yields the words that a type is a choice of."""
-    kind, limits = _split(hint)
+    kind, limits = split(hint)
     if _is_union(kind):
         for option in typing.get_args(kind):
             yield from _words(option)

@@ -19,6 +19,7 @@ COUNTS = {
     "encoding": 3,
     "features": 10,
     "lambdas": 9,
+    "methods": 24,
     "modules": 4,
     "parser": 2,
     "parsing": 4,
@@ -55,13 +56,15 @@ def test_every_job_composes(file):
 def check_jobs(jobs):
     resolved = []
     for job in jobs:
-        cfg = compose("train", ["experiment=student_small", *job])
+        own = [] if any(override.startswith("experiment=") for override in job) else ["experiment=student_small"]
+        cfg = compose("train", [*own, *job])
         plain = OmegaConf.to_container(cfg, resolve=True)
         assert plain not in resolved
         resolved.append(plain)
         with torch.device("meta"):
             build_network(cfg.model)
-            build_network(cfg.teacher.model)
+            if cfg.teacher.model:
+                build_network(cfg.teacher.model)
         build_objective(cfg.objective)
         build_datamodule(cfg.data, seed=0, require_parsing=False)
 
@@ -70,7 +73,7 @@ def check_jobs(jobs):
 def test_an_ablation_says_its_command_and_question_and_nothing_but_its_jobs(file):
     package, command, question = file.read_text().splitlines()[:3]
     assert package == "# @package _global_"
-    assert command.startswith("# pkdn train -m experiment=student_")
+    assert command.startswith(("# pkdn train -m experiment=student_", "# pkdn train -m data="))
     assert command.endswith(f"ablation={file.stem}")
     assert "?" in question + file.read_text().splitlines()[3]
     content = yaml.safe_load(file.read_text())

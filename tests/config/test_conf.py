@@ -133,8 +133,8 @@ def test_what_is_no_override_is_said(wrong):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_begins_with_its_command(name):
-    package, command = (conf_dir() / f"experiment/{name}.yaml").read_text().splitlines()[:2]
-    assert package == "# @package _global_"
+    package, schema, command = (conf_dir() / f"experiment/{name}.yaml").read_text().splitlines()[:3]
+    assert (package, schema) == ("# @package _global_", "# yaml-language-server: $schema=../experiment.schema.json")
     assert command.partition("        ")[0] == f"# pkdn train experiment={name}"
 
 
