@@ -19,7 +19,7 @@ from pkdn_lightning.prepare import prepare
 from tests.prepare.conftest import ROOT, contents, left_beside
 
 TINY = (
-    "data=synthetic",
+    "data=portraits",
     "data.name=tiny",
     "data.store=stores/tiny",
     "data.source._target_=tests.prepare.conftest.Tiny",

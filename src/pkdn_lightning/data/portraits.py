@@ -63,9 +63,9 @@ def portrait(split: str, name: str, size_px: int = SIZE_PX) -> Portrait:
     if size_px != SIZE_PX:
         size, scale = (size_px, size_px), size_px / SIZE_PX
         hr = hr.resize(size, Image.Resampling.BICUBIC)
-        parsing = np.asarray(Image.fromarray(parsing).resize(size, Image.Resampling.NEAREST))
+        parsing = np.array(Image.fromarray(parsing).resize(size, Image.Resampling.NEAREST))
         landmarks = np.float32(scale) * (landmarks + np.float32(0.5)) - np.float32(0.5)
-    return Portrait(np.asarray(hr), parsing, landmarks, name)
+    return Portrait(np.array(hr), parsing, landmarks, name)
 
 
 def portraits(split: str, count: int | None = None, size_px: int = SIZE_PX) -> list[Portrait]:
@@ -101,7 +101,7 @@ class _Packed:
         """Returns image, parsing map and landmarks of one face."""
         row = self.rows[split, name]
         with Image.open(io.BytesIO(self._archive.read(f"{split}/{name}.jpg"))) as image:
-            return image.convert("RGB"), self._parsing[row], self._landmarks[row]
+            return image.convert("RGB"), self._parsing[row].copy(), self._landmarks[row]
 
 
 @cache
