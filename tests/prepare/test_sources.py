@@ -75,7 +75,7 @@ def shows(hr, image, box) -> bool:
     near = [(left + x, top + y, right + x, bottom + y) for x, y in ((-2, 0), (2, 0), (0, -2), (0, 2))]
     near += [(left + d, top + d, right - d, bottom - d) for d in (-2, 2)]
     found = difference(hr, image, box)
-    return found < 8 and all(found < difference(hr, image, other) for other in near)
+    return found < 12 and all(found < difference(hr, image, other) for other in near)
 
 
 def dic_box(points, margin=0.31) -> tuple[float, float, float, float]:
