@@ -179,10 +179,10 @@ WITHOUT_GAME = [method for method in SMALL if method not in ("fsrgan", "dicgan")
 
 @pytest.mark.parametrize("method", WITHOUT_GAME)
 def test_the_loss_falls(method, faces, tmp_path):
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     cfg = config(method, faces, tmp_path, *(["objective=reconstruction"] if method == "kdfsrnet" else []))
     losses, _ = fit(build_network(cfg.model), build_objective(cfg.objective), batch_of_two(cfg, faces), 12)
-    assert min(losses[-3:]) < 0.9 * losses[0]
+    assert min(losses[-3:]) < 0.85 * losses[0]
 
 
 LARGER = {

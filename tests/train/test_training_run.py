@@ -106,7 +106,7 @@ def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, 
         return step(self, batch, batch_idx) * (1 if self.global_step < 3 else -1)  # it unlearns in the second half
 
     monkeypatch.setattr(SRModule, "training_step", training_step)
-    result = train(tiny_config(PLAIN, "optimizer.lr=0.02"))
+    result = train(tiny_config(PLAIN, "optimizer.lr=0.005"))
     assert result.metrics["best/step"] == 3
     places = [f"models.best={result.run.best}", f"models.last={result.run.last}", f"data.store={store.path}"]
     (tmp_path / "table").mkdir()
