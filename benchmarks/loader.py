@@ -2,13 +2,14 @@
 
     python benchmarks/loader.py
 
-Both give LR, HR and one-hot parsing maps of the same drawn faces, in float32, in one process. The peers' way: Pillow
+Both give LR, HR and one-hot parsing maps of the same portraits, in float32, in one process. The peers' way: Pillow
 opens HR and map, Pillow shrinks HR to LR, `torch.nn.functional.one_hot` encodes the map, a DataLoader stacks.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.data.store import Entry, FaceStore
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.prepare.store_writer import StoreWriter
 
@@ -56,9 +57,8 @@ def _tensor(image: Image.Image) -> Tensor:
 def make(folder: Path, count: int) -> tuple[ImageFolder, FaceStore]:
     """Writes the same faces as images and as a store."""
     (folder / "images").mkdir()
-    with StoreWriter(folder / "store", name="drawn") as writer:
-        for number in range(count):
-            face = draw_face(number % 256)
+    with StoreWriter(folder / "store", name="portraits") as writer:
+        for number, face in zip(range(count), cycle(portraits("train", 256)), strict=False):
             writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
             Image.fromarray(face.hr).save(folder / "images" / f"{number:06d}_hr.png")
             Image.fromarray(face.parsing).save(folder / "images" / f"{number:06d}_parsing.png")

@@ -2,7 +2,7 @@
 
     python benchmarks/metrics.py             (scikit-image is used if it is installed: pip install scikit-image)
 
-Both sides get the same float images and have to agree. Faces are drawn, restored by bicubic.
+Both sides get the same float images and have to agree. Faces are included portraits, restored by bicubic.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from timing import Claim, arguments, compared, interleaved, report
 from torch import Tensor
 
 from pkdn_lightning.data.degradation import degrade, enlarge
-from pkdn_lightning.data.synthetic import draw_face
+from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.metrics import PROTOCOLS, quality
 
@@ -24,8 +24,8 @@ TARGET = 10.0
 
 def faces(count: int) -> tuple[Tensor, Tensor]:
     """Returns restored and true faces, (N, 3, 128, 128) in [0, 1]."""
-    drawn = torch.from_numpy(np.stack([draw_face(number).hr for number in range(min(count, 64))]))
-    hr = drawn.permute(0, 3, 1, 2).float().div(255).repeat(-(-count // len(drawn)), 1, 1, 1)[:count].contiguous()
+    few = torch.from_numpy(np.stack([face.hr for face in portraits("train", min(count, 64))]))
+    hr = few.permute(0, 3, 1, 2).float().div(255).repeat(-(-count // len(few)), 1, 1, 1)[:count].contiguous()
     return enlarge(degrade(hr, 8), 8), hr
 
 

@@ -4,8 +4,8 @@
     python benchmarks/preparation.py --weights 79999_iter.pth          and parse
     python benchmarks/preparation.py --memory 100 10000 100000         peak memory of the whole for so many faces
 
-The photographs are made here: drawn faces in larger images, saved as JPEG. Stages are timed in turns, one after the
-other on the same photographs, so that a busy machine slows all of them alike; the least of the rounds counts.
+The photographs are made here: included portraits in larger images, saved as JPEG. Stages are timed in turns on the same
+photographs, so that a busy machine slows all of them alike; the least of the rounds counts.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.faces.crop import crop_rule, cut
 from pkdn_lightning.faces.images import open_photograph
 from pkdn_lightning.prepare.duplicates import perceptual_hash
 from pkdn_lightning.prepare.pipeline import Job, prepare_store
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.sources.photographs import PhotosSource
-from pkdn_lightning.prepare.sources.synthetic import DrawnFace
+from pkdn_lightning.prepare.sources.portraits import Candidate
 from pkdn_lightning.prepare.store_writer import StoreWriter
 
 PHOTO_PX = (640, 800)
@@ -42,9 +43,8 @@ ROUNDS = 3
 def make_photographs(folder: Path, count: int) -> list[tuple[Path, np.ndarray]]:
     """Writes photographs of one face each and returns their files and five landmarks."""
     made = []
-    for number in range(count):
+    for number, face in zip(range(count), cycle(portraits("train", 128, size_px=256)), strict=False):
         draw = np.random.default_rng(number)
-        face = draw_face(number, size_px=256)
         coarse = draw.integers(60, 200, (10, 8, 3), dtype=np.uint8)
         photo = Image.fromarray(coarse).resize(PHOTO_PX, Image.Resampling.BICUBIC)
         x, y = int(draw.integers(50, 300)), int(draw.integers(50, 400))
@@ -157,13 +157,13 @@ class _Painted:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def candidates(self, *, dry: bool = False) -> list[DrawnFace]:
-        return [DrawnFace(Entry(f"{number:06d}", "train", "painted")) for number in range(self.count)]
+    def candidates(self, *, dry: bool = False) -> list[Candidate]:
+        return [Candidate(Entry(f"{number:06d}", "train", "painted")) for number in range(self.count)]
 
     def quotas(self) -> dict[str, int]:
         return {}
 
-    def read(self, candidate: DrawnFace) -> Face:
+    def read(self, candidate: Candidate) -> Face:
         draw = np.random.default_rng(int(candidate.entry.name))
         hr = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         return Face(hr, np.zeros((32, 32), dtype=np.uint8))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pkdn_lightning.data.synthetic import draw_face
+from tests.conftest import real_face
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="benchmarks/ lies in a checkout only")
@@ -87,6 +87,6 @@ def test_ratios_are_taken_round_by_round(benchmark):
 def test_the_tables_of_enlarged_faces(benchmark, monkeypatch):
     detail = benchmark("detail")
     monkeypatch.setattr(detail.routing, "detect_faces", None)  # the script replaces it; put back afterwards
-    sample = detail.Sample(Image.fromarray(draw_face(2, size_px=128).hr), [])
+    sample = detail.Sample(Image.fromarray(real_face(2).hr), [])
     assert [cells[1] for cells in detail.sharp_rows([sample])] == ["128 px", *["0.0 %"] * len(detail.TONES)]
     assert [cells[1] for cells in detail.enlarged_rows([sample])] == ["128 px", *["100.0 %"] * len(detail.FILTERS)]

@@ -40,7 +40,7 @@ def test_the_bare_command_lists_the_verbs():
         ("train", ["debug=null"], "ConfigError: a group cannot be null."),
         ("info", ["model=foo"], "ConfigError: There is no 'foo' in 'model'."),
         ("train", ["experiment=student_celeba"], "pkdn prepare data=celeba data.source.path="),
-        ("train", ["experiment=demo", "paths.runs=/dev/null"], "FileError: /dev/null/demo_synthetic: Not a directory."),
+        ("train", ["experiment=demo", "paths.runs=/dev/null"], "FileError: /dev/null/demo_portraits: Not a directory."),
         ("train", ["experiment=demo", "run_dir=/dev/null/mine"], "FileError: /dev/null/mine: Not a directory."),
         ("train", ["resume=nowhere"], "nowhere is not a run folder"),
         ("evaluate", ["data=celeba"], "There is no store at stores/celeba"),

@@ -29,4 +29,4 @@ def test_auto_takes_bfloat16_where_there_is_some():
 def test_a_distilled_student_is_trained(tiny_config, resident, precision):
     result = train(tiny_config("trainer=gpu", f"data.resident={resident}", f"trainer.precision={precision}"))
     assert result.run.finished
-    assert 5 < result.metrics["test/drawn/psnr_y"] < 40
+    assert 5 < result.metrics["test/faces/psnr_y"] < 40

@@ -9,7 +9,6 @@ from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.data.datamodule import Plan, StoreDataset, prepare_batch
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.export.graphs import trace, write_onnx
@@ -22,6 +21,7 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.train import train
 from pkdn_lightning.train.build import build_objective
 from pkdn_lightning.train.resume import saved_config
+from tests.conftest import real_face
 
 from .conftest import TINY
 
@@ -58,7 +58,7 @@ CONSTANT_RATE = (
 def write(path, *, landmarks: bool) -> FaceStore:
     with StoreWriter(path, name="faces", size_px=64, with_landmarks=landmarks) as writer:
         for number in range(9):
-            face = draw_face(number, size_px=64)
+            face = real_face(number, 64)
             split = "val" if number < 2 else "test" if number < 4 else "train"
             writer.add(Entry(f"{number}", split), face.hr, face.parsing, face.landmarks if landmarks else None)
         writer.finish()
@@ -119,7 +119,7 @@ def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
     exact, small = tmp_path / "exact.onnx", tmp_path / "small.onnx"
     net = build_network(config(method, faces, tmp_path).model).eval()
     write_onnx(trace(net, 16), {"scale": 8, "degradation": "pil", "size_px": 128}, exact)
-    lr = degrade(torch.from_numpy(np.stack([draw_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
+    lr = degrade(torch.from_numpy(np.stack([real_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
 
     def closeness(file, some):
         return closeness_db(load_runtime(file)(some), load_runtime(exact)(some))
@@ -179,10 +179,10 @@ WITHOUT_GAME = [method for method in SMALL if method not in ("fsrgan", "dicgan")
 
 @pytest.mark.parametrize("method", WITHOUT_GAME)
 def test_the_loss_falls(method, faces, tmp_path):
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     cfg = config(method, faces, tmp_path, *(["objective=reconstruction"] if method == "kdfsrnet" else []))
     losses, _ = fit(build_network(cfg.model), build_objective(cfg.objective), batch_of_two(cfg, faces), 12)
-    assert min(losses[-3:]) < 0.9 * losses[0]
+    assert min(losses[-3:]) < 0.85 * losses[0]
 
 
 LARGER = {

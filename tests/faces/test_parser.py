@@ -16,17 +16,17 @@ from PIL import Image
 
 from pkdn_lightning.config.instances import make
 from pkdn_lightning.data.labels import LABELS, MIRRORED, ORDERS
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
 from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, repair_sides
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.networks.bisenet import BiSeNet
+from tests.conftest import real_face
 
 ID = {name: number for number, name in enumerate(LABELS)}
 
 
-def random_faces(count: int, size_px: int) -> list[np.ndarray]:
-    return [draw_face(number, size_px=size_px).hr for number in range(count)]
+def real_faces(count: int, size_px: int) -> list[np.ndarray]:
+    return [real_face(number, size_px).hr for number in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_importing_it_does_not_import_torch():
 
 
 def test_maps_are_the_networks_classes_in_the_order_of_celebamask(net, parser):
-    faces = random_faces(3, 64)
+    faces = real_faces(3, 64)
     images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2) / 255
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     with torch.inference_mode():
@@ -75,13 +75,13 @@ def test_maps_are_the_networks_classes_in_the_order_of_celebamask(net, parser):
 
 @pytest.mark.parametrize("size_px", [16, 40, 64, 96])
 def test_maps_have_the_faces_size(parser, size_px):
-    (labels,) = parser().parse(["train/a"], random_faces(1, size_px))
+    (labels,) = parser().parse(["train/a"], real_faces(1, size_px))
     assert labels.shape == (size_px, size_px)
     assert labels.max() < len(LABELS)
 
 
 def test_same_faces_same_bytes_in_their_order(parser):
-    faces, names = random_faces(5, 32), [f"train/{number}" for number in range(5)]
+    faces, names = real_faces(5, 32), [f"train/{number}" for number in range(5)]
     first, second = parser(batch_size=2).parse(names, faces), parser(batch_size=2).parse(names, faces)
     np.testing.assert_array_equal(first, second)
     alone = parser(batch_size=1).parse(names, faces)
@@ -96,21 +96,21 @@ def test_no_faces_need_no_weights(parser):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_agrees_mostly(parser, precision):
-    face = random_faces(1, 64)
+    face = real_faces(1, 64)
     (low,), (full,) = parser(precision=precision).parse(["a"], face), parser().parse(["a"], face)
     assert (low == full).mean() > 0.9
 
 
 def test_torchs_settings_are_put_back(parser):
     before = torch.get_num_threads()
-    parser(threads=before + 1).parse(["train/a"], random_faces(1, 32))
+    parser(threads=before + 1).parse(["train/a"], real_faces(1, 32))
     assert torch.get_num_threads() == before
     assert not torch.backends.cudnn.deterministic
 
 
 def test_sides_are_repaired_on_request(parser):
     plain, repaired = parser(repair_sides=False), parser()
-    face = random_faces(1, 64)
+    face = real_faces(1, 64)
     np.testing.assert_array_equal(repaired.parse(["a"], face)[0], repair_sides(plain.parse(["a"], face)[0]))
 
 
@@ -145,8 +145,8 @@ def test_no_weights_says_where_they_come_from(tmp_path):
 def test_other_weights_than_the_pinned_ones(parser, weights):
     found = file_sha256(Path(weights))
     with pytest.raises(DataError, match=rf"found: +{found}\n.*expected: {PUBLIC_SHA256}"):
-        parser(sha256=PUBLIC_SHA256).parse(["a"], random_faces(1, 32))
-    assert len(parser(sha256=found.upper()).parse(["a"], random_faces(1, 32))) == 1
+        parser(sha256=PUBLIC_SHA256).parse(["a"], real_faces(1, 32))
+    assert len(parser(sha256=found.upper()).parse(["a"], real_faces(1, 32))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off", "code"])
@@ -157,7 +157,7 @@ def test_no_file_of_weights(parser, tmp_path, content):
     else:
         file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"weights\.pth .*cannot be read"):
-        parser(weights=str(file)).parse(["a"], random_faces(1, 32))
+        parser(weights=str(file)).parse(["a"], real_faces(1, 32))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_no_file_of_weights(parser, tmp_path, content):
 def test_weights_of_something_else(parser, tmp_path, content, message):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=message):
-        parser(weights=str(tmp_path / "other.pth")).parse(["a"], random_faces(1, 32))
+        parser(weights=str(tmp_path / "other.pth")).parse(["a"], real_faces(1, 32))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_options_without_meaning(options, message):
 @pytest.mark.parametrize("device", ["cuda:99", "gpu"])
 def test_device_that_is_not_there(parser, device):
     with pytest.raises(ConfigError, match=f"parser.device={device} cannot be used here"):
-        parser(device=device).parse(["a"], random_faces(1, 32))
+        parser(device=device).parse(["a"], real_faces(1, 32))
 
 
 def test_weights_from_the_network(parser, weights, monkeypatch):
@@ -205,7 +205,7 @@ def test_weights_from_the_network(parser, weights, monkeypatch):
     digest = file_sha256(Path(weights))
     made = parser(weights="https://example.org/bisenet.pth", sha256=digest)
     assert asked == []  # nothing is fetched before it is needed
-    assert len(made.parse(["a"], random_faces(1, 32))) == 1
+    assert len(made.parse(["a"], real_faces(1, 32))) == 1
     assert asked == [("https://example.org/bisenet.pth", digest)]
 
 
@@ -269,8 +269,8 @@ def test_turned_face(quarter_turns):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_drawn_faces_and_their_mirror_images(seed):
-    labels = draw_face(seed, size_px=128).parsing
+def test_real_faces_and_their_mirror_images(seed):
+    labels = real_face(seed, 128).parsing
     np.testing.assert_array_equal(repair_sides(labels), labels)
     np.testing.assert_array_equal(repair_sides(labels[:, ::-1]), np.array(MIRRORED, np.uint8)[labels[:, ::-1]])
 

@@ -23,10 +23,10 @@ def test_a_run_is_passed_on_with_its_card(run, store, tmp_path):
     results = run.read_results()
     data = huggingface_hub.ModelCard(card).data  # as the hub reads it
     assert (data.library_name, data.license, data.pipeline_tag) == ("pkdn-lightning", "other", "image-to-image")
-    assert f"test/drawn/psnr_y | {results['metrics']['test/drawn/psnr_y']:.4f}" in card
+    assert f"test/faces/psnr_y | {results['metrics']['test/faces/psnr_y']:.4f}" in card
     assert results["command"] in card
-    assert f"Data: drawn, store SHA-256 `{store.sha256[:16]}`, train 13, val 3, test 5" in card
-    assert "not recorded with the data" in card  # drawn faces name no licence
+    assert f"Data: faces, store SHA-256 `{store.sha256[:16]}`, train 13, val 3, test 5" in card
+    assert "not recorded with the data" in card  # the test's store names no licence
     # Passed on once more, it keeps the card, though no run folder is there to ask.
     save_pretrained(tmp_path / "out", tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text() == card

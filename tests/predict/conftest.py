@@ -1,4 +1,4 @@
-"""A tiny model, drawn faces as files, and a detector that finds what it is told."""
+"""A tiny model, portraits as files, and a detector that finds what it is told."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.faces.detection import Detection
 from pkdn_lightning.models.pretrained import write_pretrained
 from pkdn_lightning.networks.pkdn import PKDNStudent
 from pkdn_lightning.predict import routing as deciding
+from tests.conftest import real_face
 
 CARD = {
     "network": {
@@ -37,13 +37,13 @@ def model(tmp_path_factory) -> Path:
 
 
 def face(number: int = 2, size: int = 128) -> Image.Image:
-    """Returns a drawn face of 128 px, reduced by bicubic if `size` is smaller."""
-    image = Image.fromarray(draw_face(number, size_px=128).hr)
+    """Returns a portrait of 128 px, reduced by bicubic if `size` is smaller."""
+    image = Image.fromarray(real_face(number, 128).hr)
     return image if size == 128 else image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def blurred(number: int = 2, size: int = 128) -> Image.Image:
-    """Returns a drawn face of `size` px that holds no more detail than 16 px do."""
+    """Returns a portrait of `size` px that holds no more detail than 16 px do."""
     return face(number, 16).resize((size, size), Image.Resampling.BICUBIC)
 
 

@@ -1,6 +1,6 @@
-"""A sharp face is left alone and an enlarged LR is recognised, whatever contrast and brightness; drawn faces only.
+"""A sharp face is left alone and an enlarged LR is recognised, whatever contrast and brightness.
 
-`benchmarks/detail.py` measures the same on real faces.
+`benchmarks/detail.py` measures the same on more faces.
 """
 
 import io

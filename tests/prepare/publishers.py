@@ -1,6 +1,6 @@
-"""What publishers ship, made small: their folders, names and lists, filled with drawn faces.
+"""What publishers ship, made small: their folders, names and lists, filled with included portraits.
 
-Photograph `number` shows the drawn face of that number, so a test can say what has to come out of it.
+Photograph `number` shows the portrait of that number, so a test can say what has to come out of it.
 """
 
 import shutil
@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS
-from pkdn_lightning.data.synthetic import SyntheticFace, draw_face
+from pkdn_lightning.data.portraits import Portrait
+from tests.conftest import real_face
 
 FACE_PX = 64
 PHOTO = (170, 160)  # width and height of a photograph with a face somewhere on it
@@ -33,9 +34,9 @@ SKIN_LIES_UNDER = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth
 
 
 @cache
-def face(number: int) -> SyntheticFace:
-    """Returns a drawn face of 64 px."""
-    return draw_face(number, size_px=FACE_PX)
+def face(number: int) -> Portrait:
+    """Returns a portrait of 64 px."""
+    return real_face(number, FACE_PX)
 
 
 def place(number: int) -> tuple[int, int]:
@@ -102,7 +103,7 @@ def celeba(root: Path, *, reverse: bool = False) -> Path:
 
 
 def celeba_aligned(root: Path) -> Path:
-    """Makes the aligned images of CelebA, whose fixed box shows exactly the drawn face."""
+    """Makes the aligned images of CelebA, whose fixed box shows exactly the portrait."""
     points = {}
     for number in (number for part in CELEBA.values() for number in part):
         image = Image.new("RGB", (178, 218), "gray")
@@ -139,7 +140,7 @@ def celebamask_hq(root: Path) -> Path:
         save(enlarged(number, 256), top / "CelebA-HQ-img" / f"{number}.jpg")
         masks = top / "CelebAMask-HQ-mask-anno" / str(number // 2000)
         masks.mkdir(parents=True, exist_ok=True)
-        drawn = face(number).parsing.repeat(2, axis=0).repeat(2, axis=1)
+        labels = face(number).parsing.repeat(2, axis=0).repeat(2, axis=1)
         for label, part in enumerate(LABELS[1:], 1):
             shown = [label]
             if part == "skin":
@@ -148,7 +149,7 @@ def celebamask_hq(root: Path) -> Path:
                 shown += [LABELS.index("u_lip"), LABELS.index("l_lip")]
             if part == "hair":
                 shown += [LABELS.index("hat")]
-            mask = np.isin(drawn, shown)
+            mask = np.isin(labels, shown)
             if mask.any():
                 image = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
                 image.save(masks / f"{number:05d}_{part}.png")
@@ -197,7 +198,7 @@ def congress(root: Path, count: int = 12) -> Path:
 
 
 def lfw(root: Path) -> Path:
-    """Makes LFW, whose fixed box shows exactly the drawn face."""
+    """Makes LFW, whose fixed box shows exactly the portrait."""
     number = 0
     for person, count in LFW.items():
         for shot in range(1, count + 1):

@@ -9,17 +9,17 @@ from PIL import Image
 
 from pkdn_lightning.data.labels import LABELS, PALETTE
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.prepare.data_card import contact_sheet, count_labels, describe, label_chart
 from pkdn_lightning.prepare.duplicates import find_duplicates, perceptual_hash
 from pkdn_lightning.prepare.store_writer import StoreWriter
+from tests.conftest import real_face
 
 TITLE = 20
 
 
-def drawn(number: int, size: int = 64) -> np.ndarray:
-    return draw_face(number, size_px=size).hr
+def hr_of(number: int, size: int = 64) -> np.ndarray:
+    return real_face(number, size).hr
 
 
 def noise(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_any_name_has_room_above_its_face(name):
 
 
 def test_a_sheet_shows_the_whole_length_of_a_split(tmp_path):
-    faces = [("train" if row < 100 else "test", f"{row}", drawn(row, 16)) for row in range(110)]
+    faces = [("train" if row < 100 else "test", f"{row}", hr_of(row, 16)) for row in range(110)]
     path = write(tmp_path / "s", faces)
     train, test = (np.asarray(Image.open(path / f"sheet_{split}.png")) for split in ("train", "test"))
     assert train.shape == (8 * (16 + TITLE), 6 * 16, 3)
@@ -110,7 +110,7 @@ def test_shares_of_labels_are_exact(tmp_path):
     assert pixels[[0, 1, 18]].tolist() == [(32 + 63 + 64) / 256, (32 + 64) / 256, 1 / 256]
     assert faces[[0, 1, 18]].tolist() == [3, 2, 1]
     assert (pixels.sum(), faces.sum()) == (1, 6)
-    store = write(tmp_path / "s", [("val", str(row), drawn(row, 8)) for row in range(4)], maps=maps)
+    store = write(tmp_path / "s", [("val", str(row), hr_of(row, 8)) for row in range(4)], maps=maps)
     rows = table(store / "labels.csv")
     assert [row["name"] for row in rows] == list(LABELS)
     assert rows[1] == {
@@ -135,7 +135,7 @@ def test_a_bar_is_as_long_as_its_share():
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_copies_are_found_whatever_was_done_to_them(tmp_path, size):
-    faces = [("train", f"{row}", drawn(row, size)) for row in range(12)]
+    faces = [("train", f"{row}", hr_of(row, size)) for row in range(12)]
     first, second, third, fourth, fifth = (face[2] for face in faces[:5])
     copies = [
         ("test", "same", first),
@@ -150,24 +150,24 @@ def test_copies_are_found_whatever_was_done_to_them(tmp_path, size):
 
 
 def test_many_copies_of_one_image(tmp_path):
-    faces = [("train", f"{row}", drawn(1)) for row in range(4)] + [("test", "t", drawn(1)), ("val", "v", drawn(2))]
+    faces = [("train", f"{row}", hr_of(1)) for row in range(4)] + [("test", "t", hr_of(1)), ("val", "v", hr_of(2))]
     pairs = duplicates(tmp_path, faces)
     assert {("0", "t"), ("1", "t"), ("2", "t"), ("3", "t")} < pairs
     assert pairs - {(f"{row}", "t") for row in range(4)} == {("0", "1"), ("0", "2"), ("0", "3")}  # each with the first
 
 
 def test_more_faces_held_out_than_are_compared_at_a_time(tmp_path):
-    faces = [("test", f"{row}", drawn(row, 16)) for row in range(80)]
-    faces += [("val", "first", drawn(3, 16)), ("train", "last", drawn(79, 16))]
+    faces = [("test", f"{row}", hr_of(row, 16)) for row in range(80)]
+    faces += [("val", "first", hr_of(3, 16)), ("train", "last", hr_of(79, 16))]
     assert {("3", "first"), ("79", "last")} <= duplicates(tmp_path, faces)
-    different = [(("train", "val", "test")[row % 3], f"{row}", drawn(row, 32)) for row in range(120)]
+    different = [(("train", "val", "test")[row % 3], f"{row}", hr_of(row, 32)) for row in range(120)]
     assert duplicates(tmp_path, different) == set()
 
 
 @pytest.mark.parametrize("levels", [(0, 0), (100, 100), (0, 255), (7, 128)])
 def test_flat_images_are_alike_and_nothing_else(tmp_path, levels):
     flat = [("test", f"flat {place}", np.full((64, 64, 3), level, np.uint8)) for place, level in enumerate(levels)]
-    faces = [("train", f"{row}", drawn(row)) for row in range(5)]
+    faces = [("train", f"{row}", hr_of(row)) for row in range(5)]
     assert duplicates(tmp_path, faces + flat) == {("flat 0", "flat 1")}
     assert perceptual_hash(flat[0][2]) in (0, 1 << 63)
 
@@ -181,8 +181,8 @@ def test_faces_of_one_hash_are_duplicates_if_their_pixels_agree(tmp_path, monkey
 
 def test_duplicates_and_card_are_written(tmp_path):
     names = ["a, b", "Zoë", "c"]
-    faces = [("train", names[0], drawn(1)), ("train", "other", drawn(2)), ("val", names[1], drawn(1)),
-             ("val", names[2], recompressed(drawn(3))), ("val", "d", drawn(3))]  # fmt: skip
+    faces = [("train", names[0], hr_of(1)), ("train", "other", hr_of(2)), ("val", names[1], hr_of(1)),
+             ("val", names[2], recompressed(hr_of(3))), ("val", "d", hr_of(3))]  # fmt: skip
     made = {"source": "mine", "faces_wanted": {"train": 2, "val": "all"}, "parser": None, "licence": "CC0 | free"}
     path = write(tmp_path / "s", faces, maps=np.zeros((5, 64, 64), np.uint8), provenance=made)
     rows = table(path / "duplicates.csv")
@@ -208,7 +208,7 @@ def test_duplicates_and_card_are_written(tmp_path):
 
 
 def test_a_store_without_maps_has_no_histogram(tmp_path):
-    path = write(tmp_path / "s", [("test", "a", drawn(1))])
+    path = write(tmp_path / "s", [("test", "a", hr_of(1))])
     assert sorted(file.name for file in path.iterdir()) == [
         "card.md", "duplicates.csv", "hr.npy", "index.csv", "manifest.json", "rejects.csv", "sheet_test.png",
     ]  # fmt: skip
@@ -219,7 +219,7 @@ def test_a_store_without_maps_has_no_histogram(tmp_path):
 def test_a_shared_hash_alone_makes_no_copy(tmp_path):
     rows, columns = np.indices((64, 64)) // 2
     checks = np.where((rows + columns) % 2, 60, -60)[..., None]  # too fine for the hash to see
-    face = np.clip(drawn(1).astype(int), 60, 195)
+    face = np.clip(hr_of(1).astype(int), 60, 195)
     plain, checked = face.astype(np.uint8), (face + checks).astype(np.uint8)
     assert (perceptual_hash(plain) ^ perceptual_hash(checked)).bit_count() <= 6
     assert duplicates(tmp_path, [("train", "a", plain), ("test", "b", checked)]) == set()

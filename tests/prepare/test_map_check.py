@@ -6,23 +6,23 @@ from PIL import Image
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.labels import LABELS, ORDERS
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.prepare import prepare
 from pkdn_lightning.prepare.map_check import relations, which_fit
+from tests.conftest import real_face
 
 FACES = 16
 TO_BISENET = np.argsort(ORDERS["bisenet"]).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    return [draw_face(number, size_px=64) for number in range(FACES)]
+def faces():
+    return [real_face(number, 64) for number in range(FACES)]
 
 
 @pytest.fixture(scope="module")
-def maps(drawn):
-    return np.stack([face.parsing for face in drawn])
+def maps(faces):
+    return np.stack([face.parsing for face in faces])
 
 
 def permuted(seed: int) -> np.ndarray:
@@ -37,9 +37,9 @@ def exchanged(*pairs: tuple[str, str]) -> np.ndarray:
 
 
 def test_faces_pass_one_by_one_and_together(maps):
-    assert all(which_fit(maps, "drawn"))
+    assert all(which_fit(maps, "portraits"))
     assert all(relations(maps[number : number + 1]).fit for number in range(FACES))
-    small = [draw_face(number, size_px=16).parsing for number in range(FACES)]
+    small = [real_face(number, 16).parsing for number in range(FACES)]
     assert all(which_fit(small, "small"))
 
 
@@ -63,11 +63,11 @@ def test_a_wrong_map_among_good_ones_is_named(maps):
 
 
 @pytest.fixture
-def folder(drawn, tmp_path):
+def folder(faces, tmp_path):
     """Faces with maps in BiSeNet's order."""
     for kind in ("images", "parsing"):
         (tmp_path / "faces" / "train" / kind).mkdir(parents=True)
-    for number, face in enumerate(drawn[:4]):
+    for number, face in enumerate(faces[:4]):
         Image.fromarray(face.hr).save(tmp_path / f"faces/train/images/{number}.png")
         Image.fromarray(TO_BISENET[face.parsing]).save(tmp_path / f"faces/train/parsing/{number}.png")
     return tmp_path / "faces"

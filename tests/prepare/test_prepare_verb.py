@@ -19,7 +19,7 @@ from pkdn_lightning.prepare import prepare
 from tests.prepare.conftest import ROOT, contents, left_beside
 
 TINY = (
-    "data=synthetic",
+    "data=portraits",
     "data.name=tiny",
     "data.store=stores/tiny",
     "data.source._target_=tests.prepare.conftest.Tiny",
@@ -127,7 +127,7 @@ def test_an_unfinished_run_of_other_options_is_told(tmp_path):
     with pytest.raises(RuntimeError):
         run("+data.source.fails_at=100")
     with pytest.raises(DataError, match=r"stores/tiny\.partial holds 59 faces.*\n  made\.seed: 0 there, 4 now"):
-        run("data.source.seed=4")
+        run("+data.source.seed=4")
     run()
 
 

@@ -107,17 +107,17 @@ class TestFiles:
         result = report(config())
         assert result.subject.reference == "PKDN student, no distillation"
         assert "the best method here: there is no PKDN run" in (result.folder / "report.md").read_text()
-        found = result.subject.scores["drawn"]["PKDN student, no distillation"]
-        assert found.psnr.mean == pytest.approx(trained.metrics["test/drawn/psnr_y"], abs=1e-5)
-        assert found.ssim.mean == pytest.approx(trained.metrics["test/drawn/ssim_y"], abs=1e-5)
+        found = result.subject.scores["faces"]["PKDN student, no distillation"]
+        assert found.psnr.mean == pytest.approx(trained.metrics["test/faces/psnr_y"], abs=1e-5)
+        assert found.ssim.mean == pytest.approx(trained.metrics["test/faces/ssim_y"], abs=1e-5)
 
     def test_several_test_sets(self, config, make_run, celeba, store):
         make_run("plain")
-        sets = [f"data.test_stores.celeba={celeba.path}", f"data.test_stores.drawn={store.path}"]
+        sets = [f"data.test_stores.celeba={celeba.path}", f"data.test_stores.faces={store.path}"]
         result = report(config(*sets, "out=elsewhere", "faces=2"))
         assert result.folder.name == "elsewhere"
         titles = [table.title.partition(":")[0] for table in result.table1]
-        assert titles == ["Table 1, celeba", "Table 1, drawn", "Cost"]
+        assert titles == ["Table 1, celeba", "Table 1, faces", "Cost"]
         assert len(result.figure.faces) == 2
 
 
@@ -185,7 +185,7 @@ class TestPublished:
         assert "on 1,000 test faces of their own crops (here 5)" in to_markdown(table)
         # Another scale, or a test set of another name, has none.
         assert not dataclasses.replace(subject, scale=4).published("celeba")
-        assert not subject.published("drawn")
+        assert not subject.published("faces")
         assert subject.published("helen_crops") is TABLE_1["helen"]
 
     def test_best_and_second_are_marked_among_comparable_methods(self, config, three_runs):

@@ -143,7 +143,7 @@ def test_a_safetensors_file(name, weights, capsys):
 def test_other_verbs_say_the_same(verb, weights, store, capsys):
     file = write_checkpoint(Path("a.ckpt"), changed(scale=0), weights)
     arguments = {
-        "evaluate": (f"models.a={file}", f"data.store={store.path}", "data.scale=4", "data.name=drawn", "run_dir=ev"),
+        "evaluate": (f"models.a={file}", f"data.store={store.path}", "data.scale=4", "data.name=faces", "run_dir=ev"),
         "info": (f"models.a={file}",),
         "export": (f"model={file}", "output=out"),
         "demo": (f"model={file}", "browser=false"),
@@ -333,7 +333,7 @@ def test_a_store(name, store, capsys):
     refused(capsys, expected, "prepare", "verify=st")
 
 
-TRAIN = ("experiment=student_celeba", "data.name=drawn", "data.scale=4", "logger=csv", "trainer=cpu", "run_dir=run",
+TRAIN = ("experiment=student_celeba", "data.name=faces", "data.scale=4", "logger=csv", "trainer=cpu", "run_dir=run",
          "model.width=4", "model.levels=2", "model.rcabs_per_level=1", "trainer.max_epochs=-1", "trainer.max_steps=2",
          "objective=reconstruction", "teacher=none", "data.batch_size=4")  # fmt: skip
 
@@ -346,7 +346,7 @@ def test_a_store_in_training_and_evaluation(name, verify, store, capsys):
     rehash(path)
     where = ("data.store=st", f"data.verify={verify}")
     if (name, verify) != ("label 19", "false"):  # unverified, a label is found when it is read
-        refused(capsys, expected, "evaluate", "data=folder", "data.name=drawn", "data.scale=4", "run_dir=ev", *where)
+        refused(capsys, expected, "evaluate", "data=folder", "data.name=faces", "data.scale=4", "run_dir=ev", *where)
     refused(capsys, expected, "train", *TRAIN, *where)
 
 
@@ -437,7 +437,7 @@ def test_a_report_names_broken_runs_and_shows_the_others(make_run, capsys):  # n
     ["a|b", "`a`", "<img src=x onerror=alert(1)>", "[x](http://example.org)", "*a*", "a\nb", "[/b]", "$x$ & &lt;"],
 )
 def test_names_in_tables_stay_names(name, store, weights):
-    place = ("data=folder", f"data.store={store.path}", "data.name=drawn", "data.scale=4", "run_dir=ev")
+    place = ("data=folder", f"data.store={store.path}", "data.name=faces", "data.scale=4", "run_dir=ev")
     cfg = compose("evaluate", place)
     cfg.models[name] = str(write_checkpoint(Path("a.ckpt"), CARD, weights))
     evaluate(cfg)

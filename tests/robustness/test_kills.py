@@ -143,7 +143,7 @@ def command(tmp_path, store, request):
             plain = make("plain")[:-1]  # without run_dir
             return (plain[0], "-m", *plain[1:], "seed=0,1", "trainer.max_steps=4", "hydra.sweep.dir=sweep")
         if name == "prepare":
-            return ("prepare", "data=synthetic", "data.store=out", "workers=1", *_FACES)
+            return ("prepare", "data=portraits", "data.store=out", "workers=1", *_FACES)
         model = pkdn(tmp_path / "model", *make("plain"))
         assert model.status == 0, model.log
         if name == "export":

@@ -30,7 +30,7 @@ def test_two_processes_train_one_model(store: FaceStore, tmp_path):
 
     (tmp_path / "table").mkdir()
     places = [f"models.two={tmp_path / 'two'}", f"data.store={store.path}", f"run_dir={tmp_path / 'table'}"]
-    cfg = compose("evaluate", [*places, "data.scale=4", "data.name=drawn", "accelerator=cpu"])
+    cfg = compose("evaluate", [*places, "data.scale=4", "data.name=faces", "accelerator=cpu"])
     alone = evaluate(cfg).means["two"]
-    for key in ("test/drawn/psnr_y", "test/drawn/ssim_y"):
+    for key in ("test/faces/psnr_y", "test/faces/ssim_y"):
         assert two["metrics"][key] == pytest.approx(alone[key], abs=1e-5)

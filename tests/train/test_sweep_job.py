@@ -52,7 +52,7 @@ def record(folder) -> dict:
 
 
 def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, monkeypatch):
-    home = Path("runs/student_drawn/multirun")
+    home = Path("runs/student_faces/multirun")
     status, shown = sweep(PLAIN, "model.width=0,8,6")  # a network of width 0 cannot be made
     assert status == 1
     names = {folder.name for folder in home.iterdir() if folder.is_dir()}
@@ -82,7 +82,7 @@ def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, 
 
 def test_a_job_that_broke_off_before_its_first_checkpoint_begins_anew_and_another_run_is_left_alone(sweep):
     assert sweep(PLAIN)[0] == 0  # a sweep over nothing is one job
-    run = RunFolder(Path("runs/student_drawn/multirun/single"))
+    run = RunFolder(Path("runs/student_faces/multirun/single"))
     before, rows = record(run.path), run.metrics.read_text().splitlines()
     run.results.unlink()
     run.last.unlink()
@@ -109,7 +109,7 @@ def test_where_and_how_a_job_runs_does_not_make_it_another(tiny_config):
 def test_ctrl_c_stops_the_sweep_and_the_same_command_ends_it(sweep, monkeypatch):
     from tests.train.conftest import stop_at
 
-    home = Path("runs/student_drawn/multirun")
+    home = Path("runs/student_faces/multirun")
     with monkeypatch.context() as patch:
         stop_at(patch, step=3)
         status, shown = sweep(PLAIN, "seed=0,1")
@@ -143,7 +143,7 @@ def test_two_processes_train_the_teacher_once_and_one_takes_over_from_a_killed_o
         return subprocess.Popen(job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     first, second = start("a"), start("b")
-    teacher = wait_for(lambda: next(Path("runs/teacher_drawn").glob("auto-*/checkpoints/last.ckpt"), None))
+    teacher = wait_for(lambda: next(Path("runs/teacher_faces").glob("auto-*/checkpoints/last.ckpt"), None))
     home = RunFolder(teacher.parent.parent)
     pid = int(json.loads(home.provenance.read_text())["machine"]["pid"])
     trains, waits = (first, second) if first.pid == pid else (second, first)
@@ -153,7 +153,7 @@ def test_two_processes_train_the_teacher_once_and_one_takes_over_from_a_killed_o
     assert waits.returncode == 0, out
     assert "Waiting for another process that trains the teacher" in out
     assert "Resuming PKDNTeacher" in out
-    assert len(list(Path("runs/teacher_drawn").glob("auto-*"))) == 1
+    assert len(list(Path("runs/teacher_faces").glob("auto-*"))) == 1
     assert home.read_results()["steps"] == 400
 
 
@@ -182,7 +182,7 @@ def test_every_launcher_reports_failures_and_goes_on(store, launcher):
             pytest.skip(f"the plugin of launch={launcher} is not installed")
     jobs = command(store, PLAIN, "model.width=0,8", f"launch={launcher}")
     done = subprocess.run(jobs, capture_output=True, text=True, check=False, timeout=300)
-    home = Path("runs/student_drawn/multirun")
+    home = Path("runs/student_faces/multirun")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 finished" in done.stdout
     assert record(home / "model.width-8")["status"] == "finished"
@@ -195,7 +195,7 @@ def test_a_search_goes_on_where_it_was_killed(store):
     search = command(store, *LEARNING, "sweep=optuna", "hydra.sweeper.n_trials=3", "teacher.max_steps=3",
                      "trainer.max_steps=200")  # fmt: skip
     process = subprocess.Popen(search, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    home = Path("runs/student_drawn/optuna")
+    home = Path("runs/student_faces/optuna")
     wait_for(lambda: list(home.glob("*/checkpoints/last.ckpt")))
     process.send_signal(signal.SIGKILL)
     process.wait()

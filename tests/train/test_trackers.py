@@ -42,15 +42,15 @@ def stop_after_two_steps(monkeypatch):
 
 def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_config, tmp_path, store):
     student = train(tiny_config("logger=wandb", "tags=[mine]", "objective.ts.schedule=constant")).run
-    (home,) = (tmp_path / "runs").glob("teacher_drawn/auto-*")
+    (home,) = (tmp_path / "runs").glob("teacher_faces/auto-*")
     teacher = RunFolder(home)
     taught, learned = read_log(teacher.path), read_log(student.path)
 
     assert taught.run.run_id != learned.run.run_id
     assert [log.run.job_type for log in (taught, learned)] == ["teacher", "student"]
-    assert [log.run.run_group for log in (taught, learned)] == ["teacher_drawn", "student_drawn"]
-    assert taught.run.display_name == f"teacher_drawn {home.name}"
-    assert list(learned.run.tags) == ["data=drawn", "seed=0", "mine"]
+    assert [log.run.run_group for log in (taught, learned)] == ["teacher_faces", "student_faces"]
+    assert taught.run.display_name == f"teacher_faces {home.name}"
+    assert list(learned.run.tags) == ["data=faces", "seed=0", "mine"]
     assert taught.exit_code == learned.exit_code == 0
 
     assert learned.config["teacher"] == {"path": str(teacher.best), "sha256": file_sha256(teacher.best)}
@@ -63,7 +63,7 @@ def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_con
     assert learned.summary["val/psnr_y"] == {
         "max": max(row["val/psnr_y"] for row in learned.history if "val/psnr_y" in row)
     }
-    assert learned.summary["test/drawn/ssim_y"] == pytest.approx(results["metrics"]["test/drawn/ssim_y"])
+    assert learned.summary["test/faces/ssim_y"] == pytest.approx(results["metrics"]["test/faces/ssim_y"])
     assert (learned.summary["params"], learned.summary["macs"]) == (results["params"], results["macs"])
     assert learned.defined["val/psnr_y"].step_metric == "trainer/global_step"
     assert learned.defined["val/psnr_y"].summary.max
@@ -74,8 +74,8 @@ def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_con
     assert len(list((folder / "files/media/images/val").glob("*.png"))) == 2
 
     (made,) = taught.artifacts
-    assert (made.name, made.type) == ("teacher_drawn", "model")
-    assert made.digest == checkpoint_artifact(teacher.best, "teacher_drawn").digest  # what the student would declare
+    assert (made.name, made.type) == ("teacher_faces", "model")
+    assert made.digest == checkpoint_artifact(teacher.best, "teacher_faces").digest  # what the student would declare
     assert [entry.ref for entry in made.manifest.contents] == [teacher.best.as_uri()]
 
 
@@ -115,7 +115,7 @@ def test_a_run_that_is_online_declares_what_it_is_made_from(store, tmp_path):
     logger.log_hyperparams = lambda params: None
     begin(logger, {"params": 1}, inputs)
     assert [(artifact.name, artifact.type) for artifact in used] == [
-        ("store-drawn", "dataset"),
+        ("store-faces", "dataset"),
         ("teacher-published", "model"),
     ]
     assert set(used[0].manifest.entries) == {"manifest.json", "index.csv", "hr.npy", "parsing.npy"}
@@ -124,7 +124,7 @@ def test_a_run_that_is_online_declares_what_it_is_made_from(store, tmp_path):
 
 def test_a_teacher_is_not_trained_inside_a_job_of_a_wandb_sweep(tiny_config, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    with pytest.raises(ConfigError, match="Train it first: pkdn train experiment=teacher data.name=drawn data.store="):
+    with pytest.raises(ConfigError, match="Train it first: pkdn train experiment=teacher data.name=faces data.store="):
         train(tiny_config())
 
 
@@ -134,7 +134,7 @@ def test_tensorboard_gets_scalars_images_and_hyperparameters(tiny_config):
     run = train(tiny_config(PLAIN, "logger=tensorboard")).run
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
-    assert {"val/psnr_y", "train/loss/sr", "test/drawn/psnr_y", "best/val/psnr_y"} <= set(events.Tags()["scalars"])
+    assert {"val/psnr_y", "train/loss/sr", "test/faces/psnr_y", "best/val/psnr_y"} <= set(events.Tags()["scalars"])
     assert [image.step for image in events.Images("val/faces")] == [3, 6]
     assert [scalar.step for scalar in events.Scalars("best/val/psnr_y")] == [6]
     assert "_hparams_/session_start_info" in events.summary_metadata
@@ -151,7 +151,7 @@ def test_mlflow_gets_all_and_a_resumed_run_is_one_run(tiny_config, tmp_path, sto
     monkeypatch.undo()
     run = train(saved_config(cfg.run_dir, ["trainer.max_steps=7"])).run  # MLflow refuses to change a parameter
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow/mlflow.db'}")
-    experiment = client.get_experiment_by_name("student_drawn")
+    experiment = client.get_experiment_by_name("student_faces")
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.info.status == "FINISHED"
     assert found.data.tags["role"] == "plain"

@@ -489,8 +489,8 @@ class ExportConfig:
         model: Run, checkpoint, .safetensors, owner/name on the hub, or the default model.
         output: Folder for the exported files.
         formats: Formats to write: safetensors, pt2, onnx, int8.
-        store: Faces for the comparison and for int8 calibration; drawn faces if null.
-        split: Part of the store.
+        store: Faces for the comparison and for int8 calibration; included portraits if null.
+        split: Part of the store; the included portraits are compared on `test` and calibrated on `train`.
         faces: Number of faces.
         push_to: owner/name on the Hugging Face hub, to which the safetensors files are uploaded.
         private: Makes a new repository there private.

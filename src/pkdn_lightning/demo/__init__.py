@@ -5,7 +5,7 @@ pkdn demo model=<run> other=<run> teacher=runs/teacher_celeba/<run> parser=79999
 
 restorers  the models: one or two students, a teacher, and the parser of its maps
 limits     limits of uploads and requests
-examples   drawn example images
+examples   example images
 actions    restores the faces of an uploaded file
 views      the images that are shown of a face, with their metrics
 markup     the page's custom HTML

@@ -115,7 +115,7 @@ def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode =
         image: The image.
         models: The models.
         limits: Limits of faces and time.
-        mode: Kind of image; see `predict.routing`. Drawn examples are recognised.
+        mode: Kind of image; see `predict.routing`. Examples are recognised.
 
     Raises:
         Rejected: If it has no face to restore.
@@ -228,7 +228,7 @@ def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image:
     else:
         words = _words_of_photo(faces, found, sees)
     if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
-        words.append("The teacher needs a parsing map. Only the drawn faces have one here.")
+        words.append("The teacher needs a parsing map. Only the example faces have one here.")
     return " ".join([*words, *(f"Read as: {note}." for note in image.notes)])
 
 

@@ -1,4 +1,4 @@
-"""Example images for the demo, made of drawn faces so that no photographs of people are needed."""
+"""Example images for the demo: included portraits of the test split."""
 
 from functools import cache
 from pathlib import Path
@@ -6,15 +6,19 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from pkdn_lightning.data.synthetic import SyntheticFace, draw_face
+from pkdn_lightning.data.portraits import Portrait, portrait
 
-FACES: Final = (2, 5, 9, 12)
-"""Numbers of the drawn faces."""
+FACES: Final = ("F000455", "H001056", "K000391", "C001061")
+"""Names of the portraits that are examples of one face."""
 
-_GROUP: Final = ((14, 84, 14, 96), (6, 22, 60, 27), (3, 192, 44, 30), (8, 46, 112, 25), (11, 206, 108, 28))
-"""The faces of the group: number, left, top and side in pixels."""
+_LOW_RES: Final = "K000399"
+_GROUP: Final = (
+    ("W000813", 14, 14, 112), ("S001157", 146, 24, 24), ("N000147", 190, 30, 22), ("L000553", 150, 88, 24),
+    ("S001184", 196, 84, 26),
+)  # fmt: skip
+"""The portraits of the group: name, left, top and side in pixels."""
 
 
 class Example(NamedTuple):
@@ -24,29 +28,23 @@ class Example(NamedTuple):
     file: Path
 
 
-def face(number: int, size_px: int = 128) -> Image.Image:
-    """Returns a drawn face, resized by bicubic interpolation to `size_px`."""
-    image = Image.fromarray(draw_face(number).hr)
-    return image if size_px == image.width else image.resize((size_px, size_px), Image.Resampling.BICUBIC)
+def face(name: str, size_px: int = 128) -> Image.Image:
+    """Returns a portrait, resized by bicubic interpolation to `size_px`."""
+    return Image.fromarray(portrait("test", name, size_px).hr)
 
 
 def group() -> Image.Image:
-    """Returns an image like a photograph, with several drawn faces of different sizes in front of a wall."""
-    height, width = 160, 256
-    wall = np.linspace((206, 214, 220), (150, 162, 172), height)[:, None].repeat(width, 1)
-    image = Image.fromarray(wall.round().astype(np.uint8))
-    for number, left, top, side in _GROUP:
-        margin = max(1, side // 12)
-        mask = Image.new("L", (side, side))
-        mask.paste(255, (margin, margin, side - margin, side - margin))
-        image.paste(face(number, side), (left, top), mask.filter(ImageFilter.GaussianBlur(margin / 2)))
+    """Returns an image like a photograph: a wall with portraits of different sizes."""
+    image = Image.new("RGB", (256, 140), (206, 210, 214))
+    for name, left, top, side in _GROUP:
+        image.paste(face(name, side), (left, top))
     return image
 
 
 def write_examples(folder: Path, lr_px: int) -> list[Example]:
     """Writes the examples into a folder as PNG, and returns them."""
-    images = {f"face {place}, 128 px": face(number) for place, number in enumerate(FACES, 1)}
-    images[f"face of {lr_px} px"] = face(FACES[1] + 1, lr_px)
+    images = {f"face {place}, 128 px": face(name) for place, name in enumerate(FACES, 1)}
+    images[f"face of {lr_px} px"] = face(_LOW_RES, lr_px)
     images["group"] = group()
     folder.mkdir(parents=True, exist_ok=True)
     examples = []
@@ -58,14 +56,14 @@ def write_examples(folder: Path, lr_px: int) -> list[Example]:
 
 
 def known_map(hr: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Returns the exact parsing map of an example's face, (S, S) label ids; None for any other image.
+    """Returns the included parsing map of an example's face, (S, S) label ids; None for any other image.
 
     Args:
         hr: (S, S, 3) uint8.
     """
-    return next((drawn.parsing for drawn in _drawn() if np.array_equal(drawn.hr, hr)), None)
+    return next((example.parsing for example in _examples() if np.array_equal(example.hr, hr)), None)
 
 
 @cache
-def _drawn() -> tuple[SyntheticFace, ...]:
-    return tuple(map(draw_face, FACES))
+def _examples() -> tuple[Portrait, ...]:
+    return tuple(portrait("test", name) for name in FACES)

@@ -17,7 +17,7 @@ def heading(models: Models) -> str:
     lr, hr = models.first.lr_px, models.first.hr_px
     return (
         "<header><h1>Faces from a few pixels</h1>"
-        f"<p>A model enlarges a face of {lr}×{lr} pixels to {hr}×{hr}. Upload an image, or try a drawn face.</p>"
+        f"<p>A model enlarges a face of {lr}×{lr} pixels to {hr}×{hr}. Upload an image, or try an example face.</p>"
         '<p class="caution"><strong>Plausible, not proven.</strong> The model invents the details. The result is '
         "no evidence of a person's identity and must not be used to identify anyone.</p></header>"
     )

@@ -23,7 +23,7 @@ MODES: Final[Mapping[str, Mode]] = {
     "A face fills it": "aligned",
     "A photograph": "photo",
 }
-_BEGIN: Final = "Upload an image, take a photograph, or try a drawn face."
+_BEGIN: Final = "Upload an image, take a photograph, or try an example face."
 _SHOWN: Final = (1600, 1600)  # maximum pixels of a photograph on the page; the saved file has all of them
 
 # Options of a gallery for choosing one image; its captions are also the alternative texts.
@@ -103,9 +103,9 @@ def _given(examples: Sequence[Example]) -> _Given:
     )  # fmt: skip
     mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="What is it?", elem_id="mode")
     restore = gr.Button("Restore", variant="primary", elem_id="restore")
-    gr.HTML("<h3>Drawn faces to try</h3>", padding=False)
+    gr.HTML("<h3>Examples</h3>", padding=False)
     tried = gr.Gallery(
-        [(str(example.file), example.name) for example in examples], label="Drawn faces to try", elem_id="examples",
+        [(str(example.file), example.name) for example in examples], label="Examples", elem_id="examples",
         **_CHOOSING,
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ class Teacher:
 
 
 class Maps:
-    """Provides parsing maps: the exact ones of the drawn examples, a parser's for other faces.
+    """Provides parsing maps: the included ones of the examples, a parser's for other faces.
 
     Args:
         parser: The parser, if any.

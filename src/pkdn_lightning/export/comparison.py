@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.pixels import to_tensor
+from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.data.store import FaceStore
-from pkdn_lightning.data.synthetic import draw_face
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.export.quantize import closeness_db
 from pkdn_lightning.metrics import psnr_y
@@ -38,25 +38,54 @@ class Check(NamedTuple):
     ms: float
 
 
-def check_faces(store: str | None, split: str, count: int, original: Restorer) -> tuple[Tensor, Tensor, str]:
-    """Returns LR and HR faces for the comparison, and a description of their source.
+class Faces(NamedTuple):
+    """The faces of an export.
+
+    Attributes:
+        lr: (N, 3, h, w) faces for the comparison, in [0, 1].
+        hr: (N, 3, H, W) the same faces in HR.
+        calibration: (M, 3, h, w) LR faces for the calibration of 8 bits.
+        source: A description of `lr`.
+        calibration_source: A description of `calibration`.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    calibration: Tensor
+    source: str
+    calibration_source: str
+
+
+def check_faces(store: str | None, split: str, count: int, original: Restorer) -> Faces:
+    """Returns the faces for the comparison and the calibration.
+
+    Args:
+        store: The store; None takes the included portraits, whose training split is for the calibration.
+        split: Part of the store.
+        count: Number of faces, at most.
+        original: The model, which determines size, scale and degradation.
 
     Raises:
         DataError: If `count` is below 1 or the store's faces do not fit the model.
     """
+
+    def degraded(faces: Tensor) -> Tensor:
+        return degrade(faces, original.scale, original.card["degradation"])
+
     if store is None:
-        hr = np.stack([draw_face(number, size_px=original.hr_px).hr for number in range(count)])
-        source = f"{count} drawn faces (for real ones: store=<store>)"
-    else:
-        opened = FaceStore.open(store)
-        rows = opened.indices(split)[:count]
-        if opened.size_px % original.scale:
-            raise DataError(
-                f"{store} holds faces of {opened.size_px} px, which scale {original.scale} does not divide."
-            )
-        hr, source = np.array(opened.hr[rows]), f"{len(rows)} faces of {opened.name}/{split}"
-    faces = to_tensor(hr)
-    return degrade(faces, original.scale, original.card["degradation"]), faces, source
+        test, train = (
+            to_tensor(np.stack([face.hr for face in portraits(each, count, original.hr_px)]))
+            for each in ("test", "train")
+        )
+        source = f"{len(test)} portraits of the included test split (for others: store=<store>)"
+        return Faces(degraded(test), test, degraded(train), source, "portraits of the included training split")
+    opened = FaceStore.open(store)
+    rows = opened.indices(split)[:count]
+    if opened.size_px % original.scale:
+        raise DataError(f"{store} holds faces of {opened.size_px} px, which scale {original.scale} does not divide.")
+    hr = to_tensor(np.array(opened.hr[rows]))
+    lr = degraded(hr)
+    return Faces(lr, hr, lr, f"{len(rows)} faces of {opened.name}/{split}", "of these faces")
 
 
 def restore(restorer: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:

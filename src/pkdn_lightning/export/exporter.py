@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from pkdn_lightning.export.comparison import Check, check, check_faces, restore
+from pkdn_lightning.export.comparison import Check, Faces, check, check_faces, restore
 from pkdn_lightning.export.graphs import OPSET, check_onnx, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.files import read_json, write_json
@@ -57,12 +57,15 @@ def run_export(cfg: DictConfig) -> Export:
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
     original = load_runtime(cfg.model)
-    lr, hr, source = check_faces(cfg.store, cfg.split, cfg.faces, original)
-    if "int8" in cfg.formats and len(lr) < 2:
-        raise DataError(f"int8 needs faces to calibrate and other faces to check; found {len(lr)}. Set faces=64.")
+    faces = check_faces(cfg.store, cfg.split, cfg.faces, original)
+    lr, hr, source = faces.lr, faces.hr, faces.source
+    if "int8" in cfg.formats and len(faces.calibration) < 2:
+        raise DataError(
+            f"int8 needs faces to calibrate and other faces to check; found {len(faces.calibration)}. Set faces=64."
+        )
     expected = restore(original, lr)
     folder = _open(cfg, loaded)
-    notes = _write(cfg, loaded, folder, lr)
+    notes = _write(cfg, loaded, folder, faces)
     checks = {
         name: check(load_runtime(folder / FILES[name], trust=True), lr, hr, expected)  # just written here
         for name in FILES
@@ -116,7 +119,7 @@ def _open(cfg: DictConfig, loaded: LoadedNetwork) -> Path:
     return folder
 
 
-def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> dict[str, str]:
+def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, faces: Faces) -> dict[str, str]:
     """Writes the files, and returns notes for the user by topic."""
     notes: dict[str, str] = {}
     with console.status("safetensors") as status:
@@ -125,6 +128,7 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> 
         if set(cfg.formats) <= {"safetensors"}:
             return notes
         status.update("tracing")
+        lr = faces.lr
         program = trace(loaded.net, lr.shape[-1])
         sizes = (
             "any size that the network accepts"
@@ -141,21 +145,21 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, lr: Tensor) -> 
                 write_onnx(program, loaded.card, onnx)
                 if "int8" in cfg.formats:
                     status.update("8 bits")
-                    notes["int8"] = _write_int8(onnx, folder / FILES["int8"], lr)
+                    notes["int8"] = _write_int8(onnx, folder / FILES["int8"], faces)
     return notes
 
 
-def _write_int8(onnx: Path, target: Path, lr: Tensor) -> str:
+def _write_int8(onnx: Path, target: Path, faces: Faces) -> str:
     exact = load_runtime(onnx)
 
-    def closeness(file: Path, faces: Tensor) -> float:
-        return closeness_db(restore(load_runtime(file), faces), restore(exact, faces))
+    def closeness(file: Path, lr: Tensor) -> float:
+        return closeness_db(restore(load_runtime(file), lr), restore(exact, lr))
 
-    made = quantise(onnx, target, lr, closeness)
+    made = quantise(onnx, target, faces.calibration, closeness)
     ends = "stay in float32" if made.float_ends else "are in 8 bits"
     return (
-        f"int8: calibrated on {len(lr) // 2} of these faces; first and last convolution {ends} (PSNR to the "
-        f"original: {made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
+        f"int8: calibrated on {len(faces.calibration) // 2} {faces.calibration_source}; first and last convolution "
+        f"{ends} (PSNR to the original: {made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
     )
 
 
