@@ -21,9 +21,8 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.train import train
 from pkdn_lightning.train.build import build_objective
 from pkdn_lightning.train.resume import saved_config
-from tests.conftest import real_face
-
-from .conftest import TINY
+from tests.conftest import TINY, real_face
+from tests.predict.conftest import CARD
 
 JUDGE = "module.discriminator.size_px=64"
 SMALL = {
@@ -118,7 +117,7 @@ def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
     pytest.importorskip("onnxruntime")
     exact, small = tmp_path / "exact.onnx", tmp_path / "small.onnx"
     net = build_network(config(method, faces, tmp_path).model).eval()
-    write_onnx(trace(net, 16), {"scale": 8, "degradation": "pil", "size_px": 128}, exact)
+    write_onnx(trace(net, 16), CARD | {"size_px": 128}, exact)
     lr = degrade(torch.from_numpy(np.stack([real_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
 
     def closeness(file, some):
