@@ -114,6 +114,7 @@ class TeacherConfig:
         max_steps: Steps of its training; the student's if null.
         max_epochs: Epochs of its training; the student's if null.
         lr: Its learning rate; the student's if null.
+        features: Layers whose outputs are further features, by name.
     """
 
     checkpoint: File = "none"
@@ -123,6 +124,7 @@ class TeacherConfig:
     max_steps: Limit | None = None
     max_epochs: Limit | None = None
     lr: Positive | None = None
+    features: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -137,6 +139,7 @@ class ModuleConfig:
         discriminator: The discriminator of an adversarial method.
         adversarial_weight: Weight of the adversarial loss.
         gate: Rests the network or the discriminator while the other is behind.
+        features: Layers whose outputs are further features, by name, e.g. {d3: body.2}.
     """
 
     _target_: str = MISSING
@@ -147,6 +150,7 @@ class ModuleConfig:
     discriminator: dict[str, Any] = field(default_factory=dict)
     adversarial_weight: NonNegative = 0.0
     gate: bool = False
+    features: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -575,7 +579,7 @@ def register_schemas() -> None:
 def _opened(schema: type) -> DictConfig:
     """Returns a schema that accepts new keys in mappings of names, as in `models.student=runs/a`."""
     node: DictConfig = OmegaConf.structured(schema)
-    for mapping in ("models", "data.test_stores"):
+    for mapping in ("models", "data.test_stores", "module.features", "teacher.features"):
         if OmegaConf.is_dict(OmegaConf.select(node, mapping)):
             OmegaConf.set_struct(OmegaConf.select(node, mapping), False)
     return node

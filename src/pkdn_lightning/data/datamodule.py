@@ -294,6 +294,9 @@ class FaceSRDataModule(lightning.LightningDataModule):
             parsing_damage=parsing_damage,
             parsing_damage_px=parsing_damage_px,
         )
+        self._input: dict[str, Any] = {"encoding": encoding, "degradation": degradation}
+        if parsing_damage != "none":  # recorded only where maps are damaged
+            self._input |= {"parsing_damage": parsing_damage, "parsing_damage_px": parsing_damage_px}
         self._store: FaceStore | None = None
         self._test_stores: dict[str, FaceStore] | None = None
         self._resident_faces: dict[str, Tensor] = {}
@@ -313,6 +316,12 @@ class FaceSRDataModule(lightning.LightningDataModule):
             stores = {name: self._open(path) for name, path in self.test_paths.items()}
             self._test_stores = stores or {self.store.name: self.store}
         return self._test_stores
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the card in a checkpoint says of the data; see `models.card`."""
+        data = {"name": self.store.name, "sha256": self.store.sha256}
+        return {**self._input, "data": data, "size_px": self.store.size_px}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns shuffled batches of `train`, resuming after those the run has consumed.
