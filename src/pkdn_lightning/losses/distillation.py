@@ -185,7 +185,8 @@ class FeatureAffinity(FeatureTerm):
 
 def _resized(teacher: Tensor, student: Tensor) -> Tensor:
     """Returns teacher features averaged to the size of the student's."""
-    return teacher if teacher.shape[-2:] == student.shape[-2:] else F.adaptive_avg_pool2d(teacher, student.shape[-2:])
+    height, width = student.shape[-2:]
+    return teacher if teacher.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(teacher, (height, width))
 
 
 def _key(level: str) -> str:

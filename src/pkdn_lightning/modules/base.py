@@ -39,19 +39,19 @@ _INPUT: Final = {"encoding": "colour", "degradation": "pil"}  # of the `FaceSRDa
 class SRModule(lightning.LightningModule):
     """Trains one super-resolution network.
 
-    Batches are mappings with the keys of `data.datamodule.Batch` that the network and the objective read; any DataLoader
-    may yield them.
+    Batches are mappings with the keys of `data.datamodule.Batch` that the network and the objective read, from any
+    DataLoader.
 
     Args:
         net: The network.
         objective: The losses; L1 to the ground truth (Eq. 1) by default.
-        make_optimizer: Returns an optimiser of the parameters of `net` and `objective`; Adam as in the paper's recipe by
+        make_optimizer: Returns an optimiser of the parameters of `net` and `objective`; Adam as in `recipe=paper` by
             default.
         make_scheduler: Returns a learning-rate scheduler for the optimiser and `total_steps`; None keeps the rate.
         channels_last: Uses the channels-last memory format for the weights, faster on most hardware.
-        card: Further plain values for the card in checkpoints, e.g. `experiment`, or `encoding` and `degradation` of the
-            batches if they are not those of the `FaceSRDataModule`; see `models.card`. The network's class and
-            arguments are always there, so that `load_model` and `load_from_checkpoint` can rebuild it.
+        card: Further plain values for the card in checkpoints, e.g. `experiment`, or `encoding` and `degradation` of
+            batches that do not come from a `FaceSRDataModule`; see `models.card`. The network's class and arguments
+            are always there, so that `load_model` and `load_from_checkpoint` can rebuild it.
 
     Raises:
         ConfigError: If the network cannot be described by plain values.

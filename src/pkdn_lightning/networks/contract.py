@@ -77,9 +77,9 @@ class SRNetwork(nn.Module):
         for name, value in arguments.items():
             if not _is_plain(value):
                 raise ConfigError(
-                    f"{cls.__name__}({name}=...) is a {type(value).__name__}. A checkpoint describes a network by plain "
-                    "values: numbers, text, true, false, null, and lists and mappings of them. Give the constructor such "
-                    "a value, e.g. the name of a class, and make the object there."
+                    f"{cls.__name__}({name}=...) is a {type(value).__name__}. A checkpoint describes a network by "
+                    "plain values: numbers, text, true, false, null, lists and mappings. Give the constructor such a "
+                    "value, e.g. the name of a class, and make the object there."
                 )
         return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **{k: _listed(v) for k, v in arguments.items()}}
 
