@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 _TRUSTED: Final = ("pkdn_lightning", "torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers")
+DOTTED_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+"""A full name: module.Class or module.function."""
+_NAMING: Final = re.compile(r"""(?:_target_|degradation)["']?:\s*["']?([\w.]+)""")
 _named_by_user: Final[set[str]] = set()
 
 
@@ -79,4 +82,4 @@ def _named_in_own_conf() -> set[str]:
     own = own_conf()
     files = own.glob("*/**/*.yaml") if own else ()
     texts = (file.read_text("utf-8", errors="replace") for file in files)
-    return {name for text in texts for name in re.findall(r"""_target_["']?:\s*["']?([\w.]+)""", text)}
+    return {name for text in texts for name in _NAMING.findall(text)}

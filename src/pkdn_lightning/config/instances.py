@@ -96,6 +96,8 @@ def find_class(name: Any, where: str) -> Callable[..., Any]:
 def trust_targets(cfg: DictConfig) -> None:
     """Trusts the classes that a composed configuration names: its files and the command line are the user's own."""
     trust(_targets(OmegaConf.to_container(cfg)))
+    if degradation := OmegaConf.select(cfg, "data.degradation", default=None):
+        trust([degradation])
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pkdn_lightning.values import (
     Change,
     Count,
+    Degradation,
     File,
     FileName,
     Files,
@@ -66,7 +67,7 @@ class DataConfig:
         store: Folder, archive or URL of the store.
         test_stores: Stores to test on, by name; data.store if empty.
         scale: Enlargement of the LR face, e.g. 8.
-        degradation: How LR is made: bicubic as in Pillow or as in MATLAB.
+        degradation: How LR is made: bicubic as in Pillow or as in MATLAB, or by your own function.
         encoding: How parsing maps enter a network: as colours, one channel a label, or ids.
         batch_size: Faces a training step, in each process.
         eval_batch_size: Faces at a time in validation and tests.
@@ -86,7 +87,7 @@ class DataConfig:
     store: File = MISSING
     test_stores: Files = field(default_factory=dict)
     scale: Annotated[int, Range(1, 64)] = 8
-    degradation: Annotated[str, OneOf("pil", "matlab")] = "pil"
+    degradation: Degradation = "pil"
     encoding: Annotated[str, OneOf("colour", "onehot", "index")] = "colour"
     batch_size: Count = 8
     eval_batch_size: Count = 32

@@ -17,6 +17,7 @@ from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.functional.resize import MODES
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.trust import DOTTED_NAME
 
 _NETWORKS: Final = "pkdn_lightning.networks."
 _NEEDED: Final = {"data": dict, "trainer": dict, "module": dict, "model": dict, "seed": int}
@@ -25,7 +26,7 @@ _CONFIG: Final = {
     "seed": int,
     "method": str,
     "data": {
-        "name": str, "store": str, "scale": range(1, 65), "degradation": MODES, "encoding": ENCODINGS,
+        "name": str, "store": str, "scale": range(1, 65), "degradation": (*MODES, DOTTED_NAME), "encoding": ENCODINGS,
         "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
     },
     "trainer": {
