@@ -47,12 +47,11 @@ def is_named_by_user(name: str) -> bool:
 
 def is_trusted(name: str) -> bool:
     """Returns whether a file may name this class or the module of this class."""
-    roots = (*_TRUSTED, *filter(None, os.environ.get("PKDN_TRUSTED", "").split(",")))
-    return any(name == root or name.startswith(f"{root}.") for root in roots)
+    return _is_within(name, (*_TRUSTED, *_trusted_by_environment()))
 
 
 def find(name: str) -> Any:
-    """Returns what a full name stands for; the modules of the current folder are found if the user named it.
+    """Returns what a full name stands for; modules of the current folder are found if the user named it or trusts it.
 
     Call it for trusted names only: importing a module runs it.
 
@@ -61,7 +60,8 @@ def find(name: str) -> Any:
         AttributeError: If the module has no such name.
     """
     here = str(Path.cwd())
-    if is_named_by_user(name) and not {here, ""} & set(sys.path):
+    by_user = is_named_by_user(name) or _is_within(name, _trusted_by_environment())
+    if by_user and not {here, ""} & set(sys.path):
         sys.path.append(here)  # last, so that no file of the folder replaces an installed package
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):
@@ -76,6 +76,14 @@ def find(name: str) -> Any:
             found = getattr(found, part)
         return found
     raise ImportError(f"'{name}' names no module: expected module.Class")
+
+
+def _trusted_by_environment() -> tuple[str, ...]:
+    return tuple(filter(None, os.environ.get("PKDN_TRUSTED", "").split(",")))
+
+
+def _is_within(name: str, roots: Iterable[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def _named_in_own_conf() -> set[str]:

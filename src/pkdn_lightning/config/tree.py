@@ -18,9 +18,9 @@ class OwnConf(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Appends the folder, so that no file of it replaces one of the package."""
-        ours = {"pkg://pkdn_lightning.conf", *(f"file://{each}" for each in (conf_dir(), conf_dir() / "inference"))}
+        ours = ("pkg://pkdn_lightning.conf", str(conf_dir()))  # not inference/, which has no groups
         own = own_conf()
-        if own and any(str(each.path) in ours for each in search_path.get_path()):
+        if own and any(str(each.path).removeprefix("file://") in ours for each in search_path.get_path()):
             search_path.append("own conf", f"file://{own}")
 
 

@@ -182,7 +182,7 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
         CheckpointError: If the class is not trusted, no network, or refuses the arguments.
     """
     target = str(spec.get("_target_", ""))
-    network = _network_class(target, origin)
+    network = network_class(target, origin)
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
     try:
         return network(**arguments)
@@ -192,7 +192,16 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
         ) from error
 
 
-def _network_class(target: str, origin: Path) -> type[SRNetwork]:
+def network_class(target: str, origin: Path) -> type[SRNetwork]:
+    """Returns the network that a file names.
+
+    Args:
+        target: Its full name.
+        origin: The file, for messages.
+
+    Raises:
+        CheckpointError: If it is not trusted, cannot be found, or is no network.
+    """
     for imported in _subclasses(SRNetwork):
         if f"{imported.__module__}.{imported.__qualname__}" == target:
             return imported
