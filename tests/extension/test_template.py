@@ -1,5 +1,6 @@
 """What docs/extending.md promises: everything of one's own works from the outside, without a change to the package."""
 
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from pkdn_lightning import compose, load_model
+from pkdn_lightning.config import conf_dir
 from pkdn_lightning.config.help import help_text
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError
@@ -17,7 +19,9 @@ from pkdn_lightning.predict import predict
 from pkdn_lightning.report.rows import collect
 from pkdn_lightning.train import train
 from pkdn_lightning.train.resume import saved_config
-from tests.extension.conftest import TINY
+from tests.extension.conftest import TEMPLATE, TINY
+
+ROOT = conf_dir().parent
 
 TINY_DATA = [each for each in TINY if each.startswith("data.")]
 
@@ -108,3 +112,20 @@ def test_deltas_of_an_experiment_are_named_as_its_own(folder):
 def test_the_report_reads_runs_of_own_networks(result):
     found = collect("runs")
     assert ([row.method for row in found.rows], found.left_out) == (["Shuffle"], ())
+
+
+def test_the_page_shows_the_template():
+    page = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    files = [file.read_text(encoding="utf-8") for file in TEMPLATE.rglob("*.*") if file.suffix in (".py", ".yaml")]
+    shown = re.findall(r"^```(?:py|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 8
+    for code in shown:
+        assert any(code in file for file in files), code
+
+
+def test_the_library_takes_15_lines():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    (code,) = [
+        each for each in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "Trainer" in each
+    ]
+    assert len([line for line in code.splitlines() if line]) <= 15
