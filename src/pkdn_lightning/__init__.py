@@ -1,21 +1,24 @@
 """Face super-resolution with prior knowledge distillation (PKDN).
 
-`load_model`, also named `from_pretrained`, loads a trained network; `save_pretrained` and `push_to_hub` publish one.
+`load_model`, also named `from_pretrained`, loads a trained network; `save_pretrained` and `push_to_hub` publish one;
+`compose` returns a configuration.
 Everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. Importing this package does not import
 torch.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pkdn_lightning.config import compose
     from pkdn_lightning.models.checkpoints import load_model
     from pkdn_lightning.models.hub import from_pretrained, push_to_hub, save_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "from_pretrained", "load_model", "push_to_hub", "save_pretrained"]
+__all__ = ["__version__", "compose", "from_pretrained", "load_model", "push_to_hub", "save_pretrained"]
 
-_HOMES = {"load_model": "models.checkpoints"} | dict.fromkeys(
+_HOMES = {"load_model": "models.checkpoints", "compose": "config"} | dict.fromkeys(
     ("from_pretrained", "push_to_hub", "save_pretrained"), "models.hub"
 )
 
@@ -25,3 +28,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(f"pkdn_lightning.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not (Path(__file__).parent / "conf").is_dir():  # a checkout: `pkdn_lightning.conf` lies beside `src`
+    __path__.append(str(Path(__file__).resolve().parents[2]))

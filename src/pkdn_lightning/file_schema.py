@@ -3,6 +3,7 @@
 A schema is made of rules. A rule is one of
 
     int, float, str, bool, dict    a type; `True` is no `int`, and an `int` is a `float`
+    re.compile("x+")               text that matches as a whole
     range(1, 65)                   an integer in this range
     ("pil", "matlab", None)        one of several rules or values
     [rule]                         a list whose items follow the rule
@@ -10,6 +11,7 @@ A schema is made of rules. A rule is one of
     {str: rule}                    a mapping with any names, whose values follow the rule
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +88,8 @@ def _fault_in_mapping(value: Mapping[Any, Any], rule: Mapping[Any, Rule], name: 
 def _follows(value: object, rule: Rule) -> bool:
     if isinstance(rule, range):
         return isinstance(value, int) and not isinstance(value, bool) and value in rule
+    if isinstance(rule, re.Pattern):
+        return isinstance(value, str) and rule.fullmatch(value) is not None
     if isinstance(rule, type):
         accepted = (int, float) if rule is float else (Mapping if rule is dict else rule)
         return isinstance(value, accepted) and (rule is bool or not isinstance(value, bool))
@@ -97,6 +101,8 @@ def _words(rule: Rule) -> str:
         return " or ".join(map(_words, rule))
     if isinstance(rule, range):
         return f"an integer from {rule.start} to {rule.stop - 1}"
+    if isinstance(rule, re.Pattern):
+        return f"text like {rule.pattern}"
     if isinstance(rule, type):
         return _TYPES[rule]
     if isinstance(rule, Mapping):

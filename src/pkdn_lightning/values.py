@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.trust import DOTTED_NAME
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ class OneOf(tuple[str, ...]):
         return super().__new__(cls, words)
 
 
+class OneOfOrName(OneOf):
+    """The words that are accepted, or the full name of a function of the user's."""
+
+    __slots__ = ()
+
+    def __contains__(self, value: Any) -> bool:
+        return super().__contains__(value) or (isinstance(value, str) and DOTTED_NAME.fullmatch(value) is not None)
+
+
 @dataclass(frozen=True)
 class FileName:
     """Marks the name of a file or folder, which the command line takes as it is typed, whatever characters it holds.
@@ -89,6 +99,7 @@ Side = Annotated[int, Range(8, 4096)]
 Threads = Annotated[int, Range(1, 1024)]
 Limit = Annotated[int, Range(1, besides=-1)]
 File = Annotated[str, FileName()]
+Degradation = Annotated[str, OneOfOrName("pil", "matlab")]
 Files = Annotated[dict[str, str], FileName(in_mapping=True)]
 
 
@@ -115,6 +126,7 @@ def describe(hint: Any) -> str:
         name = ", or ".join(describe(option) for option in typing.get_args(kind))
     elif words := list(_words(hint)):
         name = f"{'one of ' * (len(words) > 1)}{', '.join(words)}"
+        name += ", or module.function" * any(isinstance(limit, OneOfOrName) for limit in limits)
     elif kind is not str and _is_sequence(typing.get_origin(kind) or kind):
         name = f"a list ({describe((*typing.get_args(kind), Any)[0])})"
     else:

@@ -12,6 +12,7 @@ from pkdn_lightning.networks.bisenet import BiSeNet
 from tests.conftest import write_store
 from tests.docs.commands import RUN, exit_status
 from tests.docs.running import small
+from tests.extension.conftest import TEMPLATE
 from tests.networks.published import STATES
 from tests.predict.conftest import face
 from tests.prepare import publishers
@@ -42,6 +43,14 @@ def trained(tmp_path_factory):
         patch.setattr(sys, "argv", ["pkdn", *small(command)])
         assert exit_status(main) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_parts(request, tmp_path):
+    """The reader of docs/extending.md is in the folder that it describes."""
+    block = getattr(request.node, "callspec", None) and request.node.callspec.params.get("block")
+    if block and block.page.name == "extending.md":
+        shutil.copytree(TEMPLATE, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture

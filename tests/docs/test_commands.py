@@ -7,6 +7,7 @@ those of `NOT_RUN`, and the trainings in experiments/README.md, whose tables tak
 import subprocess
 from functools import cache
 
+import lightning
 import pytest
 import torch
 
@@ -149,6 +150,8 @@ def test_what_is_not_run_is_on_a_page():
     ],
 )
 def test_python_runs(block, reader, monkeypatch):
-    compose = pkdn_lightning.config.compose
+    compose, trainer = pkdn_lightning.config.compose, lightning.Trainer
+    brief = {"max_steps": 2, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    monkeypatch.setattr(lightning, "Trainer", lambda **given: trainer(**{**given, **brief}))
     monkeypatch.setattr(pkdn_lightning.config, "compose", lambda verb, given: compose(verb, small([verb, *given])[1:]))
     exec(compile(block.code, str(block), "exec"), {"lr": torch.rand(1, 3, 16, 16)})

@@ -52,7 +52,7 @@ def test_it_builds_and_shows_the_figures(site):
     method = (site / "method.html").read_text(encoding="utf-8")
     assert method.count('class="pkdn-figure"') == len(list((ROOT / "docs/figures").glob("*.svg")))
     assert "psnr_y" in (site / "api.html").read_text(encoding="utf-8")
-    assert "House rules" in (site / "extending.html").read_text(encoding="utf-8")
+    assert "House rules" in (site / "contributing.html").read_text(encoding="utf-8")
     assert not list(site.rglob("*.py"))
 
 

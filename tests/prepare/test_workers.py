@@ -11,6 +11,7 @@ import pytest
 
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.prepare import workers
 from pkdn_lightning.prepare.workers import in_order, worker_count
 from tests.prepare.conftest import ROOT
 
@@ -38,19 +39,19 @@ def never(item: object) -> bool:
     return False
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_results_come_in_order(workers):
-    results = in_order(square, iter(range(25)), workers, skip=lambda number: number % 5 == 4)
+@pytest.mark.parametrize("count", [0, 2])
+def test_results_come_in_order(count):
+    results = in_order(square, iter(range(25)), count, skip=lambda number: number % 5 == 4)
     assert list(results) == [(number, None if number % 5 == 4 else number * number) for number in range(25)]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_items_are_drawn_only_a_little_ahead(workers):
+@pytest.mark.parametrize("count", [0, 2])
+def test_items_are_drawn_only_a_little_ahead(count):
     drawn = []
-    results = in_order(square, (drawn.append(number) or number for number in range(1000)), workers, skip=never)
+    results = in_order(square, (drawn.append(number) or number for number in range(1000)), count, skip=never)
     for number in range(5):
         assert next(results) == (number, number * number)
-        assert len(drawn) <= number + 1 + 3 * workers
+        assert len(drawn) <= number + 1 + 3 * count
     results.close()
 
 
@@ -83,6 +84,7 @@ def test_workers_end_when_nobody_asks_any_more():
 
 
 def test_how_many_workers(monkeypatch):
+    monkeypatch.setattr(workers, "_can_spawn", lambda: True)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     assert worker_count(None, 10_000) == 3
     assert worker_count(None, 20) == 0  # not worth it
@@ -91,6 +93,25 @@ def test_how_many_workers(monkeypatch):
     assert worker_count(None, 10_000) == 0
     with pytest.raises(ConfigError, match="workers=-1: expected 0 .no processes. or more"):
         worker_count(-1, 0)
+
+
+def test_a_script_without_a_guard_works_and_is_told_why_its_workers_do_not(tmp_path):
+    code = (
+        "import sys\n"
+        "from pkdn_lightning.errors import DataError\n"
+        "from pkdn_lightning.prepare.workers import in_order, worker_count\n"
+        "print(worker_count(None, 10_000))\n"
+        "try:\n"
+        "    list(in_order(abs, [0], 1, skip=bool))\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "script.py"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "0"
+    assert "No worker process could start: each runs " in done.stdout
+    assert "script.py again, which starts this work again." in done.stdout
 
 
 def test_workers_end_by_themselves_when_their_parent_is_killed(tmp_path):
@@ -107,8 +128,8 @@ def test_workers_end_by_themselves_when_their_parent_is_killed(tmp_path):
     finally:
         parent.kill()
         parent.wait()
-    workers = [int(file.name) for file in tmp_path.iterdir()]
-    assert wait(lambda: not any(map(is_alive, workers)), 5), "workers outlived their parent"
+    processes = [int(file.name) for file in tmp_path.iterdir()]
+    assert wait(lambda: not any(map(is_alive, processes)), 5), "workers outlived their parent"
 
 
 def wait(until, seconds: float = 30) -> bool:

@@ -66,7 +66,7 @@ def mistakes_in_groups() -> Iterator[Mistake]:
     """Yields a choice that does not exist for each group of each verb."""
     for verb in VERBS:
         defaults = (verb_dir(verb) / f"{verb}.yaml").read_text()
-        for group in sorted(path.name for path in conf_dir().iterdir() if path.is_dir()):
+        for group in sorted(path.name for path in conf_dir().glob("[a-z]*/")):
             if f"  - {group}: " in defaults:
                 yield Mistake(verb, (f"{group}=nonsense",), f"There is no 'nonsense' in '{group}'")
 

@@ -180,7 +180,7 @@ class TestErrors:
 
     def test_student_and_teacher_of_other_widths(self, tiny_config):
         wide = train(tiny_config("model.width=12", experiment="teacher_celeba", run="wide")).run
-        with pytest.raises(ShapeError, match=r"down1: student \(1, 8, 16, 16\), teacher \(1, 12, 16, 16\)"):
+        with pytest.raises(ShapeError, match=r"down1: student \(4, 8, 16, 16\), teacher \(4, 12, 16, 16\)"):
             train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
 
     def test_a_teacher_for_another_encoding(self, tiny_config, teacher_run):

@@ -6,17 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from pkdn_lightning.config.instances import trust
+from pkdn_lightning.config.deltas import check_deltas
+from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config
-from pkdn_lightning.config.resolvers import register_resolvers
-from pkdn_lightning.config.schema import register_schemas
-
-
-def conf_dir() -> Path:
-    """Returns the folder of the Hydra tree: inside the installed package, or beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
+from pkdn_lightning.config.tree import check_own_names, options, register
+from pkdn_lightning.trust import conf_dir
 
 
 def verb_dir(verb: str) -> Path:
@@ -37,8 +31,7 @@ def data_and_size(cfg: Mapping[str, Any]) -> list[str]:
         ['data=celeba', 'size=reduced']
     """
     name, store = cfg["data"]["name"], cfg["data"]["store"]
-    has_file = (conf_dir() / "data" / f"{name}.yaml").is_file()
-    data = [f"data={name}"] if has_file else [f"data.name={name}", f"data.store={store}"]
+    data = [f"data={name}"] if name in options("data") else [f"data.name={name}", f"data.store={store}"]
     return data if cfg["size"] == "full" else [*data, f"size={cfg['size']}"]
 
 
@@ -47,7 +40,8 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     Args:
         verb: Name of a file at the root of the tree or in `inference/`, e.g. `train`.
-        overrides: Hydra overrides, e.g. `["experiment=demo", "seed=1"]`. Set `run_dir` to use the result for a run.
+        overrides: Hydra overrides, e.g. `["experiment=demo", "seed=1"]`. Set `run_dir` to use the result for a run. The
+            user's own `conf/` in the current folder is part of the tree.
 
     Raises:
         ConfigError: If a value is out of range, or none of the choices.
@@ -58,10 +52,11 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     import hydra
 
-    register_resolvers()
-    register_schemas()
+    register()
+    check_own_names(overrides)
     with hydra.initialize_config_dir(config_dir=str(verb_dir(verb)), version_base="1.3"):
         cfg = hydra.compose(verb, overrides=list(overrides))
+        check_deltas(verb, cfg, overrides)
     check_config(verb, cfg)
-    trust(cfg)
+    trust_targets(cfg)
     return cfg

@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pkdn_lightning.config.compose import compose, conf_dir, verb_dir
+from pkdn_lightning.config.compose import compose, verb_dir
 from pkdn_lightning.config.keys import described_names, keys_of
 from pkdn_lightning.config.schema import SCHEMAS, TermConfig
+from pkdn_lightning.config.tree import options
 from pkdn_lightning.values import describe
 
 _COLUMN = 34
@@ -46,8 +47,8 @@ _MORE = {"train": " With -m, several values after commas are a sweep."}
 def _groups(file: Path) -> Iterator[str]:
     """Yields a line per group, from the defaults list of a verb and the comments in it."""
     for group, chosen, sentence in re.findall(r"^  - (\w+): (\w+) +# (.*)$", file.read_text("utf-8"), re.MULTILINE):
-        choices = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-        yield _line(f"{group}={chosen}", f"{sentence[0].upper()}{sentence[1:]}. Choices: {', '.join(choices)}")
+        choices = ", ".join(sorted(options(group)))
+        yield _line(f"{group}={chosen}", f"{sentence[0].upper()}{sentence[1:]}. Choices: {choices}")
 
 
 def _keys(verb: str, cfg: DictConfig) -> Iterator[str]:

@@ -6,18 +6,18 @@ message as one in a key of the schema.
 
 import contextlib
 import inspect
-import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.keys import unknown_key
 from pkdn_lightning.errors import ConfigError, PKDNError
+from pkdn_lightning.trust import find, is_named_by_user, is_trusted, trust
 from pkdn_lightning.values import check
 
 if TYPE_CHECKING:
@@ -77,34 +77,27 @@ def find_class(name: Any, where: str) -> Callable[..., Any]:
         where: The part of the configuration that names it, for messages.
 
     Raises:
-        ConfigError: If it is not trusted (see `trust`) or cannot be found.
+        ConfigError: If it is not trusted (see `pkdn_lightning.trust`) or cannot be found.
     """
     name = str(name)
-    named_by_user = name in _named_by_user
-    if not named_by_user and not _is_trusted(name):
+    named_by_user = is_named_by_user(name)
+    if not named_by_user and not is_trusted(name):
         raise _distrusted(name, where)
     try:
-        found: Callable[..., Any] = get_object(name)
-    except (HydraException, ImportError, AttributeError, ValueError) as error:
+        found: Callable[..., Any] = find(name)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{where}._target_={name} cannot be found: {str(error).splitlines()[0]}.") from error
     # A trusted module imports others, through which a name can lead anywhere: `...files.os.system`.
-    if not named_by_user and not (inspect.isclass(found) and _is_trusted(found.__module__)):
+    if not named_by_user and not (inspect.isclass(found) and is_trusted(found.__module__)):
         raise _distrusted(name, where)
     return found
 
 
-_TRUSTED: Final = ("pkdn_lightning", "torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers")
-_named_by_user: Final[set[str]] = set()
-
-
-def trust(cfg: DictConfig) -> None:
-    """Trusts the classes that a composed configuration names: its files and the command line are the user's own.
-
-    The configuration in a run folder is not: whoever made the folder could name any function of any installed library
-    there. Only classes of this package, optimisers, callbacks and loggers are made from it, and those of packages in
-    the environment variable PKDN_TRUSTED, e.g. `mypackage,other.networks`.
-    """
-    _named_by_user.update(_targets(OmegaConf.to_container(cfg)))
+def trust_targets(cfg: DictConfig) -> None:
+    """Trusts the classes that a composed configuration names: its files and the command line are the user's own."""
+    trust(_targets(OmegaConf.to_container(cfg)))
+    if degradation := OmegaConf.select(cfg, "data.degradation", default=None):
+        trust([degradation])
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -116,11 +109,6 @@ def _targets(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _targets(value)
-
-
-def _is_trusted(name: str) -> bool:
-    roots = (*_TRUSTED, *filter(None, os.environ.get("PKDN_TRUSTED", "").split(",")))
-    return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def _distrusted(name: str, where: str) -> ConfigError:

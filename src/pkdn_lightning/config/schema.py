@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pkdn_lightning.values import (
     Change,
     Count,
+    Degradation,
     File,
     FileName,
     Files,
@@ -66,7 +67,7 @@ class DataConfig:
         store: Folder, archive or URL of the store.
         test_stores: Stores to test on, by name; data.store if empty.
         scale: Enlargement of the LR face, e.g. 8.
-        degradation: How LR is made: bicubic as in Pillow or as in MATLAB.
+        degradation: How LR is made: bicubic as in Pillow or as in MATLAB, or by your own function.
         encoding: How parsing maps enter a network: as colours, one channel a label, or ids.
         batch_size: Faces a training step, in each process.
         eval_batch_size: Faces at a time in validation and tests.
@@ -86,7 +87,7 @@ class DataConfig:
     store: File = MISSING
     test_stores: Files = field(default_factory=dict)
     scale: Annotated[int, Range(1, 64)] = 8
-    degradation: Annotated[str, OneOf("pil", "matlab")] = "pil"
+    degradation: Degradation = "pil"
     encoding: Annotated[str, OneOf("colour", "onehot", "index")] = "colour"
     batch_size: Count = 8
     eval_batch_size: Count = 32
@@ -114,6 +115,7 @@ class TeacherConfig:
         max_steps: Steps of its training; the student's if null.
         max_epochs: Epochs of its training; the student's if null.
         lr: Its learning rate; the student's if null.
+        features: Layers whose outputs are further features, by name.
     """
 
     checkpoint: File = "none"
@@ -123,6 +125,7 @@ class TeacherConfig:
     max_steps: Limit | None = None
     max_epochs: Limit | None = None
     lr: Positive | None = None
+    features: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -137,6 +140,7 @@ class ModuleConfig:
         discriminator: The discriminator of an adversarial method.
         adversarial_weight: Weight of the adversarial loss.
         gate: Rests the network or the discriminator while the other is behind.
+        features: Layers whose outputs are further features, by name, e.g. {d3: body.2}.
     """
 
     _target_: str = MISSING
@@ -147,6 +151,7 @@ class ModuleConfig:
     discriminator: dict[str, Any] = field(default_factory=dict)
     adversarial_weight: NonNegative = 0.0
     gate: bool = False
+    features: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -575,7 +580,7 @@ def register_schemas() -> None:
 def _opened(schema: type) -> DictConfig:
     """Returns a schema that accepts new keys in mappings of names, as in `models.student=runs/a`."""
     node: DictConfig = OmegaConf.structured(schema)
-    for mapping in ("models", "data.test_stores"):
+    for mapping in ("models", "data.test_stores", "module.features", "teacher.features"):
         if OmegaConf.is_dict(OmegaConf.select(node, mapping)):
             OmegaConf.set_struct(OmegaConf.select(node, mapping), False)
     return node

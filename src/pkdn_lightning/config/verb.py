@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pkdn_lightning.config.command_line import as_overrides
-from pkdn_lightning.config.compose import conf_dir, verb_dir
+from pkdn_lightning.config.compose import verb_dir
+from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
-from pkdn_lightning.config.instances import trust
+from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config, unknown_key
-from pkdn_lightning.config.resolvers import register_resolvers
-from pkdn_lightning.config.schema import register_schemas
+from pkdn_lightning.config.tree import check_own_names, groups, register
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 
 
@@ -33,8 +33,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         task: What to do; its return value is what a sweeper optimises.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints exceptions itself instead of raising them
-    register_resolvers()
-    register_schemas()
+    register()
 
     @hydra.main(version_base="1.3", config_path=str(verb_dir(verb)), config_name=verb)
     def app(cfg: DictConfig) -> Any:
@@ -43,8 +42,9 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         with _translated_errors(), _removed_if_empty(Path(HydraConfig.get().runtime.output_dir)):
             if "run_dir" in cfg:
                 cfg.run_dir = HydraConfig.get().runtime.output_dir
+            check_deltas(verb, cfg, HydraConfig.get().overrides.task)
             check_config(verb, cfg)
-            trust(cfg)
+            trust_targets(cfg)
             return task(cfg)
 
     typed = sys.argv[1:]
@@ -54,6 +54,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
             if {"-h", "--help"} & set(typed):
                 sys.stdout.write(help_text(verb, [each for each in overrides if not each.startswith("-")]))
                 return
+            check_own_names(overrides)
             sys.argv[1:] = overrides
             app()
     finally:
@@ -134,8 +135,7 @@ def explain(error: BaseException) -> str:
         return _explain_omegaconf(cause, message)
     unmatched = re.search(r"Could not override '([^']+)'", message)
     if unmatched:
-        groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
-        return str(unknown_key(unmatched.group(1), groups))
+        return str(unknown_key(unmatched.group(1), groups()))
     return message
 
 

@@ -23,7 +23,7 @@ from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_
 from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.functional.resize import Mode
+from pkdn_lightning.values import Degradation
 
 
 class Batch(TypedDict):
@@ -164,7 +164,7 @@ def prepare_batch(
     raw: Mapping[str, Tensor],
     *,
     scale: int,
-    degradation: Mode,
+    degradation: str,
     encoding: Encoding,
     heatmaps: Heatmaps = "none",
     heatmap_px: int = 32,
@@ -177,7 +177,7 @@ def prepare_batch(
         raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
             float32, `mirrored` (B,) bool, and `view` (B, 7) float32; see `Plan`.
         scale: Reduction from HR to LR.
-        degradation: `pil` or `matlab`, see `data.degradation.degrade`.
+        degradation: `pil`, `matlab` or your own function, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
         heatmaps: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
         heatmap_px: Side of the heatmaps.
@@ -222,7 +222,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         test_stores: Folders of the test stores by their names in results (`test/<name>/psnr_y`). None tests on
             `store` under its own name.
         scale: Reduction from HR to LR: 4, 8 or 16.
-        degradation: `pil` or `matlab`, see `data.degradation.degrade`.
+        degradation: `pil`, `matlab` or your own function, see `data.degradation.degrade`.
         encoding: Encoding of the parsing maps, see `data.parsing.encode`.
         batch_size: Training faces per step and process.
         eval_batch_size: Validation and test faces per step and process.
@@ -251,7 +251,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         *,
         test_stores: Mapping[str, str | Path] | None = None,
         scale: int = 8,
-        degradation: Mode = "pil",
+        degradation: Degradation = "pil",
         encoding: Encoding = "colour",
         batch_size: int = 8,
         eval_batch_size: int = 32,
@@ -294,6 +294,9 @@ class FaceSRDataModule(lightning.LightningDataModule):
             parsing_damage=parsing_damage,
             parsing_damage_px=parsing_damage_px,
         )
+        self._input: dict[str, Any] = {"encoding": encoding, "degradation": degradation}
+        if parsing_damage != "none":  # recorded only where maps are damaged
+            self._input |= {"parsing_damage": parsing_damage, "parsing_damage_px": parsing_damage_px}
         self._store: FaceStore | None = None
         self._test_stores: dict[str, FaceStore] | None = None
         self._resident_faces: dict[str, Tensor] = {}
@@ -313,6 +316,12 @@ class FaceSRDataModule(lightning.LightningDataModule):
             stores = {name: self._open(path) for name, path in self.test_paths.items()}
             self._test_stores = stores or {self.store.name: self.store}
         return self._test_stores
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the card in a checkpoint says of the data; see `models.card`."""
+        data = {"name": self.store.name, "sha256": self.store.sha256}
+        return {**self._input, "data": data, "size_px": self.store.size_px}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns shuffled batches of `train`, resuming after those the run has consumed.

@@ -1,29 +1,37 @@
 """The degradation from HR to LR; every part of the package uses this module for it.
 
 It follows DIC's protocol, as the compared methods do: antialiased bicubic downsampling of the 8-bit image, rounded to
-8 bits. No blur, noise or compression is modelled.
+8 bits. No blur, noise or compression is modelled. Your own function takes its place by its full name:
+`data.degradation=mymodule.blurred`.
 """
+
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pkdn_lightning.errors import ShapeError
-from pkdn_lightning.functional.resize import Mode, bicubic, bicubic_8bit
+from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.functional.resize import MODES, Mode, bicubic, bicubic_8bit
+from pkdn_lightning.trust import find, is_named_by_user, is_trusted
 
 
-def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
+def degrade(hr: Tensor, scale: int, mode: str = "pil") -> Tensor:
     """Returns LR: HR downsampled by antialiased bicubic, rounded to 8 bits.
 
     Args:
         hr: (B, 3, H, W), uint8, or float in [0, 1], which is rounded to 8 bits first.
         scale: Factor by which each side shrinks.
-        mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB.
+        mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB. Otherwise the full name of a
+            function of yours, which is called with `hr` (float in [0, 1]) and `scale` and returns LR. Its result has to
+            depend on `hr` only, so that resumed trainings and evaluations see the same faces.
 
     Returns:
         (B, 3, H / scale, W / scale), values k/255; float32 for uint8 input, else the dtype of `hr`.
 
     Raises:
-        ShapeError: If `scale` does not divide both sides.
+        ShapeError: If `scale` does not divide both sides, or your function returns another shape.
+        ConfigError: If your function is not trusted (see `trust`) or cannot be found.
 
     Reference:
         Ma et al., "Deep Face Super-Resolution with Iterative Collaboration" (DIC), CVPR 2020, published code.
@@ -40,18 +48,42 @@ def degrade(hr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
             f"{scale}. Crop the images or choose another scale."
         )
     size = (height // scale, width // scale)
+    if mode not in MODES:
+        lr: Tensor = _own(mode)(hr / 255 if hr.dtype == torch.uint8 else hr, scale)
+        if tuple(lr.shape) != (*hr.shape[:-2], *size):
+            raise ShapeError(
+                f"{mode} returned {tuple(lr.shape)} for {tuple(hr.shape)}; expected {(*hr.shape[:-2], *size)}."
+            )
+        return lr
     if hr.dtype == torch.uint8:
-        return bicubic_8bit(hr, size, mode=mode)
-    return bicubic(hr, size, mode=mode, round_8bit=True)
+        return bicubic_8bit(hr, size, mode=_resampling(mode))
+    return bicubic(hr, size, mode=_resampling(mode), round_8bit=True)
 
 
-def enlarge(lr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
+def _resampling(mode: str) -> Mode:
+    return "matlab" if mode == "matlab" else "pil"
+
+
+@cache
+def _own(name: str) -> Any:
+    if not (is_named_by_user(name) or is_trusted(name)):
+        raise ConfigError(
+            f"The degradation '{name}' was not loaded: it is neither {' nor '.join(MODES)}, and a file names it.\n"
+            f"Name it in a file of ./conf/data, or trust its module: PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
+        )
+    try:
+        return find(name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"data.degradation={name} cannot be found: {error}.") from error
+
+
+def enlarge(lr: Tensor, scale: int, mode: str = "pil") -> Tensor:
     """Returns LR upsampled by bicubic interpolation in 8 bits: the method called "bicubic" in the tables.
 
     Args:
         lr: (B, 3, h, w) float in [0, 1], rounded to 8 bits first.
         scale: Factor by which each side grows.
-        mode: As in `degrade`.
+        mode: `pil` or `matlab`; anything else is `pil`.
 
     Returns:
         (B, 3, h * scale, w * scale), values k/255.
@@ -62,4 +94,4 @@ def enlarge(lr: Tensor, scale: int, mode: Mode = "pil") -> Tensor:
         torch.Size([1, 3, 128, 128])
     """
     height, width = lr.shape[-2:]
-    return bicubic(lr, (height * scale, width * scale), mode=mode, round_8bit=True)
+    return bicubic(lr, (height * scale, width * scale), mode=_resampling(mode), round_8bit=True)

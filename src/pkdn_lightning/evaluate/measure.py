@@ -15,7 +15,6 @@ from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.functional.resize import Mode
 from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, quality
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.networks.cost import count_parameters
@@ -55,7 +54,7 @@ class InputSpec(NamedTuple):
 
     split: str
     scale: int
-    degradation: Mode
+    degradation: str
     batch_size: int
 
 

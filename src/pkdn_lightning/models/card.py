@@ -5,7 +5,8 @@ from typing import Any, Final, get_args
 from pkdn_lightning.data.parsing import ENCODINGS, Damage
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.file_schema import check_contents
-from pkdn_lightning.functional.resize import Mode
+from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.trust import DOTTED_NAME
 
 CARD_KEY: Final = "pkdn_lightning"
 """Key of the card in checkpoints, safetensors and ONNX files."""
@@ -15,7 +16,7 @@ CARD: Final = {
     "network": {"_target_": str},
     "scale": range(1, 65),
     "encoding": ENCODINGS,
-    "degradation": get_args(Mode),
+    "degradation": (*MODES, DOTTED_NAME),
     "size_px?": range(1, 8193),
     "experiment?": (str, None),
     "data?": ({"name": str, "sha256": str}, None),

@@ -1,14 +1,13 @@
 """Rebuilds networks from checkpoints.
 
 A checkpoint holds, besides Lightning's entries, a *card* of plain values that describes the network, so that the file
-alone is sufficient. Files are read with `weights_only=True`, which never executes their content, and a card may only
-name networks of this package.
+alone is sufficient. Files are read with `weights_only=True`, which never executes their content. A card may only name
+networks of this package, networks that the program has imported already, and those that the user named (see `trust`).
 """
 
-import importlib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +23,7 @@ from pkdn_lightning.models.pretrained import DEFAULT, find_pretrained, included_
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.published_weights import recognise
 from pkdn_lightning.runs import open_run
+from pkdn_lightning.trust import find, is_named_by_user, is_trusted
 
 _NETWORKS: Final = "pkdn_lightning.networks."
 _PUBLISHED: Final = {"scale": 8, "encoding": "colour", "degradation": "pil", "data": None}  # the same for all
@@ -182,24 +182,54 @@ def network_from_card(spec: Mapping[str, Any], origin: Path) -> SRNetwork:
         origin: The card's file, for messages.
 
     Raises:
-        CheckpointError: If the class is not one of this package's networks or the arguments do not fit.
+        CheckpointError: If the class is not trusted, no network, or refuses the arguments.
     """
     target = str(spec.get("_target_", ""))
-    if not target.startswith(_NETWORKS):
-        raise CheckpointError(
-            f"{origin} names the network '{target}'. Only networks of {_NETWORKS}* are built from a file."
-        )
-    module, _, name = target.rpartition(".")
+    network = network_class(target, origin)
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
     try:
-        net: SRNetwork = getattr(importlib.import_module(module), name)(**arguments)
+        return network(**arguments)
     except Exception as error:  # whatever a constructor raises for arguments that do not fit
         raise CheckpointError(
             f"{origin} describes a network that this version cannot build: {target}({arguments}): {error}."
         ) from error
-    if not isinstance(net, SRNetwork):
+
+
+def network_class(target: str, origin: Path) -> type[SRNetwork]:
+    """Returns the network that a file names.
+
+    Args:
+        target: Its full name.
+        origin: The file, for messages.
+
+    Raises:
+        CheckpointError: If it is not trusted, cannot be found, or is no network.
+    """
+    for imported in _subclasses(SRNetwork):
+        if f"{imported.__module__}.{imported.__qualname__}" == target:
+            return imported
+    package = target.partition(".")[0]
+    named = is_named_by_user(target) or (is_trusted(target) and package != "pkdn_lightning")
+    if not named and not target.startswith(_NETWORKS):
+        raise CheckpointError(
+            f"{origin} names the network '{target}'. Only networks of {_NETWORKS}* are built from a file, and your "
+            "own: those named in a file of ./conf/model, or imported before load_model.\n"
+            f"If you trust the module: PKDN_TRUSTED={package} pkdn ..."
+        )
+    try:
+        found = find(target)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(f"{origin} names the network '{target}', which cannot be found: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, SRNetwork)):
         raise CheckpointError(f"{origin} names {target} as its network, which is none.")
-    return net
+    return found
+
+
+def _subclasses(cls: type[SRNetwork]) -> Iterator[type[SRNetwork]]:
+    """Yields the subclasses that have been imported, the newest first: a notebook may define a class again."""
+    for each in reversed(cls.__subclasses__()):
+        yield each
+        yield from _subclasses(each)
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:

@@ -7,7 +7,9 @@ Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values a
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
 
 import lightning.pytorch as lightning
 import torch
@@ -17,9 +19,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import ConfigError, TrainingError
-from pkdn_lightning.losses import Objective, Progress
+from pkdn_lightning.losses import Objective, Progress, Reconstruction
 from pkdn_lightning.metrics.collection import face_sr_metrics
-from pkdn_lightning.models.checkpoints import CARD_KEY
+from pkdn_lightning.models.checkpoints import CARD_KEY, load_network, read_checkpoint
 from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 _LENGTH_KEY: Final = "schedule_steps"
@@ -27,26 +29,39 @@ _REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or tr
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
+PAPER_ADAM: Final[MakeOptimizer] = partial(torch.optim.Adam, lr=1e-4, betas=(0.9, 0.99))
+"""The optimiser of `recipe=paper`, that of KDFSRNet."""
+
+
+_INPUT: Final = {"encoding": "colour", "degradation": "pil"}  # of the `FaceSRDataModule`, unless it says otherwise
 
 
 class SRModule(lightning.LightningModule):
     """Trains one super-resolution network.
 
+    Batches are mappings with the keys of `data.datamodule.Batch` that the network and the objective read, from any
+    DataLoader.
+
     Args:
         net: The network.
-        objective: The losses.
-        make_optimizer: Returns an optimiser of the parameters of `net` and `objective`.
+        objective: The losses; L1 to the ground truth (Eq. 1) by default.
+        make_optimizer: Returns an optimiser of the parameters of `net` and `objective`; Adam as in `recipe=paper` by
+            default.
         make_scheduler: Returns a learning-rate scheduler for the optimiser and `total_steps`; None keeps the rate.
         channels_last: Uses the channels-last memory format for the weights, faster on most hardware.
-        card: Plain values that describe the network; saved in checkpoints, so that the network can be rebuilt without
-            the configuration (see `models.checkpoints`).
+        card: Further plain values for the card in checkpoints, e.g. `experiment`, or `encoding` and `degradation` of
+            batches that do not come from a `FaceSRDataModule`; see `models.card`. The network's class and arguments
+            are always there, so that `load_model` and `load_from_checkpoint` can rebuild it.
+
+    Raises:
+        ConfigError: If the network cannot be described by plain values.
     """
 
     def __init__(
         self,
         net: SRNetwork,
-        objective: Objective,
-        make_optimizer: MakeOptimizer,
+        objective: Objective | None = None,
+        make_optimizer: MakeOptimizer = PAPER_ADAM,
         make_scheduler: MakeScheduler | None = None,
         *,
         channels_last: bool = False,
@@ -55,8 +70,8 @@ class SRModule(lightning.LightningModule):
         super().__init__()
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=layout)  # type: ignore[call-overload]  # stub lacks this form
-        self.objective = objective
-        self.card = dict(card or {})
+        self.objective = objective or Objective({"sr": (1.0, Reconstruction())})
+        self.card = {**(card or {}), "network": _spec(net), "scale": net.scale}
         self._make_optimizer, self._make_scheduler = make_optimizer, make_scheduler
         self._val_metrics = face_sr_metrics()
         self._test_metrics = nn.ModuleDict()
@@ -116,9 +131,15 @@ class SRModule(lightning.LightningModule):
         self._val_metrics.reset()
 
     def on_test_start(self) -> None:
-        """Creates metrics for each test set."""
-        names = self.trainer.datamodule.test_stores  # type: ignore[attr-defined]  # set by `trainer.test`
-        self._test_metrics = nn.ModuleDict({name: face_sr_metrics() for name in names}).to(self.device)
+        """Creates metrics for each test set.
+
+        Sets are named after the stores of a `FaceSRDataModule`, or after the keys of a mapping of loaders, else
+        numbered from 0.
+        """
+        datamodule, loaders = self.trainer.datamodule, self.trainer.test_dataloaders  # type: ignore[attr-defined]  # set by `trainer.test`
+        several = loaders if isinstance(loaders, Mapping | list | tuple) else [loaders]
+        names = getattr(datamodule, "test_stores", several if isinstance(several, Mapping) else range(len(several)))
+        self._test_metrics = nn.ModuleDict({str(name): face_sr_metrics() for name in names}).to(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Updates the metrics of a test set."""
@@ -173,8 +194,31 @@ class SRModule(lightning.LightningModule):
         self._raise_if_not_finite()
         if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
             raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{_REMEDIES}")
-        checkpoint[CARD_KEY] = self.card
+        datamodule = getattr(self._trainer, "datamodule", None)
+        checkpoint[CARD_KEY] = {**_INPUT, **getattr(datamodule, "card", {}), **self.card}
         checkpoint[_LENGTH_KEY] = self._total_steps
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = None, **arguments: Any) -> Self:  # type: ignore[override]  # the network comes from the card
+        """Returns a module with the trained network of a checkpoint; training can go on from its weights.
+
+        Args:
+            checkpoint_path: A checkpoint of any of these modules, or whatever else `load_model` reads.
+            map_location: The device; the CPU by default.
+            **arguments: Arguments of the module besides `net`, e.g. `objective`, `make_optimizer`, `teacher`. The
+                weights that an objective learns, e.g. adapters, are restored, too.
+
+        Raises:
+            CheckpointError: If the file cannot be read, or the network is not trusted; see `load_model`.
+        """
+        loaded = load_network(checkpoint_path)
+        kept = {key: value for key, value in loaded.card.items() if key not in ("network", "scale")}
+        module = cls(loaded.net.train(), card=kept | arguments.pop("card", {}), **arguments)
+        state = {name: value for name, value in read_checkpoint(loaded.path)["state_dict"].items()}
+        learned = {name: value for name, value in module.state_dict().items() if name.startswith("objective.")}
+        if learned.keys() <= state.keys():
+            module.load_state_dict({name: state[name] for name in learned}, strict=False)
+        return module if map_location is None else module.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the length of the schedule."""
@@ -195,3 +239,12 @@ class SRModule(lightning.LightningModule):
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
         )
+
+
+def _spec(net: SRNetwork) -> dict[str, Any]:
+    if not isinstance(net, SRNetwork) or not isinstance(getattr(net, "scale", None), int):
+        raise ConfigError(
+            f"{type(net).__name__} is no network of face super-resolution: derive its class from "
+            f"{SRNetwork.__module__}.{SRNetwork.__name__} and set self.scale, its enlargement."
+        )
+    return net.spec

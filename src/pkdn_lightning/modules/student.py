@@ -1,13 +1,19 @@
 """Training the student: it reads only the LR face and learns from a frozen teacher (PKDN, section 3.2; Eq. 2-5)."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.losses import Progress
 from pkdn_lightning.modules.base import SRModule
 from pkdn_lightning.networks.contract import SRNetwork, SROutput
+from pkdn_lightning.networks.taps import Taps
+
+_FACE_PX = 16  # side of the LR face with which the sizes of features are found
 
 
 class FrozenTeacher:
@@ -18,10 +24,12 @@ class FrozenTeacher:
 
     Args:
         net: The teacher network, with its trained weights.
+        features: Layers whose outputs are further features, by name; see `networks.taps.Taps`.
     """
 
-    def __init__(self, net: SRNetwork) -> None:
+    def __init__(self, net: SRNetwork, features: Mapping[str, str] | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
+        self._taps = Taps(net, features or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # weight averaging copies the module; the frozen teacher is shared
@@ -33,8 +41,7 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> SROutput:
         """Returns the teacher's output, without gradients."""
-        output: SROutput = self.net(*self.net.inputs(batch))  # type: ignore[arg-type]  # a TypedDict of tensors
-        return output
+        return self._taps.add_to(self.net(*self.net.inputs(batch)))  # type: ignore[arg-type]  # a TypedDict of tensors
 
 
 class StudentModule(SRModule):
@@ -42,14 +49,22 @@ class StudentModule(SRModule):
 
     Args:
         *args: See `SRModule`.
-        teacher: The frozen teacher; may be None if no term of the objective reads its output.
+        teacher: The teacher, which is frozen; may be None if no term of the objective reads its output.
+        features: Layers of the network whose outputs are further features, by name; see `networks.taps.Taps`.
         **kwargs: See `SRModule`.
 
     Raises:
         ConfigError: If the network reads parsing maps, or the objective needs a teacher and there is none.
+        ShapeError: If the objective has adapters and the features of student and teacher cannot be compared.
     """
 
-    def __init__(self, *args: Any, teacher: FrozenTeacher | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        teacher: FrozenTeacher | SRNetwork | None = None,
+        features: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if self.net.uses_parsing:
             raise ConfigError(
@@ -58,7 +73,13 @@ class StudentModule(SRModule):
             )
         if self.objective.needs_teacher() and teacher is None:
             raise ConfigError("The objective needs a teacher, and none was given. Set teacher.checkpoint.")
+        if isinstance(teacher, SRNetwork):
+            teacher = FrozenTeacher(teacher)
         self.teacher = teacher if self.objective.needs_teacher() else None
+        self._taps = Taps(self.net, features or {})
+        self._compared = False
+        if self.teacher is not None and self.objective.adapters:
+            self._adapt(self.teacher)
 
     @property
     def role(self) -> str:
@@ -68,18 +89,45 @@ class StudentModule(SRModule):
     @property
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps: the teacher reads them."""
-        return self.teacher is not None
+        return self.teacher is not None and self.teacher.net.uses_parsing
+
+    def restore(self, batch: Batch) -> SROutput:
+        """Runs the network on a batch; its features include those of the named layers."""
+        return self._taps.add_to(super().restore(batch))
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
         """Returns the teacher's output; None without a teacher."""
         return None if self.teacher is None else self.teacher(batch)
 
+    def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the total loss and its terms; before the first step, checks that student and teacher match.
+
+        Raises:
+            ShapeError: If their outputs cannot be compared.
+        """
+        if self.teacher is not None and not self._compared:
+            self.objective.check(output, self.teacher(batch))
+            self._compared = True
+        return super().loss(batch, output, progress)
+
     def on_fit_start(self) -> None:
-        """Moves the teacher to the device and checks that its outputs match the student's."""
-        if self.teacher is None:
-            return
-        self.teacher.to(self.device)
-        batch = self.trainer.datamodule.preview("train", 1)  # type: ignore[attr-defined]  # set by `trainer.fit`
-        moved: Any = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        """Moves the teacher to the device."""
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    def _adapt(self, teacher: FrozenTeacher) -> None:
+        """Creates the objective's adapters, with the sizes that the features of one face have.
+
+        They have to exist before the optimiser is made and a checkpoint is restored, so no batch can be awaited.
+        """
+        side, device = _FACE_PX * teacher.net.scale, next(self.net.parameters()).device
+        face: Any = {
+            "lr": torch.rand(1, 3, _FACE_PX, _FACE_PX, device=device),
+            "parsing": torch.rand(1, teacher.net.parsing_channels, side, side, device=device),
+        }
+        training = self.net.training
         with torch.no_grad():
-            self.objective.check(self.restore(moved), self.teacher(moved))
+            teacher.to(device)
+            student_output = self._taps.add_to(self.net.eval().forward(face["lr"]))
+            self.objective.adapt(student_output, teacher(face))
+        self.net.train(training)

@@ -1,11 +1,12 @@
 """The interface of the networks: base class, output type and input checks."""
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ShapeError
+from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 
 
 class SROutput(NamedTuple):
@@ -38,19 +39,60 @@ class SRNetwork(nn.Module):
     """Base class of all face super-resolution networks that this package trains.
 
     `forward(lr)`, or `forward(lr, parsing)` if `uses_parsing` is set, takes LR faces (B, 3, H, W) in [0, 1] and encoded
-    parsing maps (B, P, H * scale, W * scale), and returns an `SROutput`.
+    parsing maps (B, P, H * scale, W * scale), and returns an `SROutput`. The arguments of the constructor are plain
+    values, so that a checkpoint can describe the network.
 
     Attributes:
         scale: Enlargement from LR to HR.
         uses_parsing: Whether the network reads the parsing map of the HR face, as teachers do.
+        parsing_channels: Channels P of the encoded parsing maps that it reads.
     """
 
     uses_parsing: ClassVar[bool] = False
     scale: int
+    parsing_channels: int = 3
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Records the arguments for `spec`."""
+        net = super().__new__(cls)
+        net.__dict__["_made_with"] = args, kwargs
+        return net
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a checkpoint describes the network by: its class as `_target_`, and the arguments it was made with.
+
+        Raises:
+            ConfigError: If an argument is not made of plain values.
+        """
+        cls, (args, kwargs) = type(self), self._made_with
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(list(bound.arguments.items())[1:])
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments |= arguments.pop(name)
+        for name, value in arguments.items():
+            if not _is_plain(value):
+                raise ConfigError(
+                    f"{cls.__name__}({name}=...) is a {type(value).__name__}. A checkpoint describes a network by "
+                    "plain values: numbers, text, true, false, null, lists and mappings. Give the constructor such a "
+                    "value, e.g. the name of a class, and make the object there."
+                )
+        return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **{k: _listed(v) for k, v in arguments.items()}}
 
     def inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Returns the arguments of `forward` from a batch: `lr`, and `parsing` if the network reads it."""
-        return (batch["lr"], batch["parsing"]) if self.uses_parsing else (batch["lr"],)
+        """Returns the arguments of `forward` from a batch: `lr`, and `parsing` if the network reads it.
+
+        Raises:
+            DataError: If the batch lacks one.
+        """
+        names = ("lr", "parsing") if self.uses_parsing else ("lr",)
+        if missing := [name for name in names if name not in batch]:
+            raise DataError(f"{type(self).__name__} reads '{missing[0]}', which the batch lacks; it has {list(batch)}.")
+        return tuple(batch[name] for name in names)
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
@@ -59,6 +101,21 @@ class SRNetwork(nn.Module):
         Networks with published weights override this method.
         """
         return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _listed(value: Any) -> Any:
+    """Returns a plain value with lists instead of tuples, as files hold it."""
+    if isinstance(value, Mapping):
+        return {key: _listed(each) for key, each in value.items()}
+    return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def require_image(lr: Tensor, *, scale: int, multiple: int) -> None:

@@ -69,7 +69,7 @@ def input_spec(rows: Sequence[Row], batch_size: int) -> InputSpec:
             "Put the runs of each into a folder of their own, and report each folder: pkdn report runs=<folder>"
         )
     scale, degradation = next(iter(found))
-    return InputSpec("test", scale, degradation, batch_size)  # type: ignore[arg-type]  # checked when it was trained
+    return InputSpec("test", scale, degradation, batch_size)
 
 
 def open_test_sets(given: Mapping[str, str], rows: Sequence[Row], *, verify: bool) -> dict[str, FaceStore]:

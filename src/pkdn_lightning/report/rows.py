@@ -11,7 +11,7 @@ from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.report.methods import method_name, rank, taught_with
-from pkdn_lightning.report.run_config import completed, network_class, read_config
+from pkdn_lightning.report.run_config import completed, known_network, read_config
 from pkdn_lightning.report.settings import labels, settings
 from pkdn_lightning.runs import RunFolder, find_runs
 
@@ -75,7 +75,7 @@ class Run:
     @property
     def reads_parsing(self) -> bool:
         """Whether its network takes the parsing map of the face as a second input."""
-        network = network_class(self.config["model"])
+        network = known_network(self.config["model"])
         return network is not None and network.uses_parsing
 
     def open_store(self) -> FaceStore | None:

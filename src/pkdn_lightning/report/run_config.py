@@ -1,9 +1,9 @@
 """The configuration of a run, read from its folder: checked, and completed with the defaults of today."""
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from omegaconf import OmegaConf
@@ -12,20 +12,21 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf rea
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
 from pkdn_lightning.data.parsing import ENCODINGS
-from pkdn_lightning.errors import DataError
+from pkdn_lightning.errors import CheckpointError, DataError
 from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.models.checkpoints import network_class
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.trust import DOTTED_NAME
 
-_NETWORKS: Final = "pkdn_lightning.networks."
 _NEEDED: Final = {"data": dict, "trainer": dict, "module": dict, "model": dict, "seed": int}
 """What has no default; see `file_schema`."""
 _CONFIG: Final = {
     "seed": int,
     "method": str,
     "data": {
-        "name": str, "store": str, "scale": range(1, 65), "degradation": MODES, "encoding": ENCODINGS,
+        "name": str, "store": str, "scale": range(1, 65), "degradation": (*MODES, DOTTED_NAME), "encoding": ENCODINGS,
         "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
     },
     "trainer": {
@@ -65,17 +66,18 @@ def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Without them, a run from before an option existed would not equal a newer run of the same settings.
     """
-    network = network_class(spec)
-    parameters = inspect.signature(network).parameters.values() if network else ()
-    defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
-    return {**defaults, **spec}
+    network = known_network(spec)
+    if network is None:
+        return dict(spec)
+    parameters = inspect.signature(network).parameters
+    defaults = {each.name: each.default for each in parameters.values() if each.default is not inspect.Parameter.empty}
+    given = {name: value for name, value in spec.items() if value is not None or name in parameters}
+    return {**defaults, **given, "_target_": f"{network.__module__}.{network.__qualname__}"}
 
 
-def network_class(spec: Mapping[str, Any]) -> type[SRNetwork] | None:
-    """Returns the class of a network of this package; None for any other, which a mere file must not import."""
-    module, _, name = str(spec["_target_"]).rpartition(".")
+def known_network(spec: Mapping[str, Any]) -> type[SRNetwork] | None:
+    """Returns the class of a network; None for one that a mere file must not import."""
     try:
-        found = getattr(importlib.import_module(module), name, None) if module.startswith(_NETWORKS) else None
-    except ImportError:
+        return network_class(str(spec["_target_"]), Path("config.yaml"))
+    except CheckpointError:
         return None
-    return found if isinstance(found, type) and issubclass(found, SRNetwork) else None

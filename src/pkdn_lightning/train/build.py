@@ -21,7 +21,8 @@ from pkdn_lightning.hardware import choose_precision
 from pkdn_lightning.losses import LossTerm, Objective, Weight
 from pkdn_lightning.metrics import face_sr_metrics
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.modules import FrozenTeacher, SRModule
+from pkdn_lightning.modules import FrozenTeacher, SRModule, StudentModule
+from pkdn_lightning.modules.base import MakeOptimizer, MakeScheduler
 from pkdn_lightning.networks.blocks import recompute_blocks
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder
@@ -73,28 +74,43 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
         _start_from(net, cfg.module.init_from)
     if cfg.module.recompute:
         recompute_blocks(net)
-    if cfg.module.compile:
-        net.compile()  # in place: the names of the weights stay
-    make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
     arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
     if teacher is not None:
         layout = torch.channels_last if cfg.module.channels_last else torch.contiguous_format
-        if cfg.module.compile:
-            teacher.compile()
-        arguments["teacher"] = FrozenTeacher(teacher.to(memory_format=layout))  # type: ignore[call-overload]  # stub
+        teacher = teacher.to(memory_format=layout)  # type: ignore[call-overload]  # stub
+        arguments["teacher"] = FrozenTeacher(teacher, cfg.teacher.features)
+    if cfg.module.features:
+        arguments["features"] = dict(cfg.module.features)
     if cfg.module.discriminator:
         arguments["discriminator"] = make(cfg.module.discriminator, "module.discriminator")
         arguments |= {"adversarial_weight": cfg.module.adversarial_weight, "gate": cfg.module.gate}
     scheme: Any = find_class(cfg.module._target_, "module")
+    make_optimizer, make_scheduler = _make_optimizer(cfg)
+    if cfg.module.features and not issubclass(scheme, StudentModule):
+        raise ConfigError(f"module.features is for students; {cfg.module._target_} compares no features. Leave it out.")
+    module: SRModule = scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
+    if cfg.module.compile:  # in place: the names of the weights stay
+        net.compile()
+        if teacher is not None:
+            teacher.compile()
+    return module
+
+
+def _make_optimizer(cfg: DictConfig) -> tuple[MakeOptimizer, MakeScheduler | None]:
+    """Returns what makes the optimiser and the scheduler.
+
+    Both are made once for nothing: they check their arguments only when they are made.
+    """
     make_optimizer = make_partial(cfg.optimizer, "optimizer", provided=("params",))
+    make_scheduler = make_partial(cfg.scheduler, "scheduler", provided=("optimizer", "total_steps"))
     if make_optimizer is None:
         raise ConfigError("There is no optimizer. Choose a recipe: recipe=paper or recipe=fast.")
-    with refusals("optimizer"):  # made once for nothing: they check their arguments only when they are made
+    with refusals("optimizer"):
         optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
     if make_scheduler is not None:
         with refusals("scheduler"):
             make_scheduler(optimizer, total_steps=1000)
-    return scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
+    return make_optimizer, make_scheduler
 
 
 def build_callbacks(callbacks: Mapping[str, Any], run: RunFolder) -> list[lightning.Callback]:

@@ -117,7 +117,7 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     teacher.experiment, teacher.run_dir = wanted.experiment, str(home.path)
     teacher.model = OmegaConf.to_container(wanted.model, resolve=True)
     teacher.module._target_ = "pkdn_lightning.modules.TeacherModule"
-    teacher.module.init_from = None
+    teacher.module.init_from, teacher.module.features = None, {}
     teacher.teacher.checkpoint = "none"
     teacher.objective = {"sr": TermConfig(term={"_target_": "pkdn_lightning.losses.Reconstruction"})}  # Eq. 1
     for key in ("max_steps", "max_epochs"):

@@ -37,7 +37,7 @@ from pkdn_lightning.train.build import (
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
 from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
-from pkdn_lightning.train.teacher_lookup import acquire_teacher, input_spec, run_identity
+from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
 
@@ -154,9 +154,7 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
-    card = {"experiment": cfg.experiment, "network": network, "data": data, **input_spec(cfg)}
-    card["size_px"] = datamodule.store.size_px
-    module = build_module(cfg, net, teacher.net if teacher else None, card)
+    module = build_module(cfg, net, teacher.net if teacher else None, {"experiment": cfg.experiment, **datamodule.card})
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
         "data": data,
         "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,

@@ -1,0 +1,44 @@
+"""A network, a loss term, a degradation and a source of faces, which the files in conf/ name."""
+
+import numpy as np
+from torch import Tensor, nn
+
+from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.losses import LossTerm
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
+from pkdn_lightning.prepare.source import Face
+from pkdn_lightning.prepare.sources.portraits import Portrait, PortraitsSource
+
+
+class Shuffle(SRNetwork):
+    """Two convolutions and a pixel shuffle; conf/model/shuffle.yaml."""
+
+    def __init__(self, scale: int, width: int = 32) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(3, width, 3, padding=1)
+        self.tail = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> SROutput:
+        return SROutput(nn.functional.pixel_shuffle(self.tail(self.head(lr).relu()), self.scale))
+
+
+class Brightness(LossTerm):
+    """Difference of mean brightness; conf/objective/brightness.yaml."""
+
+    def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
+        return (output.sr.mean() - hr.mean()).abs()
+
+
+def blurred(hr: Tensor, scale: int) -> Tensor:
+    """Blurs faces before they are reduced; conf/data/grey.yaml. (B, 3, H, W) -> (B, 3, H / scale, W / scale)."""
+    return degrade(nn.functional.avg_pool2d(hr, 3, stride=1, padding=1, count_include_pad=False), scale)
+
+
+class GreyPortraits(PortraitsSource):
+    """The included portraits without colour; conf/data/grey.yaml."""
+
+    def read(self, candidate: Portrait) -> Face:
+        face = super().read(candidate)
+        grey = face.hr.mean(-1, keepdims=True).astype(np.uint8)
+        return face._replace(hr=np.repeat(grey, 3, axis=-1))

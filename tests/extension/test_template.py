@@ -1,0 +1,131 @@
+"""What docs/extending.md promises: everything of one's own works from the outside, without a change to the package."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pkdn_lightning import compose, load_model
+from pkdn_lightning.config import conf_dir
+from pkdn_lightning.config.help import help_text
+from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.errors import CheckpointError, ConfigError
+from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.models.checkpoints import CARD_KEY
+from pkdn_lightning.predict import predict
+from pkdn_lightning.report.rows import collect
+from pkdn_lightning.train import train
+from pkdn_lightning.train.resume import saved_config
+from tests.extension.conftest import TEMPLATE, TINY
+
+ROOT = conf_dir().parent
+
+TINY_DATA = [each for each in TINY if each.startswith("data.")]
+
+
+@pytest.fixture
+def result(folder):
+    return train(compose("train", ["experiment=mine", *TINY, "run_dir=runs/mine"]))
+
+
+def test_the_template_trains_evaluates_and_predicts(result, folder):
+    assert result.run.read_results()["experiment"] == "mine_grey"
+    assert "train/loss/brightness" in result.run.metrics.read_text().splitlines()[0]
+    store = FaceStore.open("stores/grey")
+    assert np.ptp(store.hr[0].astype(int), axis=-1).max() == 0  # the own source takes the colour away
+
+    evaluated = evaluate(compose("evaluate", ["data=grey", "models.mine=runs/mine", "run_dir=evaluated", *TINY_DATA]))
+    assert evaluated is not None
+
+    Image.fromarray(store.hr[0][:8, :8].copy()).save("face.png")
+    predict(compose("predict", ["model=runs/mine", "input=face.png", "output=restored", "mode=lr"]))
+    assert Image.open("restored/face.png").size == (32, 32)
+
+
+def test_the_own_degradation_is_what_is_trained_on(result):
+    from mine import blurred
+
+    from pkdn_lightning.data.degradation import degrade
+
+    hr = torch.rand(2, 3, 32, 32)
+    assert torch.equal(degrade(hr, 4, "mine.blurred"), blurred(hr, 4))
+    assert torch.load(result.best, weights_only=True)[CARD_KEY]["degradation"] == "mine.blurred"
+    with pytest.raises(ConfigError, match=r"was trained with data\.degradation=mine\.blurred"):
+        evaluate(compose("evaluate", ["data=grey", "models.a=runs/mine", "data.degradation=pil", *TINY_DATA]))
+
+
+def test_a_new_process_knows_what_the_folder_names(result, folder, monkeypatch):
+    """A run of the folder is resumed, and a model of it is used, without composing its configuration."""
+    del sys.modules["mine"]
+    assert load_model("runs/mine")(torch.rand(1, 3, 8, 8)).sr.shape == (1, 3, 32, 32)
+    resumed = saved_config("runs/mine", ["trainer.max_steps=6"])
+    assert train(resumed).run.read_results()["steps"] == 6
+
+
+def test_an_own_option_is_listed_and_has_a_name_of_its_own(folder):
+    assert "shuffle" in help_text("train", [])
+    (folder / "conf/model/sparnet.yaml").write_text("_target_: mine.Shuffle\n")
+    with pytest.raises(ConfigError, match=r"conf/model/sparnet\.yaml would not be read.*model=my_sparnet"):
+        compose("train", ["model=sparnet"])
+
+
+def test_a_foreign_conf_folder_breaks_nothing(tmp_path):
+    """Somebody else's Hydra project may have files of the same names."""
+    for name in ("train", "data/celeba", "hydra/job_logging/theirs"):
+        file = tmp_path / f"conf/{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("other: 1\n")
+    assert compose("train", ["experiment=student"]).data.name == "celeba"
+
+
+EVIL = "from pathlib import Path\nPath('ran').touch()\nclass Net:\n    pass\n"
+
+
+def test_a_card_of_a_stranger_runs_no_module_of_the_folder(result, folder, monkeypatch):
+    (folder / "evil.py").write_text(EVIL)
+    checkpoint = torch.load(result.best, weights_only=True)
+    checkpoint[CARD_KEY]["network"] = {"_target_": "evil.Net"}
+    torch.save(checkpoint, "stranger.ckpt")
+    with pytest.raises(CheckpointError, match=r"(?s)Only networks of .*PKDN_TRUSTED=evil pkdn"):
+        load_model("stranger.ckpt")
+    assert not (folder / "ran").exists()
+    monkeypatch.setenv("PKDN_TRUSTED", "evil")
+    with pytest.raises(CheckpointError, match="which is none"):
+        load_model("stranger.ckpt")
+    assert (folder / "ran").exists()
+    del sys.modules["evil"]
+
+
+def test_deltas_of_an_experiment_are_named_as_its_own(folder):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", ["experiment=demo", "model=shuffle"])
+    message = str(caught.value)
+    assert "experiment=demo sets model.global_residual, model.rcabs_per_level (conf/experiment/demo.yaml)" in message
+    removed = ["~model.rcabs_per_level", "~model.global_residual"]
+    cfg = compose("train", ["experiment=demo", "model=shuffle", *removed])
+    assert cfg.model.width == 16  # the network has this argument, too
+
+
+def test_the_report_reads_runs_of_own_networks(result):
+    found = collect("runs")
+    assert ([row.method for row in found.rows], found.left_out) == (["Shuffle"], ())
+
+
+def test_the_page_shows_the_template():
+    page = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    files = [file.read_text(encoding="utf-8") for file in TEMPLATE.rglob("*.*") if file.suffix in (".py", ".yaml")]
+    shown = re.findall(r"^```(?:py|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 8
+    for code in shown:
+        assert any(code in file for file in files), code
+
+
+def test_the_library_takes_15_lines():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    (code,) = [
+        each for each in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "Trainer" in each
+    ]
+    assert len([line for line in code.splitlines() if line]) <= 15
