@@ -17,12 +17,14 @@ $(BIN)/pkdn: pyproject.toml constraints.txt
 
 setup: $(BIN)/pkdn ## create the environment in .venv
 
-demo: setup ## train a small teacher and student on drawn faces, on CPU, and show the table
+demo: setup ## train a small teacher and two students on the included portraits, on CPU, and show table and pictures
 	rm -rf $(DEMO)
-	$(BIN)/pkdn train experiment=demo run_dir=$(DEMO)/student paths.runs=$(DEMO)
-	$(BIN)/pkdn train experiment=demo objective=reconstruction run_dir=$(DEMO)/plain paths.runs=$(DEMO)
-	$(BIN)/pkdn evaluate data=synthetic run_dir=$(DEMO)/table models.plain=$(DEMO)/plain \
-		models.student=$(DEMO)/student models.teacher=$$(ls -d $(DEMO)/teacher_synthetic/auto-*)
+	$(BIN)/pkdn train -m experiment=demo objective=distillation_short,reconstruction launch=joblib \
+		paths.runs=$(DEMO) hydra.sweep.dir=$(DEMO)/students
+	$(BIN)/pkdn evaluate data=portraits run_dir=$(DEMO)/table models.plain=$(DEMO)/students/objective-reconstruction \
+		models.distilled=$(DEMO)/students/objective-distillation_short models.teacher=$$(ls -d $(DEMO)/teacher_portraits/auto-*)
+	@echo "The faces: $(DEMO)/table/grid_portraits.png. The students restore eyes, mouth and hair that bicubic blurs; the"
+	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it gains nothing."
 
 test: setup ## run the default tests (CPU, no network)
 	$(BIN)/python -m pytest -q -n auto

@@ -6,6 +6,8 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.profilers import Profiler, PyTorchProfiler
@@ -169,10 +171,12 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
     arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
-    if not (arguments["enable_progress_bar"] and console.is_terminal):
+    side_by_side = _runs_beside_others()
+    if not (arguments["enable_progress_bar"] and console.is_terminal and not side_by_side):
         without = [each for each in callbacks if not isinstance(each, ProgressBar)]
-        lines = [ProgressLines()] if arguments["enable_progress_bar"] and len(without) < len(callbacks) else []
-        callbacks = [*without, *lines]
+        if arguments["enable_progress_bar"] and len(without) < len(callbacks):
+            without.append(ProgressLines("/".join(Path(cfg.run_dir).parts[-2:]) if side_by_side else ""))
+        callbacks = without
     arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)
     if not loggers:
         callbacks = [each for each in callbacks if not isinstance(each, LearningRateMonitor)]  # it needs one
@@ -191,6 +195,14 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         )
     use_resumable_loops(trainer)
     return trainer
+
+
+def _runs_beside_others() -> bool:
+    """Returns whether this is a job of a sweep whose launcher runs several at a time, on the same terminal."""
+    if not HydraConfig.initialized():
+        return False
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and not hydra.launcher._target_.endswith("BasicLauncher")
 
 
 def check_validation_interval(trainer: TrainerConfig, batches: int) -> None:

@@ -13,9 +13,14 @@ _GROWTH: Final = 2.0
 
 
 class ProgressLines(lightning.Callback):
-    """Prints step, loss and remaining time: first after the step that ends 5 s after the start, later once a minute."""
+    """Prints step, loss and remaining time: first after the step that ends 5 s after the start, later once a minute.
 
-    def __init__(self) -> None:
+    Args:
+        run: Name of the run, printed before each line; for runs that share the output.
+    """
+
+    def __init__(self, run: str = "") -> None:
+        self._run = run
         self._wait_s = _FIRST_S
         self._begun = self._printed = 0.0
         self._first_step = 0
@@ -39,7 +44,8 @@ class ProgressLines(lightning.Callback):
         of_total = f" of {total:,}" if total != float("inf") else ""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         shown = f", loss {float(loss):.4g}" if isinstance(loss, torch.Tensor) else ""
-        console.print(f"Step {step:,}{of_total}{shown}{left}")
+        name = f"{self._run}: step" if self._run else "Step"
+        console.print(f"{name} {step:,}{of_total}{shown}{left}")
 
 
 def _duration(seconds: float) -> str:
