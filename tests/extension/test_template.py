@@ -34,6 +34,7 @@ def result(folder):
 def test_the_template_trains_evaluates_and_predicts(result, folder):
     assert result.run.read_results()["experiment"] == "mine_grey"
     assert "train/loss/brightness" in result.run.metrics.read_text().splitlines()[0]
+    assert sys.path[-1] == str(folder)  # last: no file of the folder replaces an installed package
     store = FaceStore.open("stores/grey")
     assert np.ptp(store.hr[0].astype(int), axis=-1).max() == 0  # the own source takes the colour away
 

@@ -8,6 +8,7 @@ import torch
 from pkdn_lightning import load_model
 from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.networks.cost import count_parameters
 from pkdn_lightning.train import train
 from pkdn_lightning.train.build import build_module
@@ -70,3 +71,9 @@ def test_a_full_size_teacher_and_a_small_student(tmp_path):
     shapes = {tuple(conv.weight.shape[:2]) for conv in module.objective.terms["fs"].convs.values()}
     assert shapes == {(64, 16)}
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+def test_features_by_layer_are_for_students():
+    cfg = compose("train", ["experiment=teacher_celeba", "model.width=8", "module.features={a:head}"])
+    with pytest.raises(ConfigError, match=r"module\.features is for students"):
+        build_module(cfg, build_network(cfg.model), None, {})
