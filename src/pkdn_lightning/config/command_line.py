@@ -60,6 +60,18 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     return quoted
 
 
+def as_typed(verb: str, override: str) -> str:
+    """Returns an override as a user would type it, without the quotes that `as_overrides` adds.
+
+    Example:
+        >>> as_typed("train", "paths.runs='my runs'"), as_typed("train", "tags=['a b']")
+        ('paths.runs=my runs', "tags=['a b']")
+    """
+    key, _, value = override.partition("=")
+    bare = f"{key}={value[1:-1]}"
+    return bare if value[:1] == "'" and _quoted(verb, bare, multirun=False) == override else override
+
+
 def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
     key, given, value = argument.partition("=")
     if not given or not re.fullmatch(r"\+{0,2}[\w./@-]+", key):

@@ -105,7 +105,7 @@ def ensure_store(data: DataConfig) -> None:
         )
     with exclusive(path, "prepares"):
         if not path.exists():
-            prepare_store(build_job(data), path)
+            prepare_store(build_job(data), path, workers=0)  # a few seconds; a job of a sweep may not start processes
 
 
 def _check_options(data: DataConfig, path: Path) -> None:

@@ -3,6 +3,7 @@
 The outcome stands in the job's run folder, because launchers (Hydra, joblib, submitit, Ray) report it differently.
 """
 
+import multiprocessing
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from filelock import Timeout
 from omegaconf import DictConfig
 
+from pkdn_lightning.config.command_line import as_typed
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import PKDNError, describe
 from pkdn_lightning.files import write_json
@@ -37,6 +39,8 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | None:
     Raises:
         KeyboardInterrupt: If the job was asked to stop; the sweep ends with it.
     """
+    if multiprocessing.get_start_method(allow_none=True) == "loky":  # joblib's, which data loaders cannot use
+        multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     run = RunFolder(Path(cfg.run_dir))
     job = {"sweep": os.environ.get(SWEEP_ID), "overrides": list(overrides), "command": job_command(overrides, run)}
     write_json(run.job, job)
@@ -68,7 +72,7 @@ def _report_failure(run: RunFolder, error: Exception) -> None:
 
 def job_command(overrides: Sequence[str], run: RunFolder) -> str:
     """Returns the command that runs one job of a sweep alone, in its place."""
-    kept = [each for each in overrides if each.lstrip("+").partition("=")[0] not in GROUPS]
+    kept = [as_typed("train", each) for each in overrides if each.lstrip("+").partition("=")[0] not in GROUPS]
     return shlex.join(["pkdn", "train", *kept, f"run_dir={run.path}"])
 
 
