@@ -40,8 +40,9 @@ def stop_after_two_steps(monkeypatch):
     monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", ask)
 
 
-def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_config, tmp_path, store):
+def test_teacher_and_student_of_one_process_are_two_runs_with_a_lineage(tiny_config, tmp_path, store, capfd):
     student = train(tiny_config("logger=wandb", "tags=[mine]", "objective.ts.schedule=constant")).run
+    assert "WARNING" not in capfd.readouterr().err  # W&B warns of options that the logger passes unasked
     (home,) = (tmp_path / "runs").glob("teacher_faces/auto-*")
     teacher = RunFolder(home)
     taught, learned = read_log(teacher.path), read_log(student.path)

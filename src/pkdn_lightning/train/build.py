@@ -142,7 +142,7 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
     Raises:
         ConfigError: If a logger's package is not installed, or its options do not fit.
     """
-    identity: dict[Any, dict[str, Any]] = {
+    identity: dict[type, dict[str, Any]] = {
         WandbLogger: {"id": run_id, "job_type": role},
         LocalMLFlowLogger: {"run_key": run_id, "tags": {"role": role}},
     }
@@ -151,7 +151,8 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
         if not spec:
             continue
         given = {key: value for key, value in spec.items() if value is not None}
-        own = identity.get(find_class(spec["_target_"], f"logger.{name}"), {})
+        kind = find_class(spec["_target_"], f"logger.{name}")
+        own = next((arguments for base, arguments in identity.items() if isinstance(kind, type) and issubclass(kind, base)), {})
         try:
             made.append(make({**own, **given}, f"logger.{name}"))
         except ModuleNotFoundError as error:
