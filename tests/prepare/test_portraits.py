@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pkdn_lightning.config import compose
+from pkdn_lightning.config import compose, conf_dir
 from pkdn_lightning.data import portraits as packed
 from pkdn_lightning.data.portraits import PACKED, names, portraits
 from pkdn_lightning.data.store import FaceStore
@@ -36,6 +36,18 @@ def test_a_part_of_it_in_another_size_is_made_at_first_use(tmp_path):
     data.source.size_px = 64
     with pytest.raises(DataError, match=r"was made with other options: .*32.* instead of .*64"):
         ensure_store(data)
+
+
+def test_the_data_card_and_the_models_card_say_the_same(tmp_path):
+    data = compose("train", FEW).data
+    ensure_store(data)
+    card = (tmp_path / "stores/portraits/card.md").read_text()
+    models = (conf_dir().parent / "src/pkdn_lightning/models/included/README.md").read_text()
+    for each in (card, models):
+        for part in ("public domain", "unitedstates/images", "mostly white men over fifty in suits"):
+            assert part in " ".join(each.split()), part
+    assert "468e13ca13a9b43c" in card
+    assert "to have a picture taken out, open an issue" in card
 
 
 @pytest.mark.parametrize("damage", ["cut", "an image"])

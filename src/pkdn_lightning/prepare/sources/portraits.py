@@ -70,10 +70,13 @@ class PortraitsSource:
         return {
             "source": "portraits",
             "options": {**self.counts, "size_px": self.size_px},
+            "origin": "unitedstates/images, in part by its thumbnails in Hainish/congress-images-225x275 @ 20531e9",
             "crop_rule": "detector: MTCNN's box, 1.5 times its side",
-            "parser": "BiSeNet (zllrunning/face-parsing.PyTorch, 79999_iter.pth), eyes' sides repaired by position",
-            "landmarks": "dlib, shape_predictor_68_face_landmarks (300-W)",
+            "parser": "BiSeNet (zllrunning/face-parsing.PyTorch, 79999_iter.pth, SHA-256 468e13ca13a9b43c), trained on "
+            "CelebAMask-HQ; eyes' sides repaired by position; a few maps are wrong",
+            "landmarks": "dlib, shape_predictor_68_face_landmarks, trained on 300-W",
             "split_rule": "no identity in two splits; near-duplicates removed",
+            "limits": "posed, frontal, well lit and smiling adults, mostly white men over fifty in suits",
             **self.terms,
         }
 
