@@ -57,7 +57,8 @@ def check_own_names(overrides: Sequence[str]) -> None:
     for override in overrides if own else ():
         group, _, option = override.partition("=")
         file = Path(group, f"{option}.yaml")
-        if own and (own / file).is_file() and (conf_dir() / file).is_file():
+        both = own is not None and (own / file).is_file() and (conf_dir() / file).is_file()
+        if own and both and (own / file).read_bytes() != (conf_dir() / file).read_bytes():  # equal in another checkout
             raise ConfigError(
                 f"{override}: the package has an option of this name, so conf/{file} would not be read. Give the file "
                 f"another name, e.g. conf/{group}/my_{option}.yaml, and type {group}=my_{option}."

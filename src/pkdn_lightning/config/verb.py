@@ -134,6 +134,9 @@ def explain(error: BaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         return _explain_omegaconf(cause, message)
     unmatched = re.search(r"Could not override '([^']+)'", message)
+    if unmatched and unmatched.group(1) in groups():
+        name = unmatched.group(1)
+        return f"This verb has no choice of {name}: its keys are set one by one, {name}.<key>=...; --help lists them."
     if unmatched:
         return str(unknown_key(unmatched.group(1), groups()))
     return message

@@ -7,7 +7,7 @@ from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.losses import LossTerm
 from pkdn_lightning.networks.contract import SRNetwork, SROutput
 from pkdn_lightning.prepare.source import Face
-from pkdn_lightning.prepare.sources.portraits import Portrait, PortraitsSource
+from pkdn_lightning.prepare.sources.portraits import Candidate, PortraitsSource
 
 
 class Shuffle(SRNetwork):
@@ -38,7 +38,7 @@ def blurred(hr: Tensor, scale: int) -> Tensor:
 class GreyPortraits(PortraitsSource):
     """The included portraits without colour; conf/data/grey.yaml."""
 
-    def read(self, candidate: Portrait) -> Face:
+    def read(self, candidate: Candidate) -> Face:
         face = super().read(candidate)
         grey = face.hr.mean(-1, keepdims=True).astype(np.uint8)
         return face._replace(hr=np.repeat(grey, 3, axis=-1))
