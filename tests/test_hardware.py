@@ -5,7 +5,7 @@ import ctypes
 import pytest
 import torch
 
-from pkdn_lightning.hardware import bfloat16_instructions, keep_freed_memory
+from pkdn_lightning.hardware import bfloat16_gain, bfloat16_instructions, keep_freed_memory
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,18 @@ def test_bfloat16_instructions(monkeypatch, found, expected):
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False, raising=False)
     assert bfloat16_instructions() == expected
+
+
+def test_the_gain_of_bfloat16_is_measured_and_leaves_random_numbers_alone(monkeypatch):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    assert 0.02 < bfloat16_gain(8) < 50
+    assert torch.equal(torch.rand(3), expected)
+
+    clock = iter([0, 9, 0, 9, *[0, 3, 0, 1] * 3])  # float32 takes 3 s, bfloat16 1 s, after a slower first round
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    assert bfloat16_gain(8) == 3
 
 
 class MallInfo(ctypes.Structure):

@@ -9,10 +9,10 @@ from pkdn_lightning.train.autotune import tune
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Returns a function that pretends a machine: instructions of its CPU, and whether it has a GPU."""
+    """Returns a function that pretends a machine: the gain of bfloat16 on its CPU, and whether it has a GPU."""
 
-    def pretend(instructions=None, *, gpu=False):
-        monkeypatch.setattr(tuning, "bfloat16_instructions", lambda: instructions)
+    def pretend(gain=0.5, *, gpu=False):
+        monkeypatch.setattr(tuning, "bfloat16_gain", lambda width: gain)
         monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: gpu)
         monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
@@ -29,41 +29,41 @@ def choices(*overrides):
 
 
 def test_the_paper_stays_as_it_is(machine):
-    machine("avx512_bf16")
+    machine(2.0)
     assert choices() == (("32-true", False, False, None, None), None)
 
 
-def test_a_cpu_with_bfloat16(machine):
-    machine("avx512_bf16")
+def test_a_cpu_that_gains_by_bfloat16(machine):
+    machine(2.0)
     chosen, line = choices("recipe=fast")
     assert chosen == ("bf16-mixed", True, False, None, None)
-    assert "trainer.precision=bf16-mixed (the CPU has avx512_bf16)" in line
+    assert "trainer.precision=bf16-mixed (here bfloat16 takes 0.5 times as long as float32)" in line
     assert "\n" not in line
 
 
-def test_a_cpu_without(machine):
-    machine(None)
+def test_a_cpu_that_loses_by_it(machine):
+    machine(0.6)
     chosen, line = choices("recipe=fast")
     assert chosen == ("32-true", True, False, True, None)
-    assert "no bfloat16 instructions" in line
+    assert "trainer.precision=32-true (here bfloat16 takes 1.7 times as long as float32)" in line
 
 
 def test_a_gpu(machine):
-    machine(None, gpu=True)
+    machine(gpu=True)
     assert choices("recipe=fast")[0] == ("bf16-mixed", True, True, None, True)
     assert choices("recipe=fast", "trainer.max_steps=100")[0][2] is False  # too short to win the compilation back
     assert choices("recipe=fast", "trainer=cpu")[0] == ("32-true", True, False, True, None)
 
 
 def test_what_is_said_wins(machine):
-    machine("avx512_bf16")
+    machine(2.0)
     said = ["trainer.precision=16-mixed", "module.channels_last=false", "module.compile=true", "+optimizer.fused=false"]
     assert choices("recipe=fast", *said) == (("16-mixed", False, True, False, None), None)
 
 
 def test_mixed_precision_that_clips_gets_no_fused_kernel(machine):
     """Lightning refuses to clip the gradients of a fused optimiser under any mixed precision."""
-    machine("avx512_bf16")
+    machine(2.0)
     assert choices("recipe=fast")[0][3] is None
     assert choices("recipe=fast", "trainer.gradient_clip_val=null")[0][3] is True
     assert choices("recipe=fast", "trainer.precision=32-true")[0][3] is True

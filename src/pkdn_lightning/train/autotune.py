@@ -3,10 +3,12 @@
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.hardware import bfloat16_instructions, choose_precision
+from pkdn_lightning.hardware import bfloat16_gain, choose_precision
 
 _COMPILING_PAYS_STEPS = 5000
 """Compiling takes minutes and saves hundredths of a second a step; shorter trainings do without."""
+_WORTH_ROUNDING = 1.05
+"""How much faster bfloat16 has to be."""
 
 
 def tune(cfg: DictConfig) -> str | None:
@@ -35,13 +37,13 @@ def _on_cpu(cfg: DictConfig) -> bool:
 def _precision(cfg: DictConfig) -> str | None:
     if cfg.trainer.precision != "auto":
         return None
-    instructions = bfloat16_instructions() if cfg.tuned and _on_cpu(cfg) else None
-    cfg.trainer.precision = "bf16-mixed" if instructions else choose_precision("auto", cfg.trainer.accelerator)
-    if _on_cpu(cfg):
-        reason = f"the CPU has {instructions}" if instructions else "the CPU has no bfloat16 instructions"
-    else:
-        reason = "the accelerator's own"
-    return f"trainer.precision={cfg.trainer.precision} ({reason})"
+    cfg.trainer.precision = choose_precision("auto", cfg.trainer.accelerator)
+    if not (cfg.tuned and _on_cpu(cfg)):
+        return f"trainer.precision={cfg.trainer.precision} (the accelerator's own)"
+    gain = bfloat16_gain(int(cfg.model.get("width", 64)))
+    if gain > _WORTH_ROUNDING:
+        cfg.trainer.precision = "bf16-mixed"
+    return f"trainer.precision={cfg.trainer.precision} (here bfloat16 takes {1 / gain:.1f} times as long as float32)"
 
 
 def _layout(cfg: DictConfig) -> str | None:
