@@ -67,7 +67,7 @@ def bfloat16_instructions() -> str | None:
 def bfloat16_gain(channels: int = 64) -> float:
     """Returns how many times as fast this CPU trains a convolution in bfloat16 mixed precision as in float32.
 
-    Instructions do not tell: of two processors that have them, one gains and one loses. Takes about a tenth of a second.
+    Instructions do not tell: of two processors with them, one gains and one loses. Takes about a tenth of a second.
 
     Args:
         channels: Width of the 3x3 convolution.
@@ -81,7 +81,7 @@ def bfloat16_gain(channels: int = 64) -> float:
         return time.perf_counter() - begun
 
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
+        conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
         image = torch.rand(1, channels, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
         rounds = [(seconds(mixed=False), seconds(mixed=True)) for _ in range(4)][1:]  # the first one warms up
     full, mixed = map(min, zip(*rounds, strict=True))
