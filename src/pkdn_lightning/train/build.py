@@ -152,7 +152,9 @@ def build_loggers(loggers: Mapping[str, Any], run_id: str, role: str) -> list[Lo
             continue
         given = {key: value for key, value in spec.items() if value is not None}
         kind = find_class(spec["_target_"], f"logger.{name}")
-        own = next((arguments for base, arguments in identity.items() if isinstance(kind, type) and issubclass(kind, base)), {})
+        own = next(
+            (arguments for base, arguments in identity.items() if isinstance(kind, type) and issubclass(kind, base)), {}
+        )
         try:
             made.append(make({**own, **given}, f"logger.{name}"))
         except ModuleNotFoundError as error:
