@@ -48,6 +48,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _outside_code(figures, lambda text: LINK.sub(turn, text))
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Returns the page with this site's own script for search from disk: the theme would ask another server for one."""
+    return output.replace("https://unpkg.com/iframe-worker/shim", "worker.js")
+
+
 def _root(config: MkDocsConfig) -> Path:
     return Path(config.config_file_path).parent
 

@@ -1,5 +1,7 @@
 """How runs are called, from what Hydra knows of a job."""
 
+import re
+
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -33,7 +35,7 @@ def job(tmp_path, monkeypatch):
 def test_a_run_is_called_by_what_was_typed(job):
     named = ("experiment=student", "data=helen", "size=full")
     here = job(*named, "+objective.ts.weight=0.5", "recipe=fast", "logger=csv", "data.store=x", "data.scale=4")
-    assert run_name("student_helen", here) == "student_helen ts.weight=0.5 recipe=fast data.scale=4"
+    assert run_name("student_helen", here) == "student_helen objective.ts.weight=0.5 recipe=fast data.scale=4 here"
     assert run_group("student_helen") == "student_helen"
     assert run_tags("celeba", 3, ["mine"]) == ["data=celeba", "seed=3", "recipe=fast", "mine"]
 
@@ -42,7 +44,7 @@ def test_a_job_of_a_sweep_is_called_by_what_is_swept_and_grouped_by_the_sweep(jo
     job_overrides = ["trainer.max_steps=5", "model.ffb=False", "objective.ts.weight=0.1", "seed=1"]
     typed = ["trainer.max_steps=5", "model.ffb=false", "objective.ts.weight=0.1,1", "seed=range(2)"]
     here = job(*job_overrides, mode=RunMode.MULTIRUN, typed=typed)
-    assert run_name("demo", here) == "demo ts.weight=0.1 seed=1"
+    assert run_name("demo", here) == "demo objective.ts.weight=0.1 seed=1"
     assert run_group("demo") == "demo/multirun_2026-01-31"
 
 
@@ -56,9 +58,17 @@ def test_a_run_that_nobody_typed_is_called_by_its_folder(job):
     assert run_name("teacher_celeba", "runs/teacher_celeba/auto-12ab") == "teacher_celeba auto-12ab"
 
 
-def test_names_are_as_short_as_wandb_wants_them(job):
-    here = job(*(f"model.option_number_{number}=12345" for number in range(20)))
-    assert len(run_name("demo", here)) == 120
+def test_names_of_width_are_told_apart(job):
+    assert run_name("demo", job("model.width=8")) != run_name("demo", job("teacher.model.width=8"))
+
+
+def test_long_names_end_after_a_word_and_differ(job):
+    overrides = [f"model.option_number_{number}=12345" for number in range(20)]
+    names = [run_name("demo", job(*overrides, f"seed={seed}")) for seed in (0, 1)]
+    assert names[0] != names[1]
+    for name in names:
+        assert len(name) <= 120
+        assert re.fullmatch(r"demo( model\.option_number_\d+=12345)+ … [0-9a-f]{8}", name)
 
 
 def test_from_python_there_is_no_job(monkeypatch):

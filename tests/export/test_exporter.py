@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -51,8 +52,26 @@ def exported(model, folder, *overrides):
 
 
 @pytest.fixture(scope="module")
-def made(model, tmp_path_factory):
-    return exported(model, tmp_path_factory.mktemp("exported") / "all")
+def exporting(model, tmp_path_factory):
+    """The export of all formats, and what was printed to standard error, by native code too."""
+    with tempfile.TemporaryFile() as errors:
+        before = os.dup(2)
+        os.dup2(errors.fileno(), 2)
+        try:
+            made = exported(model, tmp_path_factory.mktemp("exported") / "all")
+        finally:
+            os.dup2(before, 2)
+        errors.seek(0)
+        return made, errors.read().decode()
+
+
+@pytest.fixture(scope="module")
+def made(exporting):
+    return exporting[0]
+
+
+def test_runtimes_print_no_warnings(exporting):
+    assert "onnxruntime" not in exporting[1]
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ def test_means_of_whole_maps_are_pooled_and_others_stay(attention):
     pool_whole_maps(attention)
     assert kinds(attention) == ["Conv", "GlobalAveragePool", *unchanged[2:]]
     np.testing.assert_allclose(run(attention), before, rtol=1e-5)
+    assert {each.name for each in attention.graph.initializer} == {"weight", "c"}  # nothing that no node reads
 
 
 def test_what_is_done_with_features_is_quantised_and_the_image_is_not(attention):

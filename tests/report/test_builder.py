@@ -227,6 +227,18 @@ class TestTable2:
             *("27.31 / 0.7961", "27.48 / 0.8036", "27.56 / 0.8062", "–")
         ]
 
+    def test_rows_of_a_sweep_of_weights_are_left_out(self, make_run):
+        whole, bare = make_run("teacher"), make_run("teacher_bare", "model.pfb=false", "model.ffb=false")
+        for weight in (0.01, 0.1, 1):
+            make_run(f"weight{weight}", f"objective.ts.weight={weight}", teacher=whole)
+        lines = ablation(collect("runs").rows)
+        assert [line.student is not None for line in lines] == [False, False, True, False]  # one for all three
+        off = ("teacher.model.pfb=false", "teacher.model.ffb=false")
+        make_run("without", *off, "objective.ts.weight=0.1", teacher=bare)
+        without, _, full, _ = ablation(collect("runs").rows)
+        assert without.full == full.student
+        assert full.student.settings["objective.ts.weight"] == 0.1
+
     def test_commands_are_those_of_the_run_that_is_there(self, make_run):
         run = make_run("full", teacher=make_run("teacher"))
         (row,) = (row for row in collect("runs").rows if row.method == "PKDN")

@@ -83,6 +83,12 @@ def test_labels_are_short_and_unique():
     assert differing([narrow, wide, {**wide, "trainer.max_steps": 9}]) == ["model.width", "trainer.max_steps"]
     many = [{f"model.{key}": number for key in "bcde"} | {"model.a": [number] * 30} for number in range(2)]
     assert labels([("A", each) for each in many])[0] == "A (a=[0,0,0,0,0,0,0,0,…, b=0, c=0)"
+    four = [
+        {"model.a": a, "model.b": b, "model.c": c, "model.d": d}
+        for a, b, c, d in ["0000", "0001", "0010", "0100", "1000"]
+    ]
+    assert len(set(named := labels([("A", each) for each in four]))) == 5
+    assert named[1] == "A (a=0, b=0, c=0, d=1)"
     alike = [{"k": "x" * 40 + end} for end in "ab"]
     assert [name[-3:] for name in labels([("A", each) for each in alike])] == [" #1", " #2"]
 

@@ -52,7 +52,7 @@ def record(folder) -> dict:
 
 
 def test_started_again_only_the_rest_is_run_and_a_failure_stops_no_other(sweep, monkeypatch):
-    home = Path("runs/student_faces/multirun")
+    home = Path("runs/student_faces/model.width")
     status, shown = sweep(PLAIN, "model.width=0,8,6")  # a network of width 0 cannot be made
     assert status == 1
     names = {folder.name for folder in home.iterdir() if folder.is_dir()}
@@ -109,7 +109,7 @@ def test_where_and_how_a_job_runs_does_not_make_it_another(tiny_config):
 def test_ctrl_c_stops_the_sweep_and_the_same_command_ends_it(sweep, monkeypatch):
     from tests.train.conftest import stop_at
 
-    home = Path("runs/student_faces/multirun")
+    home = Path("runs/student_faces/seed")
     with monkeypatch.context() as patch:
         stop_at(patch, step=3)
         status, shown = sweep(PLAIN, "seed=0,1")
@@ -121,6 +121,21 @@ def test_ctrl_c_stops_the_sweep_and_the_same_command_ends_it(sweep, monkeypatch)
     assert status == 0
     assert [line.split()[0] for line in shown.splitlines() if "PKDNStudent" in line] == ["Resuming", "Training"]
     assert [record(home / name)["steps"] for name in ("seed-0", "seed-1")] == [6, 6]
+
+
+def test_sweeps_with_other_fixed_keys_do_not_share_a_folder(sweep):
+    home = Path("runs/student_faces/seed")
+    assert sweep(PLAIN, "seed=0")[0] == 0
+    assert sweep(PLAIN, "seed=0,1", "trainer.max_steps=1")[0] == 0
+    names = {folder.name for folder in home.iterdir()}
+    status, shown = sweep(PLAIN, "seed=2,3", "trainer.max_steps=2", "optimizer.lr=0.5")
+    assert status == 1
+    assert "holds another sweep" in shown
+    assert "optimizer.lr=0.0001 instead of 0.5, trainer.max_steps=1 instead of 2" in shown
+    assert "hydra.sweep.dir=" in shown
+    assert {folder.name for folder in home.iterdir()} == names
+    assert sweep(PLAIN, "seed=2,3", "trainer.max_steps=1", "logger=none", "threads=1")[0] == 0
+    assert (home / "seed-3").is_dir()
 
 
 def test_keys_that_every_job_shares_are_not_in_its_name():
@@ -182,7 +197,7 @@ def test_every_launcher_reports_failures_and_goes_on(store, launcher):
             pytest.skip(f"the plugin of launch={launcher} is not installed")
     jobs = command(store, PLAIN, "model.width=0,8", f"launch={launcher}")
     done = subprocess.run(jobs, capture_output=True, text=True, check=False, timeout=300)
-    home = Path("runs/student_faces/multirun")
+    home = Path("runs/student_faces/model.width")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 finished" in done.stdout
     assert record(home / "model.width-8")["status"] == "finished"

@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, how they stop and resume, and what a student does with its teacher."""
 
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from pkdn_lightning import load_model
 from pkdn_lightning.config import compose
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.models.checkpoints import load_network
@@ -213,6 +215,33 @@ def test_progress_is_told_in_lines_where_the_output_is_no_terminal(tiny_config, 
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Step ")]
     assert len(lines) == 6
     assert re.fullmatch(r"Step 2 of 6, loss 0\.\d+, 0:00:\d\d left", lines[1])
+    assert re.fullmatch(r"Step 4 of 6, loss 0\.\d+, val \d+\.\d\d dB, 0:00:\d\d left", lines[3])
+
+
+def test_progress_is_a_bar_of_steps_on_a_terminal(tiny_config, monkeypatch):
+    terminal = type(console)(markup=False, highlight=False, file=io.StringIO(), force_terminal=True, width=100)
+    for module in ("build", "callbacks.progress_bar", "callbacks.progress_lines"):
+        monkeypatch.setattr(f"pkdn_lightning.train.{module}.console", terminal)
+    train(tiny_config(PLAIN, "trainer.enable_progress_bar=true"))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
+    assert re.search(r"Step ━+ 6 of 6 [\d.e+]+/s, took 0:00:\d\d loss 0\.\d+, val \d+\.\d\d dB", shown), shown
+    assert re.search(r"Test ━+ \d of \d", shown), shown
+    assert "Epoch" not in shown
+
+
+def test_a_training_ends_by_naming_its_results_and_faces(tiny_config, capsys):
+    run = train(tiny_config(PLAIN)).run
+    ends = capsys.readouterr().out.splitlines()[-2:]
+    assert ends == [f"Results: {run.results}", f"Faces: {run.grids / 'step_0000006.png'}"]
+
+
+def test_choices_for_the_machine_are_told_once_and_not_before_a_refusal(tiny_config, capsys):
+    fast = ("recipe=fast", "data.batch_size=4", *LONG_TERMS)
+    train(tiny_config(*fast))
+    assert capsys.readouterr().out.count("Tuned for this machine") == 1  # of a teacher and its student
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(tiny_config(*fast))
+    assert "Tuned" not in capsys.readouterr().out
 
 
 def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, capsys):

@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pkdn_lightning.config.gpus import gpus, jobs_at_once
-from pkdn_lightning.config.run_names import run_group, run_name, run_tags
+from pkdn_lightning.config.run_names import run_group, run_name, run_tags, swept_keys
 from pkdn_lightning.data.labels import ENCODING_CHANNELS, HEATMAP_CHANNELS
 from pkdn_lightning.errors import ConfigError, did_you_mean
 
@@ -52,9 +53,15 @@ def job_folder(overrides: str) -> str:
     return name or "single"
 
 
-def sweep_name(*choices: str | None) -> str:
-    """Returns the name of a sweep's folder: its ablation or search, or `multirun` if it has neither."""
-    return "_".join(filter(None, choices)) or "multirun"
+def sweep_name(ablation: str | None, search: str | None, overrides: Sequence[str]) -> str:
+    """Returns the name of a sweep's folder: its ablation or search, or else the keys that it varies.
+
+    Example:
+        >>> sweep_name(None, None, ["experiment=demo", "seed=0,1", "objective.ts.weight=0,1"])
+        'objective.ts.weight+seed'
+    """
+    named = "_".join(filter(None, (ablation, search)))
+    return named or (job_folder("+".join(sorted(swept))) if (swept := swept_keys(overrides)) else "multirun")
 
 
 def by_size(full: Any, reduced: Any, *, _root_: DictConfig) -> Any:

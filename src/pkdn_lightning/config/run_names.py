@@ -1,6 +1,7 @@
 """Names, groups and tags of runs in trackers, from the overrides on the command line."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +26,11 @@ def run_group(experiment: str) -> str:
     job = _job()
     if job is None or job.mode != RunMode.MULTIRUN:
         return experiment
-    return f"{experiment}/{Path(job.sweep.dir).name}"[-_LONGEST:]
+    return _fitting(f"{experiment}/{Path(job.sweep.dir).name}")
 
 
 def run_name(experiment: str, run_dir: str | None) -> str:
-    """Returns the name of a run: its experiment and the overrides; in a sweep, the swept ones only.
+    """Returns the name of a run: its experiment, the overrides and its folder; in a sweep, the swept overrides.
 
     For a run that was not started from the command line (the teacher of a student): its experiment and folder.
     """
@@ -39,7 +40,23 @@ def run_name(experiment: str, run_dir: str | None) -> str:
         return f"{experiment} {folder.name}".strip()
     keys = _swept(job)
     shown = [each for each in job.overrides.task if (_key(each) in keys if keys else _is_shown(_key(each)))]
-    return " ".join([experiment, *map(_short, shown)])[:_LONGEST]
+    last = [folder.name] if job.mode != RunMode.MULTIRUN else []
+    return _fitting(" ".join([experiment, *(each.lstrip("+~") for each in shown), *last]))
+
+
+def swept_keys(overrides: Sequence[str], params: Iterable[str] | None = None) -> set[str]:
+    """Returns the keys that a multirun varies.
+
+    Args:
+        overrides: Those of the command line; of several for one key, the last counts.
+        params: Keys that an ablation or a search varies.
+
+    Example:
+        >>> sorted(swept_keys(["experiment=demo", "seed=0,1"], ["objective.ts.weight"]))
+        ['objective.ts.weight', 'seed']
+    """
+    last = {each.key_or_group: each for each in OverridesParser.create().parse_overrides(list(overrides))}
+    return {key for key, override in last.items() if override.is_sweep_override()} | set(params or ())
 
 
 def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> ListConfig:
@@ -63,9 +80,17 @@ def _swept(job: Any) -> set[str]:
         typed = OmegaConf.load(Path(job.sweep.dir) / "multirun.yaml").hydra.overrides.task
     except OSError:
         return set()
-    overrides = OverridesParser.create().parse_overrides(list(typed))
-    keys = {str(each.key_or_group) for each in overrides if each.is_sweep_override()}
-    return keys | set(job.sweeper.get("params") or ())
+    return swept_keys(typed, job.sweeper.get("params"))
+
+
+def _fitting(name: str) -> str:
+    """Returns a name that trackers accept: a longer one ends after a word, with a hash that tells it from others."""
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    kept = name[: _LONGEST - len(digest) - 3]
+    end = max(kept.rfind(separator) for separator in " /+")
+    return f"{kept[:end] if end > 0 else kept} … {digest}"
 
 
 def _key(override: str) -> str:
@@ -74,9 +99,3 @@ def _key(override: str) -> str:
 
 def _is_shown(key: str) -> bool:
     return key not in _IN_THE_EXPERIMENT and not within(key, _WITHOUT_EFFECT)
-
-
-def _short(override: str) -> str:
-    """Returns an override with only the last two parts of its key."""
-    _, _, value = override.partition("=")
-    return f"{'.'.join(_key(override).split('.')[-2:])}={value}"

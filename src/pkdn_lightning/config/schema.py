@@ -429,6 +429,7 @@ class PrepareConfig:
         check_maps: Refuses parsing maps whose labels do not lie as the parts of a face do.
         out: Folder of the store; data.store if null.
         workers: Processes; one per core if null, 0 for none.
+        threads: CPU threads of the parser; torch decides if null.
         shard: i/n prepares part i of n, on several machines.
         join: A store whose parts are to be joined.
         dry_run: Reports what would be done.
@@ -442,6 +443,7 @@ class PrepareConfig:
     check_maps: bool = True
     out: File | None = None
     workers: Annotated[int, Range(0, 1024)] | None = None
+    threads: Threads | None = None
     shard: str | None = None
     join: File | None = None
     dry_run: bool = False

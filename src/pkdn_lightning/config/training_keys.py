@@ -11,6 +11,8 @@ _OBSERVING: Final = (
     "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler",
     "trainer.detect_anomaly", "trainer.fast_dev_run", "trainer.benchmark", "trainer.deterministic",
 )  # fmt: skip
+AUTO_KEYS: Final = ("teacher.checkpoint", "trainer.precision")
+"""Keys that may be `auto`; a run folder holds the value that was found."""
 _LEARNING: Final = ("callbacks.ema", "callbacks.early_stopping")  # the other callbacks only observe
 
 
@@ -31,3 +33,11 @@ def affects_training(key: str) -> bool:
 def within(key: str, parents: Sequence[str]) -> bool:
     """Returns whether a key is one of the given ones or below one."""
     return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
+
+
+def describe_difference(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Returns in which values two flat configurations differ, the first three in full; None if they do not."""
+    differing = [key for key in sorted(saved.keys() | wanted.keys()) if saved.get(key) != wanted.get(key)]
+    shown = ", ".join(f"{key}={saved.get(key)} instead of {wanted.get(key)}" for key in differing[:3])
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    return f"{shown}{more}" if differing else None

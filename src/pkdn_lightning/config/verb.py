@@ -82,24 +82,24 @@ def _translated_errors() -> Iterator[None]:
         with _unwrapped_resolver_errors():
             yield
     except PKDNError as error:
-        _fail(describe(error))
+        fail(describe(error))
     except (HydraException, OmegaConfBaseException) as error:  # first: a missing configuration is an OSError, too
-        _fail(f"ConfigError: {explain(error)}")
+        fail(f"ConfigError: {explain(error)}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, e.g. `| head -1`
         sys.exit(1)
     except OSError as error:
         if error.filename is None:
             raise
-        _fail(f"FileError: {error.filename}: {error.strerror}.")
+        fail(f"FileError: {error.filename}: {error.strerror}.")
     except ValueError as error:
         if "No trials are completed" in str(error):
-            _fail("SweepError: no trial of the study was completed.")
+            fail("SweepError: no trial of the study was completed.")
         if "Config group override must be a string" in str(error):
-            _fail("ConfigError: a group cannot be null. Leave it out, or type its name behind a tilde: ~debug")
+            fail("ConfigError: a group cannot be null. Leave it out, or type its name behind a tilde: ~debug")
         raise
     except KeyboardInterrupt:
-        _fail("Stopped by the keyboard.")
+        fail("Stopped by the keyboard.")
 
 
 @contextlib.contextmanager
@@ -171,6 +171,7 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
 _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Ends the program with a message."""
     sys.stderr.write(f"{message}\n")
     sys.exit(1)

@@ -19,6 +19,7 @@ def pool_whole_maps(model: Any) -> None:
     from onnx.numpy_helper import to_array
 
     constants = {each.name: to_array(each) for each in model.graph.initializer}
+    released = set()
     for node in model.graph.node:
         if node.op_type != "ReduceMean":
             continue
@@ -26,7 +27,11 @@ def pool_whole_maps(model: Any) -> None:
         axes = constants.get(node.input[1]) if len(node.input) > 1 else None
         if keeps and axes is not None and sorted(axes.tolist()) in ([-2, -1], [2, 3]):
             node.op_type = "GlobalAveragePool"
+            released.add(node.input[1])
             del node.input[1:], node.attribute[:]
+    released -= {name for node in model.graph.node for name in node.input}
+    for constant in [each for each in model.graph.initializer if each.name in released]:
+        model.graph.initializer.remove(constant)  # ONNX Runtime would print a warning for each
 
 
 def shuffle_channels_last(model: Any) -> None:

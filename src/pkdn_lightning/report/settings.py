@@ -41,10 +41,10 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
     Args:
         rows: Method and settings of each. The only row of a method has the method's name; several rows of one method
-            are told apart by up to three of the keys in which they differ.
+            are told apart by three of the keys in which they differ, and by more where three do not suffice.
     """
     methods = dict.fromkeys(method for method, _ in rows)
-    keys = {method: differing([own for name, own in rows if name == method])[:_SHOWN] for method in methods}
+    keys = {method: _telling([own for name, own in rows if name == method]) for method in methods}
     names = []
     for method, own in rows:
         shown = ", ".join(f"{short(key)}={in_words(own.get(key))}" for key in keys[method])
@@ -55,6 +55,20 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             seen[name] += 1
             names[place] = f"{name} #{seen[name]}"
     return names
+
+
+def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the keys by which labels tell rows apart: the first that differ, then those that split equal labels."""
+    keys = differing(rows)
+    chosen = keys[:_SHOWN]
+
+    def told_apart(by: Sequence[str]) -> int:
+        return len({tuple(in_words(row.get(key)) for key in by) for row in rows})
+
+    for key in keys[_SHOWN:]:
+        if told_apart([*chosen, key]) > told_apart(chosen):
+            chosen.append(key)
+    return chosen
 
 
 def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:

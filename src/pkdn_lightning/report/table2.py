@@ -34,16 +34,26 @@ class Line(NamedTuple):
 
 
 def ablation(rows: Sequence[Row]) -> list[Line]:
-    """Returns the lines of Table 2: every variant at least once, more often where it was run with several settings."""
-    full = {_other_settings(row): row for row in rows if row.method == STUDENT}
+    """Returns the lines of Table 2: every variant at least once, more often where it was run with several settings.
+
+    Students of a setting whose teacher was not varied, such as most of a sweep of λ, are not part of the ablation; if
+    no teacher was varied, the student that validated best stands for all.
+    """
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        if _is_student(row):
+            families.setdefault(_other_settings(row), []).append(row)
+    varied = [family for family in families.values() if len({_variant(row) for row in family}) > 1]
+    alone = sorted((row for family in families.values() for row in family), key=lambda row: -row.best.validation)[:1]
+    shown = [row for family in varied for row in family] or alone
+    full = {_other_settings(row): row for row in shown if row.method == STUDENT}
     lines = []
     for variant in VARIANTS:
-        students = [row for row in rows if _is_student(row) and _variant(row) == variant]
+        students = [row for row in rows if row in shown and _variant(row) == variant]
         teachers = [row for row in rows if _is_teacher(row) and _variant(row) == variant]
         found = [Line(variant, row, _teacher_of(row, teachers), full.get(_other_settings(row))) for row in students]
-        taken = [line.teacher for line in found]
-        found += [Line(variant, teacher=row) for row in teachers if row not in taken]
-        lines += found or [Line(variant)]
+        best = sorted(teachers, key=lambda row: -row.best.validation)[:1]
+        lines += found or [Line(variant, teacher=row) for row in best] or [Line(variant)]
     return lines
 
 

@@ -6,6 +6,7 @@ pkdn train resume=runs/student_celeba/2026-01-31_12-00-00            # continues
 pkdn train -m experiment=student_celeba ablation=modules              # a sweep; repeated, it runs unfinished jobs
 """
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def _task(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    _silence_profiler(cfg)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         if cfg.trainer.devices == 1:
@@ -68,6 +70,13 @@ def _task(cfg: "DictConfig") -> Any:
 
         cfg = saved_config(cfg.resume, list(hydra.overrides.task))
     return train(cfg).objective
+
+
+def _silence_profiler(cfg: "DictConfig") -> None:
+    """Switches the warnings of torch's profiler off, which it writes past Python; torch reads this when imported."""
+    if cfg.trainer.profiler is not None:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def _refuse_sweeps(choices: "Mapping[str, str | None]") -> None:

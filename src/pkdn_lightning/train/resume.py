@@ -13,15 +13,13 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # no stubs
 
 from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.schema import TrainConfig
-from pkdn_lightning.config.training_keys import affects_training, flatten, within
+from pkdn_lightning.config.training_keys import AUTO_KEYS, affects_training, describe_difference, flatten, within
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import read_json, write_json, write_text
 from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder, RunStatus, open_run
 from pkdn_lightning.train.tracking.csv_log import rewrite_rows
 
-_AUTO_KEYS: Final = ("teacher.checkpoint", "trainer.precision")
-"""Keys that may be `auto`; a run folder holds the value that was found."""
 _NAMING: Final = ("experiment", "method", "size")
 """Keys that a run's name is made of; a resumed run keeps them."""
 _IN_THE_CHECKPOINT: Final = ("model", "module", "optimizer", "scheduler", "seed", "callbacks.ema")
@@ -129,15 +127,12 @@ def check_same_run(run: RunFolder, cfg: DictConfig) -> None:
     if not run.config.is_file():
         return
     saved, wanted = (_training_values(each) for each in (_saved(run), cfg))
-    for key in _AUTO_KEYS:
+    for key in AUTO_KEYS:
         if wanted[key] == "auto":
             saved[key] = "auto"
-    differing = [key for key in sorted(saved.keys() | wanted.keys()) if saved.get(key) != wanted.get(key)]
-    if differing:
-        shown = ", ".join(f"{key}={saved.get(key)} instead of {wanted.get(key)}" for key in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    if difference := describe_difference(saved, wanted):
         raise ConfigError(
-            f"{run.path} holds another run, which is kept: it has {shown}{more}.\n"
+            f"{run.path} holds another run, which is kept: it has {difference}.\n"
             "Give this sweep another folder: hydra.sweep.dir=<folder>"
         )
 
@@ -169,7 +164,7 @@ def resuming_config(run: RunFolder, cfg: DictConfig) -> DictConfig:
     """Returns `cfg` set to resume its run, with the values that `auto` stood for when the run started."""
     cfg, saved = deepcopy(cfg), _saved(run)
     cfg.resume = str(run.path)
-    for key in _AUTO_KEYS:
+    for key in AUTO_KEYS:
         OmegaConf.update(cfg, key, OmegaConf.select(saved, key))
     return cfg
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,8 +67,7 @@ def run_training(cfg: DictConfig) -> RunResult:
     resumed = run.last if cfg.resume else None
     _quieten()
     set_up(threads=cfg.threads, accelerator=str(cfg.trainer.accelerator), tf32=True)
-    if choices := tune(cfg):
-        console.print(choices)
+    choices = tune(cfg)
     ensure_store(cfg.data)
     parts, record = _assemble(cfg)
     with _own_folder(cfg, run) as own:
@@ -77,14 +76,13 @@ def run_training(cfg: DictConfig) -> RunResult:
         loggers = [] if cfg.trainer.fast_dev_run else build_loggers(cfg.logger, record["id"], parts.module.role)
         trainer = build_trainer(cfg, build_callbacks(cfg.callbacks, run), loggers)
         check_processes(trainer.world_size, parts.datamodule, test=cfg.test)
-        _announce(run, parts.module, trainer, record, resumed)
         described = describe(OmegaConf.to_container(cfg, resolve=True), record, parts.module.role)  # type: ignore[arg-type]  # dict
         active = loggers if trainer.is_global_zero else []  # those of other processes are dummies
         with tracked(active, described, _inputs(parts)):
+            change = describe_change(run, cfg) if own and resumed else None
             if own:  # after everything that can be refused
-                if resumed and (change := describe_change(run, cfg)):
-                    console.print(change)
                 open_run_folder(run, cfg, record, resumed)
+            _announce(cfg, parts.module, trainer, record, [change, choices])
             with translate_errors(run, record):
                 metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
                 _conclude(cfg, run, trainer, metrics, record, described)
@@ -119,7 +117,9 @@ def _conclude(
     outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(trainer), 1), "metrics": metrics}
     if trainer.is_global_zero:
         run.write_results(RunStatus.FINISHED, {**record, **outcome})
-    console.print(f"Finished after {trainer.global_step:,} steps: {_summary(metrics)}. Results: {run.results}")
+    console.print(f"Finished after {trainer.global_step:,} steps: {_summary(metrics)}.")
+    for what, place in _products(run):
+        console.print(f"{what}: {place}")
 
 
 @contextlib.contextmanager
@@ -235,15 +235,29 @@ def _trained_s(trainer: lightning.Trainer) -> float:
 
 
 def _announce(
-    run: RunFolder, module: SRModule, trainer: lightning.Trainer, record: Mapping[str, Any], resumed: Path | None
+    cfg: DictConfig,
+    module: SRModule,
+    trainer: lightning.Trainer,
+    record: Mapping[str, Any],
+    notes: Iterable[str | None],
 ) -> None:
-    verb = "Resuming" if resumed else "Training"
+    verb = "Resuming" if cfg.resume else "Training"
     device = trainer.accelerator.__class__.__name__.removesuffix("Accelerator")
     console.print(
         f"{verb} {type(module.net).__name__}: {record['params']:,} parameters, {record['macs'] / 1e9:.3f} GMACs a "
         f"face; {device}, precision {trainer.precision}; {record['data']['name']} {record['data']['sha256'][:8]}"
     )
-    console.print(f"Run folder: {run.path}")
+    for line in (*filter(None, notes), f"Run folder: {cfg.run_dir}"):
+        console.print(line)
+
+
+def _products(run: RunFolder) -> Iterator[tuple[str, Path]]:
+    """Yields what a run leaves to look at, and where it is."""
+    yield "Results", run.results
+    if grids := sorted(run.grids.glob("*.png")):
+        yield "Faces", grids[-1]
+    if run.profile.is_dir():
+        yield "Profile: a table, and a trace for https://ui.perfetto.dev", run.profile
 
 
 def _summary(metrics: Mapping[str, float]) -> str:
@@ -253,14 +267,16 @@ def _summary(metrics: Mapping[str, float]) -> str:
 
 def _quieten() -> None:
     """Silences Lightning's advertisements, and its warnings about what is intended here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # a batch is one gather
         ".*dataloader is not resumable.*",  # the batch sampler resumes by itself
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
         ".*Experiment logs directory .* exists and is not empty.*",  # its metrics are kept
         ".*number of training batches .* is smaller than the logging interval.*",
+        ".*It is recommended to use .self.log.*sync_dist=True.*",  # the metrics have averaged over all processes
+        ".*Profiler clears events at the end of each cycle.*",  # one cycle is traced
         ".*treespec, LeafSpec.* is deprecated.*",  # among Lightning's dependencies
     ):
         warnings.filterwarnings("ignore", message)

@@ -13,7 +13,7 @@ _GROWTH: Final = 2.0
 
 
 class ProgressLines(lightning.Callback):
-    """Prints step, loss and remaining time: first after the step that ends 5 s after the start, later once a minute.
+    """Prints step, loss, last validation and remaining time: first after 5 s, then less and less often.
 
     Args:
         run: Name of the run, printed before each line; for runs that share the output.
@@ -38,17 +38,29 @@ class ProgressLines(lightning.Callback):
         if now - self._printed < self._wait_s or step == self._first_step:
             return
         self._printed, self._wait_s = now, min(_LONGEST_S, self._wait_s * _GROWTH)
-        total = trainer.estimated_stepping_batches
-        rest_s = (now - self._begun) / (step - self._first_step) * (total - step)
-        left = f", {_duration(rest_s)} left" if total != float("inf") else ""
-        of_total = f" of {total:,}" if total != float("inf") else ""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        shown = f", loss {float(loss):.4g}" if isinstance(loss, torch.Tensor) else ""
+        total = total_steps(trainer)
         name = f"{self._run}: step" if self._run else "Step"
-        console.print(f"{name} {step:,}{of_total}{shown}{left}")
+        parts = [f"{name} {step:,}" if total is None else f"{name} {step:,} of {total:,}", *values(trainer, outputs)]
+        if total is not None:
+            parts.append(f"{duration((now - self._begun) / (step - self._first_step) * (total - step))} left")
+        console.print(", ".join(parts))
 
 
-def _duration(seconds: float) -> str:
+def total_steps(trainer: lightning.Trainer) -> int | None:
+    """Returns the length of a training in steps; None if it is not known, as with `max_time`."""
+    total = trainer.estimated_stepping_batches
+    return None if total == float("inf") else int(total)
+
+
+def values(trainer: lightning.Trainer, outputs: Any) -> list[str]:
+    """Returns the loss of a step and the PSNR of the last validation as text; neither if there is none yet."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    psnr = trainer.callback_metrics.get("val/psnr_y")
+    shown = [f"loss {float(loss):.3g}"] if isinstance(loss, torch.Tensor) else []
+    return shown if psnr is None else [*shown, f"val {float(psnr):.2f} dB"]
+
+
+def duration(seconds: float) -> str:
     """Returns a duration as `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
