@@ -67,6 +67,16 @@ def test_every_verb_composes(verb):
     assert OmegaConf.to_container(compose(verb))
 
 
+@pytest.mark.parametrize("verb", [each for each in VERBS if each != "sweep"])  # which reads small files only
+def test_every_verb_that_computes_takes_threads(verb):
+    assert compose(verb, ["threads=3"]).threads == 3
+
+
+def test_a_parser_has_the_threads_of_its_verb():
+    for verb in ("prepare", "evaluate"):
+        assert compose(verb, ["parser=bisenet", "threads=3"]).parser.threads == 3
+
+
 @pytest.mark.parametrize("verb", [path.name for path in FILES if path.parent.name == INFERENCE])
 def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
     assert compose(verb, ["model=runs/student_celeba/2026-01-31_12-00-00"]).model.startswith("runs/")

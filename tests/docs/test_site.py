@@ -1,5 +1,6 @@
 """The site: it builds strictly, its links lead somewhere, and in a browser it fits and asks nobody for anything."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 
+from pkdn_lightning import losses, metrics, modules
+from pkdn_lightning.train import callbacks
 from tests.docs.commands import ROOT
 
 pytest.importorskip("mkdocs", reason="the site needs pip install 'pkdn-lightning[docs]'")
@@ -54,6 +57,17 @@ def test_it_builds_and_shows_the_figures(site):
     assert "psnr_y" in (site / "api.html").read_text(encoding="utf-8")
     assert "House rules" in (site / "contributing.html").read_text(encoding="utf-8")
     assert not list(site.rglob("*.py"))
+
+
+def test_the_api_page_has_every_part():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    named = {name for module in (callbacks, losses, metrics, modules) for name in module.__all__}
+    files = [
+        file.read_text() for group in ("model", "data", "parser") for file in (ROOT / "conf" / group).glob("*.yaml")
+    ]
+    named |= {target.rpartition(".")[2] for file in files for target in re.findall(r"_target_: (\S+)", file)}
+    left_out = {"HEADLINE", "PROTOCOLS", "Progress", "Quality", "FrozenFeatures", "TrainingInterruptedError"}
+    assert [name for name in sorted(named - left_out) if not re.search(rf"^::: .*\.{name}$", page, re.MULTILINE)] == []
 
 
 @pytest.mark.slow
@@ -111,10 +125,10 @@ def test_every_page_fits_and_is_quiet(chromium_page, address, site, viewport):
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], file.name
 
 
-@pytest.mark.slow
 @pytest.mark.browser
-def test_a_word_is_found(chromium_page, address):
-    page = visit(chromium_page, address, "index.html", viewport=DESKTOP)
+@pytest.mark.parametrize("from_disk", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_word_is_found(chromium_page, address, site, from_disk):
+    page = visit(chromium_page, site.as_uri() if from_disk else address, "index.html", viewport=DESKTOP)
     page.locator("input.md-search__input").click()
     page.keyboard.type("heatmaps", delay=20)
     page.locator(".md-search-result__item").first.wait_for()

@@ -99,8 +99,9 @@ def _swept(hydra: DictConfig) -> set[str]:
 
 def _fixed_values(config: DictConfig, swept: Sequence[str]) -> dict[str, Any]:
     """Returns what affects training and is not swept, by key; unresolved, because values may depend on swept ones."""
-    values: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-    return {key: value for key, value in flatten(values) if affects_training(key) and not within(key, swept)}
+    values: Any = OmegaConf.to_container(config)
+    fixed = flatten({key: value for key, value in values.items() if key != "hydra"})
+    return {key: value for key, value in fixed if affects_training(key) and not within(key, swept)}
 
 
 def fixed_keys(overrides: Sequence[str], params: Sequence[str] | Any) -> list[str]:
