@@ -4,6 +4,7 @@ A message says what was found, what was expected, where, and what to type next, 
 print it without a stack trace. Any other exception is a bug in this package and keeps its trace.
 """
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -35,6 +36,15 @@ class TrainingError(PKDNError):
 def describe(error: Exception) -> str:
     """Returns an error's kind and message as one text."""
     return f"{type(error).__name__.removeprefix('PKDN')}: {error}"
+
+
+def cause(error: BaseException) -> str:
+    """Returns what an exception of the user's own code says, and the line that raised it, to quote in a message."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

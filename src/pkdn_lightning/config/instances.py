@@ -6,9 +6,11 @@ message as one in a key of the schema.
 
 import contextlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -16,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.keys import unknown_key
-from pkdn_lightning.errors import ConfigError, PKDNError
+from pkdn_lightning.errors import ConfigError, PKDNError, cause, did_you_mean
 from pkdn_lightning.trust import find, is_named_by_user, is_trusted, trust
 from pkdn_lightning.values import check
 
@@ -86,11 +88,22 @@ def find_class(name: Any, where: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = find(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}._target_={name} cannot be found: {str(error).splitlines()[0]}.") from error
+        raise ConfigError(
+            f"{where}._target_={name} cannot be found: {str(error).splitlines()[0]}.{_nearest(name)}\n"
+            f"Modules are looked for where Python is installed and in the current folder, {Path.cwd()}."
+        ) from error
+    except Exception as error:  # the user's module, which can fail in any way while it is imported
+        raise ConfigError(f"{where}._target_={name} cannot be imported: {cause(error)}") from error
     # A trusted module imports others, through which a name can lead anywhere: `...files.os.system`.
     if not named_by_user and not (inspect.isclass(found) and is_trusted(found.__module__)):
         raise _distrusted(name, where)
     return found
+
+
+def _nearest(name: str) -> str:
+    """Returns a suggestion of a class that the named module has."""
+    module, _, wanted = name.rpartition(".")
+    return did_you_mean(wanted, [each for each in dir(sys.modules.get(module)) if each[0] != "_"])
 
 
 def trust_targets(cfg: DictConfig) -> None:
@@ -114,7 +127,9 @@ def _targets(node: Any) -> Iterator[str]:
 def _distrusted(name: str, where: str) -> ConfigError:
     return ConfigError(
         f"{where}._target_={name} was not loaded: a configuration from a file may only name classes of this package, "
-        f"optimisers, callbacks and loggers.\nIf you trust the file: PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
+        "optimisers, callbacks and loggers.\n"
+        "If you trust the file, work in the folder whose conf/ names the class, or in that of its module with "
+        f" PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
     )
 
 

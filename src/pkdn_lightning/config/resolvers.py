@@ -99,6 +99,16 @@ def heatmaps_of(store: str) -> str:
     return "landmarks" if "landmarks.npy" in manifest["sha256"] else "components"
 
 
+def size_of(store: str) -> int:
+    """Returns the side of a store's faces in pixels; 128 if there is no store yet."""
+    import json
+
+    try:
+        return int(json.loads((Path(store) / "manifest.json").read_text(encoding="utf-8"))["size_px"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 128
+
+
 def heatmap_count(heatmaps: str) -> int:
     """Returns the number of channels of a kind of heatmaps."""
     return HEATMAP_CHANNELS[heatmaps]
@@ -116,6 +126,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("first_third", first_third, replace=True)
     OmegaConf.register_new_resolver("parsing_channels", parsing_channels, replace=True)
     OmegaConf.register_new_resolver("heatmaps_of", heatmaps_of, replace=True)
+    OmegaConf.register_new_resolver("size_of", size_of, replace=True)
     OmegaConf.register_new_resolver("heatmap_count", heatmap_count, replace=True)
     OmegaConf.register_new_resolver("run_group", run_group, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
 from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.compose import verb_dir
@@ -83,7 +84,7 @@ def _translated_errors() -> Iterator[None]:
             yield
     except PKDNError as error:
         fail(describe(error))
-    except (HydraException, OmegaConfBaseException) as error:  # first: a missing configuration is an OSError, too
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:  # a missing one is an OSError
         fail(f"ConfigError: {explain(error)}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, e.g. `| head -1`
@@ -118,6 +119,8 @@ def _unwrapped_resolver_errors() -> Iterator[None]:
 
 def explain(error: BaseException) -> str:
     """Returns what is wrong with a configuration, with the nearest match of an unknown name."""
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
+        return f"{mark.name}, line {mark.line + 1} is not valid YAML: {error.problem or error.context}."
     if isinstance(error, MissingConfigException) and error.options:
         name = str(error.missing_cfg_file).removesuffix(".yaml")
         group, _, wanted = name.rpartition("/")

@@ -214,12 +214,16 @@ def network_class(target: str, origin: Path) -> type[SRNetwork]:
         raise CheckpointError(
             f"{origin} names the network '{target}'. Only networks of {_NETWORKS}* are built from a file, and your "
             "own: those named in a file of ./conf/model, or imported before load_model.\n"
-            f"If you trust the module: PKDN_TRUSTED={package} pkdn ..."
+            f"Work in the folder that it was trained in, whose conf/ names it; in Python, import {package} first. "
+            f"Or, in the folder of its module, if you trust it: PKDN_TRUSTED={package} pkdn ..."
         )
     try:
         found = find(target)
     except (ImportError, AttributeError) as error:
-        raise CheckpointError(f"{origin} names the network '{target}', which cannot be found: {error}.") from error
+        raise CheckpointError(
+            f"{origin} names the network '{target}', which cannot be found: {error}.\n"
+            f"Work in the folder of its module; this one, {Path.cwd()}, is searched after Python's own."
+        ) from error
     if not (isinstance(found, type) and issubclass(found, SRNetwork)):
         raise CheckpointError(f"{origin} names {target} as its network, which is none.")
     return found

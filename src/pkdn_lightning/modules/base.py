@@ -22,7 +22,7 @@ from pkdn_lightning.errors import ConfigError, TrainingError
 from pkdn_lightning.losses import Objective, Progress, Reconstruction
 from pkdn_lightning.metrics.collection import face_sr_metrics
 from pkdn_lightning.models.checkpoints import CARD_KEY, load_network, read_checkpoint
-from pkdn_lightning.networks.contract import SRNetwork, SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_keys, require_output
 
 _LENGTH_KEY: Final = "schedule_steps"
 _REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
@@ -81,8 +81,8 @@ class SRModule(lightning.LightningModule):
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch."""
-        output: SROutput = self.net(*self.net.inputs(batch))
-        return output
+        inputs = self.net.inputs(batch)
+        return require_output(self.net, self.net(*inputs), inputs[0])
 
     def teacher_output(self, batch: Batch) -> SROutput | None:
         """Returns the teacher's output; None if there is no teacher."""
@@ -104,6 +104,7 @@ class SRModule(lightning.LightningModule):
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the total loss of a batch and its unweighted terms."""
+        require_keys(batch, ("hr",), type(self).__name__)
         teacher_output = self.teacher_output(batch) if self.objective.needs_teacher(progress) else None
         return self.objective(output, batch["hr"], teacher_output, progress, batch)
 
@@ -123,6 +124,7 @@ class SRModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Updates the validation metrics."""
+        require_keys(batch, ("hr",), type(self).__name__)
         self._val_metrics.update(self(batch), batch["hr"])
 
     def on_validation_epoch_end(self) -> None:

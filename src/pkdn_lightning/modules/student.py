@@ -10,7 +10,7 @@ from pkdn_lightning.data.datamodule import Batch
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.modules.base import SRModule
-from pkdn_lightning.networks.contract import SRNetwork, SROutput
+from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_output
 from pkdn_lightning.networks.taps import Taps
 
 _FACE_PX = 16  # side of the LR face with which the sizes of features are found
@@ -41,7 +41,8 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> SROutput:
         """Returns the teacher's output, without gradients."""
-        return self._taps.add_to(self.net(*self.net.inputs(batch)))  # type: ignore[arg-type]  # a TypedDict of tensors
+        inputs = self.net.inputs(batch)  # type: ignore[arg-type]  # a TypedDict of tensors
+        return self._taps.add_to(require_output(self.net, self.net(*inputs), inputs[0]))
 
 
 class StudentModule(SRModule):
@@ -105,10 +106,19 @@ class StudentModule(SRModule):
         Raises:
             ShapeError: If their outputs cannot be compared.
         """
-        if self.teacher is not None and not self._compared:
-            self.objective.check(output, self.teacher(batch))
-            self._compared = True
+        if not self._compared:
+            self.check_pair(batch, output)
         return super().loss(batch, output, progress)
+
+    def check_pair(self, batch: Batch, output: SROutput) -> None:
+        """Checks that the objective can compare the network's output of a batch with the teacher's.
+
+        Raises:
+            ShapeError: If it cannot.
+        """
+        if self.teacher is not None:
+            self.objective.check(output, self.teacher(batch))
+        self._compared = True
 
     def on_fit_start(self) -> None:
         """Moves the teacher to the device."""

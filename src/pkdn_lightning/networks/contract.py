@@ -1,7 +1,7 @@
 """The interface of the networks: base class, output type and input checks."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
@@ -90,8 +90,7 @@ class SRNetwork(nn.Module):
             DataError: If the batch lacks one.
         """
         names = ("lr", "parsing") if self.uses_parsing else ("lr",)
-        if missing := [name for name in names if name not in batch]:
-            raise DataError(f"{type(self).__name__} reads '{missing[0]}', which the batch lacks; it has {list(batch)}.")
+        require_keys(batch, names, type(self).__name__)
         return tuple(batch[name] for name in names)
 
     @classmethod
@@ -101,6 +100,41 @@ class SRNetwork(nn.Module):
         Networks with published weights override this method.
         """
         return None
+
+
+def require_keys(batch: Any, names: Iterable[str], reader: str) -> None:
+    """Checks that a batch is a mapping with the keys that `reader` reads.
+
+    Raises:
+        DataError: If it is not.
+    """
+    if not isinstance(batch, Mapping):
+        kinds = ", ".join(type(each).__name__ for each in batch) if isinstance(batch, list | tuple) else ""
+        raise DataError(
+            f"{reader} reads batches that are mappings, e.g. {{'lr': ..., 'hr': ...}}; the loader gives a "
+            f"{type(batch).__name__}{f' of {kinds}' if kinds else ''}."
+        )
+    if missing := [name for name in names if name not in batch]:
+        raise DataError(f"{reader} reads '{missing[0]}', which the batch lacks; it has {', '.join(map(str, batch))}.")
+
+
+def require_output(net: SRNetwork, output: Any, lr: Tensor) -> SROutput:
+    """Returns what a forward pass returned, if it is an `SROutput` with faces of the right size.
+
+    Raises:
+        ConfigError: If it is something else.
+        ShapeError: If the faces have another size or number of channels.
+    """
+    name = type(net).__name__
+    if not isinstance(output, SROutput):
+        raise ConfigError(f"{name}.forward returned a {type(output).__name__}; expected: return SROutput(sr)")
+    expected = (lr.shape[0], 3, lr.shape[-2] * net.scale, lr.shape[-1] * net.scale)
+    if tuple(output.sr.shape) != expected:
+        raise ShapeError(
+            f"{name}.forward made SR {tuple(output.sr.shape)} of LR {tuple(lr.shape)}; scale={net.scale} needs "
+            f"{expected}."
+        )
+    return output
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,7 +22,7 @@ from pkdn_lightning.config.schema import DataConfig
 from pkdn_lightning.console import ProgressLines, console
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.data.store import Entry, FaceStore
-from pkdn_lightning.errors import DataError
+from pkdn_lightning.errors import DataError, PKDNError, cause
 from pkdn_lightning.faces.detection import Landmarker
 from pkdn_lightning.faces.parser import Parser
 from pkdn_lightning.faces.rejection import Rejected
@@ -113,8 +113,18 @@ def _check_options(data: DataConfig, path: Path) -> None:
     if isinstance(made, dict) and made.get("source") == wanted["source"] and made.get("options") != wanted["options"]:
         raise DataError(
             f"{path} was made with other options: {made.get('options')} instead of {wanted['options']}.\n"
-            "Make another one: data.store=<store>, or remove it."
+            f"To use it: {_as_overrides(made['options'], wanted['options'])}\n"
+            "To make another one: data.store=<store>, or remove it."
         )
+
+
+def _as_overrides(options: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Returns what to type for the options of a store, where they differ from the wanted ones."""
+    return " ".join(
+        f"data.source.{key}={'null' if value is None else value}"
+        for key, value in options.items()
+        if value != wanted.get(key)
+    )
 
 
 def build_job(
@@ -226,6 +236,13 @@ class _Reader:
             return face if self.landmarker is None else face._replace(landmarks=self.landmarker.find(face.hr))
         except Rejected as why:
             return why
+        except (PKDNError, OSError):
+            raise
+        except Exception as error:  # a source of the user's own can fail in any way
+            entry = candidate.entry
+            raise DataError(
+                f"{type(self.source).__name__} failed at {entry.split}/{entry.name}: {cause(error)}"
+            ) from error
 
 
 def _with_maps(

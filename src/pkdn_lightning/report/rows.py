@@ -156,10 +156,11 @@ def collect(root: str | Path) -> Collected:
         except (DataError, CheckpointError) as error:
             left_out.append(LeftOut(folder.path, " ".join(str(error).split())))
     if not runs:
-        found = "; ".join(f"{run.path}: {run.reason}" for run in left_out[:2])
+        if not left_out:
+            raise ConfigError(f"There is no run in {root}. Start one: pkdn train experiment=demo")
         raise ConfigError(
-            f"There is no finished run in {root}.{f' There are {len(left_out)} others: {found}.' if found else ''}\n"
-            "A run is finished when pkdn train says so, and its results.json. Start one: pkdn train experiment=demo"
+            f"None of the {len(left_out)} runs in {root} can be reported. The first one, {left_out[0].path}: "
+            f"{left_out[0].reason}"
         )
     teachers = {run.sha256: run for run in runs if run.reads_parsing and run.folder.best.is_file()}
     rows, superseded = _group([replace(run, teacher=_teacher(run, teachers)) for run in runs])

@@ -24,6 +24,8 @@ from pkdn_lightning.train.resume import clear_run_folder, saved_config
 _INPUT_KEYS = ("scale", "degradation", "encoding")
 _DAMAGE_KEYS = ("parsing_damage", "parsing_damage_px")  # recorded only where maps are damaged
 
+_FAR_SHORTER = 10
+
 
 def acquire_teacher(
     cfg: DictConfig, data: Mapping[str, str], train_teacher: Callable[[DictConfig], RunFolder]
@@ -58,6 +60,11 @@ def acquire_teacher(
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")
     quality = "never validated" if psnr is None else f"val/psnr_y {psnr:.2f} dB"
     console.print(f"Teacher: {found.path} ({results['steps']:,} steps, {quality})")
+    if results["steps"] < cfg.trainer.max_steps / _FAR_SHORTER:
+        console.print(
+            f"This teacher was trained for few steps, compared with the {cfg.trainer.max_steps:,} of its student. To "
+            f"train another, remove {found.path}; to name one: teacher.checkpoint=<run>"
+        )
     return load_network(found.path)
 
 

@@ -19,7 +19,7 @@ from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
-from pkdn_lightning.modules import SRModule
+from pkdn_lightning.modules import SRModule, StudentModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.runs import RunFolder, RunStatus, provenance
@@ -151,7 +151,12 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     if cfg.test:
         len(datamodule.test_stores)
     check_validation_interval(cfg.trainer, batches)
-    teacher = acquire_teacher(cfg, data, lambda teacher: run_training(teacher).run) if needs_teacher else None
+
+    def train_teacher(teacher_cfg: DictConfig) -> RunFolder:
+        _rehearse(cfg, datamodule)  # otherwise a pair that does not fit is found when the teacher is trained
+        return run_training(teacher_cfg).run
+
+    teacher = acquire_teacher(cfg, data, train_teacher) if needs_teacher else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
     module = build_module(cfg, net, teacher.net if teacher else None, {"experiment": cfg.experiment, **datamodule.card})
@@ -163,6 +168,15 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
         "macs": _macs(module, datamodule),
     }
     return _Parts(module, datamodule, teacher), record
+
+
+@torch.no_grad()
+def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
+    """Compares the student's output of two faces with that of an untrained teacher."""
+    module = build_module(cfg, build_network(cfg.model), build_network(cfg.teacher.model), {}).eval()
+    batch = datamodule.preview("train", 2)
+    if isinstance(module, StudentModule):
+        module.check_pair(batch, module.restore(batch))
 
 
 def _inputs(parts: _Parts) -> list[MakeArtifact]:
