@@ -7,6 +7,7 @@ Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values a
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
@@ -99,8 +100,13 @@ class SRModule(lightning.LightningModule):
         return self.net.uses_parsing
 
     def forward(self, batch: Batch) -> Tensor:
-        """Returns the restored faces of a batch, (B, 3, H, W), not clamped."""
-        return self.restore(batch).sr
+        """Returns the restored faces of a batch, (B, 3, H, W), not clamped.
+
+        Validation, tests and grids call this. It runs eagerly if the network is compiled: only training repeats one
+        shape often enough to win back a compilation.
+        """
+        with eagerly():
+            return self.restore(batch).sr
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the total loss of a batch and its unweighted terms."""
@@ -116,7 +122,8 @@ class SRModule(lightning.LightningModule):
         self.log("train/loss", total, prog_bar=True, batch_size=faces)
         self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
         self.log_dict(
-            {f"train/weight/{name}": weight for name, weight in self.objective.active(progress).items()},
+            # as tensors, on the host: Lightning would move each float to the device, and wait for it
+            {f"train/weight/{name}": torch.tensor(weight) for name, weight in self.objective.active(progress).items()},
             batch_size=faces,
         )
         return total
@@ -239,6 +246,11 @@ class SRModule(lightning.LightningModule):
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
         )
+
+
+def eagerly() -> AbstractContextManager[None]:
+    """Returns a context in which compiled networks run eagerly; inside a compiled function it changes nothing."""
+    return nullcontext() if torch.compiler.is_compiling() else torch.compiler.set_stance("force_eager")
 
 
 def _spec(net: SRNetwork) -> dict[str, Any]:
