@@ -5,6 +5,7 @@ import torch
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.train import train
+from tests.conftest import write_store
 
 SHORT = (
     "data.batch_size=4", "data.name=faces", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false",
@@ -29,12 +30,20 @@ def graphs(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Faces of 64 px, which every network takes."""
+    return write_store(
+        tmp_path_factory.mktemp("stores") / "faces", size_px=64, counts={"train": 8, "val": 1, "test": 1}
+    )
+
+
 @pytest.fixture
-def compiled_config(store, tmp_path):
-    """Returns a function that composes a compiled training of three steps on the small store."""
+def compiled_config(faces, tmp_path):
+    """Returns a function that composes a compiled training of three steps on them."""
 
     def make(experiment, *overrides):
-        places = [f"data.store={store.path}", f"run_dir={tmp_path / 'run'}", f"paths.runs={tmp_path / 'runs'}"]
+        places = [f"data.store={faces.path}", f"run_dir={tmp_path / 'run'}", f"paths.runs={tmp_path / 'runs'}"]
         return compose("train", [f"experiment={experiment}", *SHORT, *places, *overrides])
 
     return make
@@ -43,12 +52,12 @@ def compiled_config(store, tmp_path):
 def test_student_and_teacher_are_compiled_once_each(compiled_config, graphs):
     """Not for the count of MACs, validation, tests or grids, whose batches have other shapes and no gradients."""
     assert train(compiled_config("student", *SMALL)).run.finished
-    assert graphs == [[(4, 3, 4, 4)]] * 3  # the teacher in its own training, the student, the frozen teacher
+    assert graphs == [[(4, 3, 8, 8)]] * 3  # the teacher in its own training, the student, the frozen teacher
 
 
 SINGLE = ["dic", "fishfsrnet", "fsrnet", "kdfsrnet_teacher", "rcan", "sfmnet", "sisn", "sparnet", "teacher", "urdgn"]
 QUICK = ("teacher", "urdgn")
-OWN = {"urdgn": ("module.discriminator.size_px=32", "data.batch_size=4")}
+OWN = {"urdgn": ("module.discriminator.size_px=64", "data.batch_size=4")}
 
 
 @pytest.mark.parametrize(
@@ -56,13 +65,13 @@ OWN = {"urdgn": ("module.discriminator.size_px=32", "data.batch_size=4")}
 )
 def test_every_network_is_one_graph(experiment, compiled_config, graphs):
     assert train(compiled_config(experiment, *OWN.get(experiment, ()))).run.finished
-    assert graphs == [[(4, 3, 4, 4)]]
+    assert graphs == [[(4, 3, 8, 8)]]
 
 
 @pytest.mark.slow
 def test_blocks_that_are_recomputed_are_compiled(compiled_config, graphs):
     train(compiled_config("student", "objective=reconstruction", "module.recompute=true"))
-    assert graphs == [[(4, 3, 4, 4)]]
+    assert graphs == [[(4, 3, 8, 8)]]
 
 
 def test_a_compiled_training_ends_where_an_eager_one_does(compiled_config, graphs, tmp_path):

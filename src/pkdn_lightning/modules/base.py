@@ -119,7 +119,10 @@ class SRModule(lightning.LightningModule):
         total, parts = self.loss(batch, self.restore(batch), progress)
         self._check_finite(total.detach(), parts)
         faces = len(batch["hr"])
-        self.log("train/loss", total, prog_bar=True, batch_size=faces)
+        self.log("train/loss", total, batch_size=faces)
+        if self._is_logged() or total.device.type == "cpu":
+            # Lightning reads what the bar shows after every step, so it gets a copy on the host.
+            self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
         self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
         self.log_dict(
             # as tensors, on the host: Lightning would move each float to the device, and wait for it
@@ -232,12 +235,16 @@ class SRModule(lightning.LightningModule):
         self._spanned_steps = checkpoint.get(_LENGTH_KEY)
 
     def _check_finite(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
-        # The flag stays on the device and is read every log_every_n_steps only, because reading it synchronises.
+        # The flag stays on the device between logging steps, because reading it makes the host wait.
         finite = torch.isfinite(total)
         self._all_finite = finite if self._all_finite is None else self._all_finite & finite
         self._last_parts = parts
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # connector
+        if self._is_logged():
             self._raise_if_not_finite()
+
+    def _is_logged(self) -> bool:
+        """Returns whether the host may wait for the device at this step."""
+        return bool(self.global_step % self.trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]  # connector
 
     def _raise_if_not_finite(self) -> None:
         if self._all_finite is None or bool(self._all_finite):
