@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Both GPU targets install nothing: they use the environment of `make setup` if there is one, else $(PYTHON).
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := help
@@ -27,19 +29,19 @@ demo: setup ## train a small teacher and two students on the included portraits,
 	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it gains nothing."
 
 test: setup ## run the default tests (CPU, no network)
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --nbmake tests src notebooks
 
 test-slow: setup ## run the tests that take longer
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow --nbmake tests src notebooks
 
-test-gpu: setup ## run the tests that need an accelerator
-	$(BIN)/python -m pytest -q -m gpu
+test-gpu: ## run the tests that need a GPU; with GPU_PYTHON=python3 in an environment of your own, offline
+	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) -m pytest -q -m gpu tests/test_gpu.py
 
 bench: setup ## measure every claim of speed beside its target, on this CPU (half an hour)
 	$(BIN)/python benchmarks/all.py
 
-bench-gpu: setup ## the claims that need a GPU
-	$(BIN)/python benchmarks/gpu.py
+bench-gpu: ## the claims that need a GPU; GPU_PYTHON as for test-gpu
+	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) benchmarks/gpu.py
 
 cov: setup ## run the default tests with coverage
 	$(BIN)/python -m pytest -q --cov=pkdn_lightning --cov-report=term-missing:skip-covered

@@ -1,11 +1,18 @@
-"""What the processor is said to have, and that tensors still live where freed memory is kept."""
+"""What the hardware is said to have, precision of GPUs, and that tensors still live where freed memory is kept."""
 
 import ctypes
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from pkdn_lightning.hardware import bfloat16_gain, bfloat16_instructions, keep_freed_memory
+from pkdn_lightning.hardware import (
+    bfloat16_gain,
+    bfloat16_instructions,
+    choose_precision,
+    full_float32,
+    keep_freed_memory,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,34 @@ def test_the_gain_of_bfloat16_is_measured_and_leaves_random_numbers_alone(monkey
     clock = iter([0, 9, 0, 9, *[0, 3, 0, 1] * 3])  # float32 takes 3 s, bfloat16 1 s, after a slower first round
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     assert bfloat16_gain(8) == 3
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((7, 0), "32-true"), ((7, 5), "32-true"), ((8, 0), "bf16-mixed"), ((8, 9), "bf16-mixed"), ((9, 0), "bf16-mixed")],
+)
+def test_auto_takes_no_emulated_bfloat16(monkeypatch, capability, expected):
+    """From Turing back, torch emulates bfloat16, which is slower than float32."""
+    properties = SimpleNamespace(major=capability[0], minor=capability[1])
+    monkeypatch.setattr("torch.version.hip", None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: properties)
+    monkeypatch.setattr("torch.cuda._check_bf16_tensor_supported", lambda device: True)  # as it answers there
+    assert choose_precision("auto", "gpu") == expected
+    assert choose_precision("auto", "cpu") == "32-true"
+
+
+def test_full_float32_lasts_as_long_as_its_block(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_float32():
+            assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class MallInfo(ctypes.Structure):

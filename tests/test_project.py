@@ -1,10 +1,15 @@
 """The files around the code agree with it and with each other."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import pkdn_lightning
@@ -55,3 +60,14 @@ def test_workflows_call_targets_that_exist():
             for step in job["steps"]:
                 for command in re.findall(r"^make (.*)$", step.get("run", ""), re.MULTILINE):
                     assert set(command.split()) <= targets, (file.name, command)
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or not shutil.which("make"), reason="would run them; or no make here")
+def test_the_gpu_targets_need_neither_a_registry_nor_plugins_of_pytest():
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PIP_NO_INDEX": "1"}
+    command = ["make", "test-gpu", f"GPU_PYTHON={sys.executable}", "-C", str(ROOT)]
+    done = subprocess.run(command, env=alone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "needs a CUDA device; there is none here" in done.stdout
+    planned = subprocess.run(["make", "-n", "test-gpu", "bench-gpu", "-C", str(ROOT)], capture_output=True, text=True)
+    assert "pip" not in planned.stdout

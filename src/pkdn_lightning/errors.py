@@ -29,6 +29,10 @@ class CheckpointError(PKDNError):
     """A missing or truncated checkpoint or run folder, or one of another network."""
 
 
+class DeviceError(PKDNError):
+    """A GPU or its driver that failed during a computation."""
+
+
 class TrainingError(PKDNError):
     """A training that cannot continue: non-finite loss, full disk, or insufficient memory."""
 

@@ -3,6 +3,8 @@
 import ctypes
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,16 +40,29 @@ def set_up(*, threads: int | None = None, accelerator: str = "auto", tf32: bool 
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def choose_precision(precision: str, accelerator: str) -> str:
-    """Returns the training precision; `auto` is bf16-mixed on a GPU that supports it, else float32.
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Switches TF32 off, in matrix products and convolutions, and restores the settings afterwards."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
-    On a CPU, mixed precision needs rare instructions to be faster, so only a tuned run chooses it
-    (see `train.autotune`).
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """Returns the training precision; `auto` is bf16-mixed on a GPU that computes in bfloat16, else float32.
+
+    NVIDIA's do from Ampere on; PyTorch also supports older ones, by emulation, which is slower than float32. On a CPU,
+    mixed precision needs rare instructions to be faster, so only a tuned run chooses it (see `train.autotune`).
     """
     if precision != "auto":
         return precision
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def bfloat16_instructions() -> str | None:

@@ -3,16 +3,20 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensor
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.evaluate.measure import InputSpec, bicubic_method, measure
 from pkdn_lightning.metrics import psnr_y, ssim_y
 from pkdn_lightning.train import train
+from tests.fake_cuda import DEVICE, cuda_device, recorded
 
 
 @pytest.fixture
@@ -48,6 +52,33 @@ def test_training_and_evaluation_measure_the_same(config, tiny_config):
     # LR, bicubic, student, teacher, HR, parsing, error: seven columns of 32 px
     assert Image.open(result.folder / "grid_faces.png").size[0] == 7 * 32
     assert (result.folder / "table.md").read_text().count("\n") == 5
+
+
+def test_evaluation_computes_without_tf32_and_says_so(config, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        result = evaluate(config())
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    written = json.loads((result.folder / "results.json").read_text())
+    assert written["tf32"] == {"matrix_products": False, "convolutions": False}
+
+
+def test_a_batch_is_awaited_once(store, monkeypatch):
+    """On a pretended CUDA device: one transfer back per batch, for all faces, methods and metrics."""
+    transfers, methods = [], [bicubic_method(4), bicubic_method(4)._replace(name="again")]
+    with cuda_device(monkeypatch), recorded() as recorder:
+        monkeypatch.setattr(FakeTensor, "tolist", lambda x: transfers.append(x) or np.zeros(x.shape).tolist())
+        rows = list(measure(methods, store, InputSpec("test", 4, "pil", 5), ["headline", "rgb"], DEVICE))
+    assert len(rows) == 2 * 5
+    there = ("StoreDataset", "functional/resize.py", "data/parsing.py")  # the faces, and constants once
+    back = {wait: times for wait, times in recorder.waits.items() if not any(line in wait for line in there)}
+    assert not back
+    assert [tuple(each.shape) for each in transfers] == [(2 * 2 * 2, 5)]  # methods, protocols and metrics, of 5 faces
+    assert transfers[0].device == DEVICE
 
 
 def test_per_image_values_average_to_the_means(config):

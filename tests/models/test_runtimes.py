@@ -1,11 +1,12 @@
 """Running models: what a restorer promises, whatever is behind it."""
 
 import builtins
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError
+from pkdn_lightning.errors import CheckpointError, ConfigError, DeviceError, ShapeError
 from pkdn_lightning.models.pretrained import write_pretrained
 from pkdn_lightning.models.runtimes import flip_ensemble, load_runtime
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
@@ -42,6 +43,43 @@ def test_the_size_a_model_was_trained_for_is_its_own(tmp_path):
     card = {**CARD, "network": STUDENT, "size_px": 64}
     file = write_pretrained(tmp_path / "s", card, PKDNStudent(width=4, rcabs_per_level=1).state_dict())
     assert (load_runtime(file).hr_px, load_runtime(file).lr_px) == (64, 8)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "advice"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB.", ConfigError, "smaller batch_size"),
+        (
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+            ConfigError,
+            "smaller batch_size",
+        ),
+        ("CUDA error: an illegal memory access was encountered\nSearch for ...", DeviceError, "input is not the cause"),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", DeviceError, "input is not the cause"),
+        ("Sizes of tensors must match except in dimension 1.", ShapeError, "cannot take LR of 16x16"),
+    ],
+)
+def test_what_goes_wrong_is_told_by_its_cause(student, message, kind, advice):
+    def failing(lr):
+        raise RuntimeError(message)
+
+    with pytest.raises(kind, match=advice) as caught:
+        replace(load_runtime(student), restore=failing)(torch.rand(1, 3, 16, 16))
+    assert kind is not DeviceError or message.splitlines()[0] in str(caught.value)
+
+
+def test_errors_of_torchs_own_classes(student):
+    cases = [(torch.OutOfMemoryError, ConfigError), (getattr(torch, "AcceleratorError", None), DeviceError)]
+    for raised, kind in (case for case in cases if case[0]):
+        with pytest.raises(kind):
+            replace(load_runtime(student), restore=_raising(raised))(torch.rand(1, 3, 16, 16))
+
+
+def _raising(kind):
+    def restore(lr):
+        raise kind("unspecified launch failure")
+
+    return restore
 
 
 def test_a_teacher_cannot_restore_a_face_that_nobody_knows(tmp_path):

@@ -127,15 +127,39 @@ def test_the_adversary_is_not_part_of_the_module():
 def test_the_gate(true, restored, network, adversary):
     errors = Errors(torch.tensor(true), torch.tensor(restored))
     assert module(gate=True)._gated(errors) == (network, adversary)
-    assert module(gate=False)._gated(errors) == (True, True)
+    assert module(gate=False)._gated(errors) == (None, None)
 
 
 def test_a_gated_network_does_not_move(batch):
     made = module(gate=True)
-    made._gated = lambda errors: (False, True)
+    made._gated = lambda errors: (torch.tensor(False), torch.tensor(True))
     total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
     total.backward()
     assert all((parameter.grad == 0).all() for parameter in made.net.parameters())
+
+
+@pytest.mark.parametrize("make_optimizer", [torch.optim.Adam, torch.optim.RMSprop])
+def test_a_step_that_is_not_wanted_changes_nothing(batch, make_optimizer):
+    adversary = module().adversary
+    adversary.optimizer = make_optimizer(adversary.net.parameters())
+
+    def step(wanted):
+        adversary.learn(adversary.errors(batch["hr"], batch["hr"].flip(-1) / 2), 0.1, torch.tensor(wanted))
+        return copy.deepcopy(adversary.state())
+
+    def differing(one, other):
+        states = zip(one["optimizer"]["state"].values(), other["optimizer"]["state"].values(), strict=True)
+        pairs = [*zip(one["net"].values(), other["net"].values(), strict=True)]
+        pairs += [pair for a, b in states for pair in zip(a.values(), b.values(), strict=True)]
+        return [not torch.equal(a, b) for a, b in pairs]
+
+    untouched = copy.deepcopy(adversary.net.state_dict())
+    first = step(False)  # the optimiser has no state yet
+    assert all(torch.equal(value, untouched[name]) for name, value in first["net"].items())
+    assert all(not value.any() for state in first["optimizer"]["state"].values() for value in state.values())
+    learned = step(True)
+    assert any(differing(first, learned))
+    assert not any(differing(learned, step(False)))
 
 
 def test_a_resumed_game_goes_on_as_it_was(batch):

@@ -14,7 +14,7 @@ def machine(monkeypatch):
     def pretend(gain=0.5, *, gpu=False):
         monkeypatch.setattr(tuning, "bfloat16_gain", lambda width: gain)
         monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: gpu)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: gpu)
         monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
 
     return pretend

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.functional.constants import constant
 
 Heatmaps = Literal["none", "landmarks", "components"]
 
@@ -27,8 +28,7 @@ _BROWS: Final = ("l_brow", "r_brow")
 
 def mirror_landmarks(landmarks: Tensor, width_px: int) -> Tensor:
     """Returns the landmarks of the mirrored images, (B, 68, 2), in iBUG order."""
-    order = torch.tensor(_MIRRORED, device=landmarks.device)
-    swapped = landmarks[:, order]
+    swapped = landmarks[:, _indices(_MIRRORED, landmarks.device)]
     return torch.stack([width_px - 1 - swapped[..., 0], swapped[..., 1]], dim=-1)
 
 
@@ -74,5 +74,10 @@ def component_heatmaps(labels: Tensor, size_px: int) -> Tensor:
 
 
 def _mask(labels: Tensor, names: tuple[str, ...]) -> Tensor:
-    ids = torch.tensor([LABELS.index(name) for name in names], device=labels.device)
+    ids = _indices(tuple(LABELS.index(name) for name in names), labels.device)
     return torch.isin(labels, ids).float().unsqueeze(1)  # (B, 1, H, W)
+
+
+@constant
+def _indices(values: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)

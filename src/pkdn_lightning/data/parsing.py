@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
+from pkdn_lightning.functional.constants import constant
 
 Encoding = Literal["colour", "onehot", "index"]
 ENCODINGS: Final = get_args(Encoding)
@@ -25,8 +26,7 @@ def mirror(parsing: Tensor) -> Tensor:
     Returns:
         The same shape and type.
     """
-    table = torch.tensor(MIRRORED, dtype=parsing.dtype, device=parsing.device)
-    return table[parsing.flip(-1).long()]
+    return _mirrored(parsing.dtype, parsing.device)[parsing.flip(-1).long()]
 
 
 def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
@@ -46,8 +46,7 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
         labels = torch.arange(len(LABELS), dtype=parsing.dtype, device=parsing.device).view(1, -1, 1, 1)
         onehot = parsing.new_empty(parsing.shape[0], len(LABELS), *parsing.shape[1:], dtype=torch.float32)
         return torch.eq(parsing.unsqueeze(1), labels, out=onehot)  # avoids an intermediate boolean tensor
-    palette = torch.tensor(PALETTE, dtype=torch.float32, device=parsing.device).T / 255  # (3, 19)
-    planes = palette.index_select(1, parsing.int().flatten()).view(3, *parsing.shape)
+    planes = _palette(parsing.device).index_select(1, parsing.int().flatten()).view(3, *parsing.shape)
     return planes.transpose(0, 1).contiguous()
 
 
@@ -99,3 +98,15 @@ def blur(encoded: Tensor, px: int) -> Tensor:
     size = (max(1, encoded.shape[-2] // px), max(1, encoded.shape[-1] // px))
     coarse = F.adaptive_avg_pool2d(encoded, size)
     return F.interpolate(coarse, size=encoded.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@constant
+def _mirrored(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns the label that each one becomes in the mirrored image, (19,)."""
+    return torch.tensor(MIRRORED, dtype=dtype, device=device)
+
+
+@constant
+def _palette(device: torch.device) -> Tensor:
+    """Returns the colours of the labels, (3, 19) float32 in [0, 1]."""
+    return torch.tensor(PALETTE, dtype=torch.float32, device=device).T / 255

@@ -28,7 +28,7 @@ from pkdn_lightning.evaluate.measure import (
 )
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import whole_file, write_json, write_text
-from pkdn_lightning.hardware import set_up
+from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.markdown import plain
 from pkdn_lightning.metrics import PROTOCOLS
 from pkdn_lightning.prepare.pipeline import ensure_store
@@ -47,6 +47,7 @@ class Evaluation(NamedTuple):
     means: Mapping[str, Mapping[str, float]]
 
 
+@full_float32()
 def run_evaluation(cfg: DictConfig) -> Evaluation:
     """Measures the models of `cfg`; see `evaluate.evaluate`."""
     for name in cfg.protocols:
@@ -112,6 +113,10 @@ def _write(
     results = provenance("evaluate", 0) | {
         "split": cfg.split,
         "protocols": list(cfg.protocols),
+        "tf32": {
+            "matrix_products": torch.get_float32_matmul_precision() != "highest",
+            "convolutions": torch.backends.cudnn.allow_tf32,
+        },
         "data": {
             name: {"sha256": store.sha256, "faces": len(store.indices(cfg.split))} for name, store in stores.items()
         },

@@ -127,15 +127,27 @@ def measure(
     title = escape(title or f"measuring {store.name}/{spec.split}")
     for plan in track(plans, title, total=len(plans), transient=True):
         raw = gather(store, plan.row, device)
+        measured = []
         for method in methods:
             batch = prepare_inputs(raw, spec, method)
             sr = method.restore(batch)
             values = psnr_and_ssim(sr, batch["hr"], protocols)
             values |= {name: metric(sr, batch["hr"]) for name, metric in (perceptual_metrics or {}).items()}
+            measured.append(values)
+        for method, numbers in zip(methods, _on_host(measured), strict=True):
             for number, row in enumerate(plan.row):
                 yield {"method": method.name, "face": store.entries[row].name} | {
-                    key: float(value[number]) for key, value in values.items()
+                    key: value[number] for key, value in numbers.items()
                 }
+
+
+def _on_host(measured: Sequence[Mapping[str, Tensor]]) -> list[dict[str, list[float]]]:
+    """Returns the values of a batch as numbers, in one transfer: each makes the host wait for the device."""
+    flat = [value for values in measured for value in values.values()]
+    moved = [value for value in flat if value.device.type != "cpu"]
+    table = iter(torch.stack(moved).tolist() if moved else [])
+    rows = iter([next(table) if value.device.type != "cpu" else value.tolist() for value in flat])
+    return [{key: next(rows) for key in values} for values in measured]
 
 
 def psnr_and_ssim(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str, Tensor]:

@@ -147,7 +147,7 @@ def _lpips(device: torch.device) -> PerceptualMetric:
 
     def metric(sr: Tensor, hr: Tensor) -> Tensor:
         distances: Tensor = net(round_8bit(sr).float() * 2 - 1, hr.float() * 2 - 1)
-        return distances.flatten().double().cpu()
+        return distances.flatten().double()
 
     return metric
 

@@ -18,21 +18,17 @@ Reference:
 """
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache, wraps
-from typing import Final, Literal, ParamSpec, TypeVar, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.functional.constants import constant
 
 Mode = Literal["pil", "matlab"]
 MODES: Final = get_args(Mode)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def widest_float(device: torch.device) -> torch.dtype:
@@ -162,21 +158,7 @@ def _rounded(levels: Tensor) -> Tensor:
     return (levels + 0.5).floor_().clamp_(0, 255)
 
 
-def _cached(make: Callable[P, T]) -> Callable[P, T]:
-    """Caches constant tensors, except while compiling, when tensors are fake."""
-    cached = lru_cache(maxsize=256)(make)
-
-    @wraps(make)
-    def get(*args: P.args, **kwargs: P.kwargs) -> T:
-        if torch.compiler.is_compiling():
-            return make(*args, **kwargs)
-        with torch.inference_mode(False):  # inference tensors, first used in validation, would fail in training
-            return cached(*args, **kwargs)  # type: ignore[arg-type]  # a device and a dtype are hashable
-
-    return get
-
-
-@_cached
+@constant
 def _band(source: int, target: int, device: torch.device) -> list[tuple[slice, Tensor]]:
     """Returns Pillow's weights, a band matrix, in blocks of rows without the zero columns.
 
@@ -200,7 +182,7 @@ def _band(source: int, target: int, device: torch.device) -> list[tuple[slice, T
     return band
 
 
-@_cached
+@constant
 def _weights(source: int, target: int, mode: Mode, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Returns the weights of the source pixels for each target pixel, (target, source); rows sum to 1."""
     scale = source / target

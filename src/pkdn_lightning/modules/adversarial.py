@@ -56,8 +56,15 @@ class Adversary:
         self.net.requires_grad_(True)
         return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
-    def learn(self, errors: Errors, rate: float) -> None:
-        """Takes an optimiser step of the discriminator at the generator's learning rate."""
+    def learn(self, errors: Errors, rate: float, wanted: Tensor | None = None) -> None:
+        """Takes an optimiser step of the discriminator at the generator's learning rate.
+
+        Args:
+            errors: The discriminator's losses, with their graph.
+            rate: The learning rate.
+            wanted: Whether to take the step, a boolean scalar on the device; None takes it. The step is computed in
+                either case and undone if unwanted, because asking for the value would make the host wait.
+        """
         assert self.optimizer is not None  # set by configure_optimizers
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -67,7 +74,21 @@ class Adversary:
             for parameter in self.net.parameters():
                 if parameter.grad is not None:
                     torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
+        before = {} if wanted is None else {id(value): value.clone() for value in self._values()}
         self.optimizer.step()
+        if wanted is None:
+            return
+        with torch.no_grad():
+            for value in self._values():  # the optimiser's own begin at 0
+                value.copy_(torch.where(wanted, value, before.get(id(value), torch.zeros_like(value))))
+
+    def _values(self) -> list[Tensor]:
+        """Returns weights and the optimiser's state, all of which a step changes in place."""
+        assert self.optimizer is not None
+        states = [
+            each for state in self.optimizer.state.values() for each in state.values() if isinstance(each, Tensor)
+        ]
+        return [*self.net.parameters(), *states]
 
     def state(self) -> dict[str, Any]:
         """Returns weights and optimiser state."""
@@ -106,8 +127,7 @@ class AdversarialModule(StudentModule):
         with _without_float16(self.device.type):
             errors = self.adversary.errors(batch["hr"], output.sr.detach().float())
             update_network, update_discriminator = self._gated(errors)
-            if update_discriminator:
-                self.adversary.learn(errors, self._rate())
+            self.adversary.learn(errors, self._rate(), update_discriminator)
             generator_loss = self.adversary.generator_loss(output.sr.float())
         total = total + self.adversarial_weight * generator_loss
         parts |= {
@@ -115,8 +135,9 @@ class AdversarialModule(StudentModule):
             "true": errors.true.detach(),
             "restored": errors.restored.detach(),
         }
-        # Multiplied by 0 instead of skipped, so that step counts, schedules and processes stay in sync.
-        return total * float(update_network), parts
+        if update_network is not None:  # multiplied by 0 instead of skipped: step counts and schedules stay in sync
+            total = total * update_network
+        return total, parts
 
     def configure_optimizers(self) -> Any:
         """Returns the network's optimiser and scheduler; also creates the discriminator's optimiser."""
@@ -125,6 +146,8 @@ class AdversarialModule(StudentModule):
         if self._saved is not None:
             self.adversary.net.load_state_dict(self._saved["net"])
             self.adversary.optimizer.load_state_dict(self._saved["optimizer"])
+        if self.gate and self.device.type == "cuda":
+            _count_on_device(self.adversary.optimizer, self.device)
         return super().configure_optimizers()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -138,16 +161,29 @@ class AdversarialModule(StudentModule):
         super().on_load_checkpoint(checkpoint)
         self._saved = checkpoint.get(_CHECKPOINT_KEY)
 
-    def _gated(self, errors: Errors) -> tuple[bool, bool]:
-        """Returns whether to update the network and the discriminator."""
+    def _gated(self, errors: Errors) -> tuple[Tensor | None, Tensor | None]:
+        """Returns whether to update the network and the discriminator, boolean scalars; None without a gate."""
         if not self.gate:
-            return True, True
-        worst, best = max(errors).item(), min(errors).item()
-        network, adversary = worst <= _TOO_WEAK, best >= _TOO_STRONG
-        return (network, adversary) if network or adversary else (True, True)
+            return None, None
+        losses = torch.stack(errors).detach()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(losses, torch.distributed.ReduceOp.AVG)  # all processes decide alike
+        network, adversary = losses.max() <= _TOO_WEAK, losses.min() >= _TOO_STRONG
+        neither = ~(network | adversary)
+        return network | neither, adversary | neither
 
     def _rate(self) -> float:
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser
+
+
+def _count_on_device(optimizer: Optimizer, device: torch.device) -> None:
+    """Has an optimiser count its steps on the device, which `Adversary.learn` undoes there."""
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=device)
 
 
 def _without_float16(device_type: str) -> torch.autocast:

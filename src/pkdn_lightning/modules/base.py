@@ -7,6 +7,7 @@ Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values a
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
@@ -99,8 +100,13 @@ class SRModule(lightning.LightningModule):
         return self.net.uses_parsing
 
     def forward(self, batch: Batch) -> Tensor:
-        """Returns the restored faces of a batch, (B, 3, H, W), not clamped."""
-        return self.restore(batch).sr
+        """Returns the restored faces of a batch, (B, 3, H, W), not clamped.
+
+        Validation, tests and grids call this. It runs eagerly if the network is compiled: only training repeats one
+        shape often enough to win back a compilation.
+        """
+        with eagerly():
+            return self.restore(batch).sr
 
     def loss(self, batch: Batch, output: SROutput, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the total loss of a batch and its unweighted terms."""
@@ -114,10 +120,14 @@ class SRModule(lightning.LightningModule):
         total, parts = self.loss(batch, self.restore(batch), progress)
         self._check_finite(total.detach(), parts)
         faces = len(batch["hr"])
-        self.log("train/loss", total, prog_bar=True, batch_size=faces)
+        self.log("train/loss", total, batch_size=faces)
+        if self._is_logged() or total.device.type == "cpu":
+            # Lightning reads what the bar shows after every step, so it gets a copy on the host.
+            self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
         self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
         self.log_dict(
-            {f"train/weight/{name}": weight for name, weight in self.objective.active(progress).items()},
+            # as tensors, on the host: Lightning would move each float to the device, and wait for it
+            {f"train/weight/{name}": torch.tensor(weight) for name, weight in self.objective.active(progress).items()},
             batch_size=faces,
         )
         return total
@@ -227,12 +237,16 @@ class SRModule(lightning.LightningModule):
         self._spanned_steps = checkpoint.get(_LENGTH_KEY)
 
     def _check_finite(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
-        # The flag stays on the device and is read every log_every_n_steps only, because reading it synchronises.
+        # The flag stays on the device between logging steps, because reading it makes the host wait.
         finite = torch.isfinite(total)
         self._all_finite = finite if self._all_finite is None else self._all_finite & finite
         self._last_parts = parts
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # connector
+        if self._is_logged():
             self._raise_if_not_finite()
+
+    def _is_logged(self) -> bool:
+        """Returns whether the host may wait for the device at this step."""
+        return bool(self.global_step % self.trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]  # connector
 
     def _raise_if_not_finite(self) -> None:
         if self._all_finite is None or bool(self._all_finite):
@@ -241,6 +255,11 @@ class SRModule(lightning.LightningModule):
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
         )
+
+
+def eagerly() -> AbstractContextManager[None]:
+    """Returns a context in which compiled networks run eagerly; inside a compiled function it changes nothing."""
+    return nullcontext() if torch.compiler.is_compiling() else torch.compiler.set_stance("force_eager")
 
 
 def _spec(net: SRNetwork) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.functional.memory_format import pixel_shuffle, pixel_unshuffle
 
 ChannelAttentionKind = Literal["fish", "cbam", "rcan", "none"]
 SpatialAttentionKind = Literal["csar", "cbam", "none"]
@@ -295,7 +296,7 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (B, C, H / 2, W / 2)."""
-        return self.conv(F.pixel_unshuffle(x, 2))
+        return self.conv(pixel_unshuffle(x, 2))
 
     def as_convolution(self) -> nn.Conv2d:
         """Returns an equivalent single convolution with stride 2."""
@@ -320,7 +321,7 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (B, C, H * 2, W * 2)."""
-        return F.pixel_shuffle(self.conv(x), 2)
+        return pixel_shuffle(self.conv(x), 2)
 
 
 class PFB(nn.Module):

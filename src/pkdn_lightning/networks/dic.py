@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.functional.memory_format import PixelShuffle, in_format_of
 from pkdn_lightning.networks.blocks import BottleneckBlock, Hourglass, ResidualBlock, conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
 from pkdn_lightning.values import Count
@@ -99,7 +100,7 @@ class DIC(SRNetwork):
         self.scale, self.steps = scale, steps
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.head = nn.Sequential(conv3(3, 4 * features), nn.PReLU(init=0.2), nn.PixelShuffle(2))
+        self.head = nn.Sequential(conv3(3, 4 * features), nn.PReLU(init=0.2), PixelShuffle(2))
         self.first_compress = _projection(features, features)
         self.first_block = DenseProjections(features, groups, scale)
         self.compress = _projection(2 * features, features)
@@ -170,7 +171,8 @@ class DenseProjections(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined feature, (B, C, H, W)."""
-        low, high = [x], list[Tensor]()
+        low: list[Tensor] = [x]
+        high: list[Tensor] = []  # not list[Tensor](), which torch.compile cannot trace
         for index, (up, down) in enumerate(zip(self.ups, self.downs, strict=True)):
             high.append(up(self.up_merges[index - 1](torch.cat(low, dim=1)) if index else x))
             low.append(down(self.down_merges[index - 1](torch.cat(high, dim=1)) if index else high[0]))
@@ -199,7 +201,7 @@ class AttentiveFusion(nn.Module):
             components: Heatmaps of the components, (B, 5, H, W).
         """
         parts = self.blocks(F.leaky_relu(self.expand(x), 0.2)).unflatten(1, (len(COMPONENTS), -1))
-        return (parts * components.softmax(1).unsqueeze(2)).sum(1)
+        return in_format_of(x, (parts * components.softmax(1).unsqueeze(2)).sum(1))
 
 
 class FeedbackHourglass(nn.Module):

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.functional.memory_format import PixelShuffle, PixelUnshuffle, in_format_of
 from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.networks.blocks import ResidualBlock, conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
@@ -81,7 +82,7 @@ class FrequencyBlock(nn.Module):
         amplitude, phase = amplitude + self.amplitude(amplitude), phase + self.phase(phase)
         # Not torch.polar: its gradient assumes positive amplitudes, which these need not be.
         refined = torch.complex(amplitude * phase.cos(), amplitude * phase.sin())
-        return x + self.project_out(torch.fft.irfft2(refined, s=x.shape[-2:]).abs())
+        return x + self.project_out(in_format_of(x, torch.fft.irfft2(refined, s=x.shape[-2:]).abs()))
 
 
 class ChannelCrossAttention(nn.Module):
@@ -109,7 +110,7 @@ class ChannelCrossAttention(nn.Module):
         )
         similarity = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).mT
         attended = (similarity * self.temperature).softmax(-1) @ value
-        return self.project(attended.flatten(1, 2).unflatten(-1, x.shape[-2:]))
+        return self.project(in_format_of(x, attended.flatten(1, 2).unflatten(-1, x.shape[-2:])))
 
 
 class FusionBlock(nn.Module):
@@ -272,9 +273,9 @@ def _depthwise(channels: int) -> nn.Conv2d:
 
 def _resampling(level: str, width: int) -> nn.Module:
     if level.startswith("down"):
-        return nn.Sequential(_conv(width, width, 3), nn.PixelUnshuffle(2), _conv(4 * width, width, 1))
+        return nn.Sequential(_conv(width, width, 3), PixelUnshuffle(2), _conv(4 * width, width, 1))
     if level.startswith("up"):
-        return nn.Sequential(conv1(width, 4 * width), nn.PixelShuffle(2), nn.PReLU())
+        return nn.Sequential(conv1(width, 4 * width), PixelShuffle(2), nn.PReLU())
     return nn.Identity()
 
 

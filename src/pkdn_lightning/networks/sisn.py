@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ShapeError
+from pkdn_lightning.functional.memory_format import in_format_of
 from pkdn_lightning.networks.blocks import conv1, conv3
 from pkdn_lightning.networks.contract import PublishedWeights, SROutput
 from pkdn_lightning.networks.published_weights import rename
@@ -52,7 +53,7 @@ class SplitAttention(nn.Module):
         splits = torch.unflatten(F.relu(self.norm(self.conv(x))), 1, (self.splits, -1))  # (B, splits, C, H, W)
         pooled = splits.sum(1).mean((-2, -1), keepdim=True)
         logits = self.excite(F.relu(self.squeeze_norm(self.squeeze(pooled))))
-        return (splits * torch.unflatten(logits, 1, (self.splits, -1)).softmax(1)).sum(1)
+        return in_format_of(x, (splits * torch.unflatten(logits, 1, (self.splits, -1)).softmax(1)).sum(1))
 
 
 class ISAB(nn.Module):

@@ -17,7 +17,7 @@ from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError, DataError
-from pkdn_lightning.hardware import set_up
+from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule, StudentModule
 from pkdn_lightning.networks.cost import count_macs, count_parameters
@@ -200,7 +200,8 @@ def _fit_and_test(
             module.load_state_dict(checkpoint["state_dict"])
             metrics["best/step"] = float(checkpoint["global_step"])
             metrics |= {f"best/{key}": value for key, value in _best_score(trainer).items()}
-        trainer.test(module, datamodule=datamodule, verbose=False)
+        with full_float32():  # as the verb evaluate measures
+            trainer.test(module, datamodule=datamodule, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     return metrics
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pkdn_lightning.data.datamodule import Batch, FaceSRDataModule
 from pkdn_lightning.data.grids import face_columns, save_grid
+from pkdn_lightning.modules.base import eagerly
 from pkdn_lightning.modules.student import StudentModule
 from pkdn_lightning.train.tracking.trackers import show
 from pkdn_lightning.values import Count
@@ -45,6 +46,7 @@ class SampleGrid(lightning.Callback):
         on_device: Any = {name: tensor.to(module.device) for name, tensor in tensors.items()}
         restored: dict[str, Tensor] = {}
         if isinstance(module, StudentModule) and module.teacher is not None:
-            restored["teacher"] = module.teacher(on_device).sr.cpu()
+            with eagerly():
+                restored["teacher"] = module.teacher(on_device).sr.cpu()
         own = "student" if isinstance(module, StudentModule) else "teacher"
         return {**restored, own: module(on_device).float().cpu()}

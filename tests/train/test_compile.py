@@ -1,0 +1,82 @@
+"""`module.compile=true`: how many graphs a training compiles, counted by a dynamo backend that runs them eagerly."""
+
+import pytest
+import torch
+
+from pkdn_lightning.config import compose
+from pkdn_lightning.train import train
+from tests.conftest import write_store
+
+SHORT = (
+    "data.batch_size=4", "data.name=faces", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false",
+    "trainer.max_epochs=-1", "trainer.max_steps=3", "trainer.check_val_every_n_epoch=null",
+    "trainer.val_check_interval=2", "module.compile=true", "size=reduced",
+)  # fmt: skip
+SMALL = ("model.width=8", "model.levels=2", "model.rcabs_per_level=1")
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Returns the list of compiled graphs: the shapes of the inputs of each that are images."""
+    compiled, compile_in_place = [], torch.nn.Module.compile
+
+    def backend(graph, inputs):
+        compiled.append([tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor) and x.shape[1:2] == (3,)][:1])
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_in_place(self, backend=backend))
+    yield compiled
+    torch._dynamo.reset()
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Faces of 64 px, which every network takes."""
+    return write_store(
+        tmp_path_factory.mktemp("stores") / "faces", size_px=64, counts={"train": 8, "val": 1, "test": 1}
+    )
+
+
+@pytest.fixture
+def compiled_config(faces, tmp_path):
+    """Returns a function that composes a compiled training of three steps on them."""
+
+    def make(experiment, *overrides):
+        places = [f"data.store={faces.path}", f"run_dir={tmp_path / 'run'}", f"paths.runs={tmp_path / 'runs'}"]
+        return compose("train", [f"experiment={experiment}", *SHORT, *places, *overrides])
+
+    return make
+
+
+def test_student_and_teacher_are_compiled_once_each(compiled_config, graphs):
+    """Not for the count of MACs, validation, tests or grids, whose batches have other shapes and no gradients."""
+    assert train(compiled_config("student", *SMALL)).run.finished
+    assert graphs == [[(4, 3, 8, 8)]] * 3  # the teacher in its own training, the student, the frozen teacher
+
+
+SINGLE = ["dic", "fishfsrnet", "fsrnet", "kdfsrnet_teacher", "rcan", "sfmnet", "sisn", "sparnet", "teacher", "urdgn"]
+QUICK = ("teacher", "urdgn")
+OWN = {"urdgn": ("module.discriminator.size_px=64", "data.batch_size=4")}
+
+
+@pytest.mark.parametrize(
+    "experiment", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SINGLE]
+)
+def test_every_network_is_one_graph(experiment, compiled_config, graphs):
+    assert train(compiled_config(experiment, *OWN.get(experiment, ()))).run.finished
+    assert graphs == [[(4, 3, 8, 8)]]
+
+
+@pytest.mark.slow
+def test_blocks_that_are_recomputed_are_compiled(compiled_config, graphs):
+    train(compiled_config("student", "objective=reconstruction", "module.recompute=true"))
+    assert graphs == [[(4, 3, 8, 8)]]
+
+
+def test_a_compiled_training_ends_where_an_eager_one_does(compiled_config, graphs, tmp_path):
+    plain = (*SMALL, "objective=reconstruction")
+    compiled = train(compiled_config("student", *plain))
+    eager = train(compiled_config("student", *plain, f"run_dir={tmp_path / 'eager'}", "module.compile=false"))
+    assert len(graphs) == 1
+    assert compiled.metrics == pytest.approx(eager.metrics, abs=1e-4)
