@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from omegaconf import OmegaConf
 
-from pkdn_lightning.config.resolvers import register_resolvers, run_folder
+from pkdn_lightning.config import compose
+from pkdn_lightning.config.resolvers import register_resolvers, run_folder, size_of
 
 
 def test_runs_that_start_in_the_same_second_have_a_folder_each(tmp_path):
@@ -23,3 +24,9 @@ def test_a_folder_that_was_given_is_not_made(tmp_path):
     given = tmp_path / "mine"
     assert run_folder(str(given), None, str(tmp_path), "demo", "noon") == str(given)
     assert not given.exists()
+
+
+def test_a_discriminator_has_the_size_of_the_stores_faces(store, tmp_path):
+    assert size_of(str(tmp_path / "none")) == 128
+    cfg = compose("train", ["experiment=urdgn", f"data.store={store.path}"])
+    assert cfg.module.discriminator.size_px == size_of(str(store.path)) == 32

@@ -11,11 +11,14 @@ from PIL import Image
 from pkdn_lightning import compose, load_model
 from pkdn_lightning.config import conf_dir
 from pkdn_lightning.config.help import help_text
+from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.data.store import FaceStore
-from pkdn_lightning.errors import CheckpointError, ConfigError
+from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.models.checkpoints import CARD_KEY
 from pkdn_lightning.predict import predict
+from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.report.rows import collect
 from pkdn_lightning.train import train
 from pkdn_lightning.train.resume import saved_config
@@ -80,6 +83,45 @@ def test_a_foreign_conf_folder_breaks_nothing(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("other: 1\n")
     assert compose("train", ["experiment=student"]).data.name == "celeba"
+
+
+def broken(folder, module="", conf="_target_: mine.Shuffle\nscale: ${data.scale}\n"):
+    (folder / "other.py").write_text(module)
+    (folder / "conf/model/other.yaml").write_text(conf)
+
+
+@pytest.mark.parametrize(
+    ("module", "conf", "message"),
+    [
+        ("def (\n", "_target_: other.Net\n", r"cannot be imported: SyntaxError: .*other\.py, line 1\)"),
+        ("x = 1 / 0\n", "_target_: other.Net\n", r"cannot be imported: ZeroDivisionError: .*other\.py, line 1\)"),
+        ("class Network: ...\n", "_target_: other.Networ\n", r"cannot be found.*Did you mean 'Network'\?\nModules are"),
+        ("", "_target_: othr.Net\n", r"No module named 'othr'.*\nModules are looked for .* in the current folder"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_named_with_its_line(folder, module, conf, message):
+    broken(folder, module, conf)
+    with pytest.raises(ConfigError, match=message):
+        build_network(compose("train", ["model=other", "data=portraits"]).model)
+    sys.modules.pop("other", None)
+
+
+def test_a_file_that_is_not_yaml_is_named_with_its_line(folder, capsys, monkeypatch):
+    broken(folder, conf="_target_: mine.Shuffle\nwidth: [3\n")
+    monkeypatch.setattr(sys, "argv", ["pkdn", "model=other"])
+    with pytest.raises(SystemExit):
+        run_verb("train", lambda cfg: None)
+    assert re.search(r"^ConfigError: .*other\.yaml, line \d+ is not valid YAML: ", capsys.readouterr().err)
+
+
+def test_a_source_that_fails_is_named_with_the_face(folder):
+    own = "import mine\n\n\nclass Boom(mine.PortraitsSource):\n    def read(self, candidate):\n        return 1 / 0\n"
+    broken(folder, own)
+    (folder / "conf/data/boom.yaml").write_text("defaults: [portraits]\nname: boom\nsource: {_target_: other.Boom}\n")
+    with pytest.raises(DataError, match=r"Boom failed at train/\w+: ZeroDivisionError: .*other\.py, line 6\)"):
+        ensure_store(compose("train", ["data=boom"]).data)
+    assert not (folder / "stores/boom").exists()
+    sys.modules.pop("other", None)
 
 
 EVIL = "from pathlib import Path\nPath('ran').touch()\nclass Net:\n    pass\n"

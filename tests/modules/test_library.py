@@ -149,12 +149,41 @@ def test_what_cannot_be_trained_is_said_at_once(make, error, message):
 
 
 def test_a_missing_key_and_features_that_do_not_match_are_said_at_the_first_step():
-    with pytest.raises(DataError, match=r"PKDNTeacher reads 'parsing', which the batch lacks; it has \['lr', 'hr'\]"):
+    with pytest.raises(DataError, match=r"PKDNTeacher reads 'parsing', which the batch lacks; it has lr, hr\."):
         teacher_net().inputs({"lr": 1, "hr": 2})
     with pytest.raises(
         ShapeError, match=r"down1: student \(2, 4, 16, 16\), teacher \(2, 6, 16, 16\)[^$]*adapters=true"
     ):
         fitted(StudentModule(student_net(), distillation(), teacher=teacher_net(width=6)))
+
+
+def returns(result):
+    """A network of scale 4 whose forward returns what `result` makes of the face."""
+    net = Mine(4)
+    net.forward = lambda lr: result(Mine.forward(net, lr).sr)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        (lambda sr: sr, ConfigError, r"Mine.forward returned a Tensor; expected: return SROutput\(sr\)"),
+        (lambda sr: SROutput(sr[..., ::2]), ShapeError, r"made SR \(2, 3, 32, 16\) of LR \(2, 3, 8, 8\)"),
+        (lambda sr: SROutput(sr[:, :1]), ShapeError, r"scale=4 needs \(2, 3, 32, 32\)"),
+    ],
+)
+def test_what_forward_returns_is_checked(result, error, message):
+    with pytest.raises(error, match=message):
+        fitted(StudentModule(returns(result)))
+
+
+def test_batches_that_are_no_mappings_or_lack_faces_are_named_without_their_values():
+    lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32)
+    module = StudentModule(student_net())
+    with pytest.raises(DataError, match=r"the loader gives a list of Tensor, Tensor\.$"):
+        module.restore([lr, hr])
+    with pytest.raises(DataError, match=r"StudentModule reads 'hr', which the batch lacks; it has lr\.$"):
+        module.loss({"lr": lr}, module.restore({"lr": lr}), START)
 
 
 PAIRS = {

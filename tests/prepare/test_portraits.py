@@ -34,7 +34,7 @@ def test_a_part_of_it_in_another_size_is_made_at_first_use(tmp_path):
     ensure_store(data)
     assert (store.path / "manifest.json").stat().st_mtime_ns == made
     data.source.size_px = 64
-    with pytest.raises(DataError, match=r"was made with other options: .*32.* instead of .*64"):
+    with pytest.raises(DataError, match=r"options: .*32.* instead of .*64.*\nTo use it: data.source.size_px=32\n"):
         ensure_store(data)
 
 

@@ -165,7 +165,7 @@ class TestErrors:
         with pytest.raises(ConfigError, match="There is no folder nowhere"):
             collect("nowhere")
         make_run("stopped", status="interrupted")
-        with pytest.raises(ConfigError, match=r"no finished run in runs. There are 1 others: .*stopped: interrupted"):
+        with pytest.raises(ConfigError, match=r"None of the 1 runs in runs can be reported. .*stopped: interrupted"):
             collect("runs")
 
     def test_runs_of_different_scale(self, make_run):

@@ -185,6 +185,11 @@ class TestErrors:
         with pytest.raises(ShapeError, match=r"down1: student \(4, 8, 16, 16\), teacher \(4, 12, 16, 16\)"):
             train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
 
+    def test_a_pair_that_does_not_fit_trains_no_teacher(self, tiny_config, tmp_path):
+        with pytest.raises(ShapeError, match=r"down1: student \(2, 8, 16, 16\), teacher \(2, 12, 16, 16\)"):
+            train(tiny_config(*LONG_TERMS, "teacher.model.width=12"))
+        assert not list((tmp_path / "runs").rglob("*.ckpt"))
+
     def test_a_teacher_for_another_encoding(self, tiny_config, teacher_run):
         with pytest.raises(CheckpointError, match=r"data\.encoding=colour"):
             train(tiny_config("data.encoding=onehot", f"teacher.checkpoint={teacher_run.path}"))
@@ -246,7 +251,11 @@ def test_choices_for_the_machine_are_told_once_and_not_before_a_refusal(tiny_con
 
 def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, capsys):
     train(tiny_config(*LONG_TERMS, "teacher.max_steps=1", "trainer.max_steps=1"))
-    assert re.search(r"Teacher: .* \(1 steps, never validated\)", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"Teacher: .* \(1 steps, never validated\)", out)
+    assert "trained for few steps" not in out
+    train(tiny_config(*LONG_TERMS, "trainer.max_steps=11", run="longer"))
+    assert "trained for few steps, compared with the 11 of its student" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_tells_how_fast_it_is(tiny_config):
