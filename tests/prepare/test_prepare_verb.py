@@ -124,7 +124,7 @@ def test_a_wrong_option_is_told_before_anything_is_made(tmp_path, override):
 
 
 def test_an_unfinished_run_of_other_options_is_told(tmp_path):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         run("+data.source.fails_at=100")
     with pytest.raises(DataError, match=r"stores/tiny\.partial holds 59 faces.*\n  made\.seed: 0 there, 4 now"):
         run("+data.source.seed=4")

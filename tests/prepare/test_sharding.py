@@ -70,7 +70,7 @@ def test_what_names_no_share(text):
 
 
 def test_an_interrupted_shard_goes_on(tmp_path, wholes):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         make_shards(tmp_path / "tiny", Job(Tiny(fails_at=70), "tiny"), 1)
     with pytest.raises(DataError, match="There are no shards of .*tiny"):
         join(tmp_path / "tiny")
@@ -99,7 +99,7 @@ def test_an_interrupted_join_goes_on(tmp_path, wholes, monkeypatch):
 
 def test_a_store_made_alone_is_not_gone_on_with_by_joining(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         make(tmp_path / "tiny", fails_at=100)
     with pytest.raises(DataError, match="joined: None there, 2 now"):
         join(tmp_path / "tiny")
@@ -109,7 +109,7 @@ def test_a_missing_shard_is_named(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 3, [1, 3])
     with pytest.raises(DataError, match=r"1 of 3 shards are missing, the first is .*shard-0002-of-0003\.\n.*shard=2/3"):
         join(tmp_path / "tiny")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         make_shards(tmp_path / "tiny", Job(Tiny(fails_at=100), "tiny"), 3, [2])
     with pytest.raises(DataError, match=r"0002-of-0003 \(not finished\)"):
         join(tmp_path / "tiny")

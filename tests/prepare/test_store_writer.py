@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def half(tmp_path):
     """A store of which two chunks of four were committed."""
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         make(tmp_path / "tiny", fails_at=130)
     return tmp_path / "tiny.partial"
 
@@ -230,7 +230,7 @@ def test_a_disk_that_is_full_when_closing_hides_no_other_error(tmp_path, monkeyp
         writer._files = {name: Full(file, "close") for name, file in writer._files.items()}
 
     monkeypatch.setattr(StoreWriter, "_open", open_full)
-    with pytest.raises(RuntimeError, match="never foreseen"):
+    with pytest.raises(DataError, match="never foreseen"):
         make(tmp_path / "tiny", fails_at=130)
     assert left_beside(tmp_path / "tiny") == ["tiny.partial"]
     assert contents(make(tmp_path / "tiny").path) == whole  # all was on the disk when the files were closed

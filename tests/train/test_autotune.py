@@ -12,7 +12,7 @@ def machine(monkeypatch):
     """Returns a function that pretends a machine: the gain of bfloat16 on its CPU, and whether it has a GPU."""
 
     def pretend(gain=0.5, *, gpu=False):
-        monkeypatch.setattr(tuning, "bfloat16_gain", lambda width: gain)
+        monkeypatch.setattr(tuning, "bfloat16_gain", lambda: gain)
         monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: gpu)
         monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)

@@ -19,7 +19,7 @@ from tests.train.conftest import stop_at
 
 PLAIN = "objective=reconstruction"
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
-SCHEDULED = (PLAIN, "recipe=fast", "data.batch_size=4")
+SCHEDULED = (PLAIN, "recipe=fast", "trainer.precision=32-true", "data.batch_size=4")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def _precision(cfg: DictConfig) -> str | None:
     cfg.trainer.precision = choose_precision("auto", cfg.trainer.accelerator)
     if not (cfg.tuned and _on_cpu(cfg)):
         return f"trainer.precision={cfg.trainer.precision} (the accelerator's own)"
-    gain = bfloat16_gain(int(cfg.model.get("width", 64)))
+    gain = bfloat16_gain()
     if gain > _WORTH_ROUNDING:
         cfg.trainer.precision = "bf16-mixed"
     return f"trainer.precision={cfg.trainer.precision} (here bfloat16 takes {1 / gain:.1f} times as long as float32)"

@@ -20,6 +20,7 @@ from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule, StudentModule
+from pkdn_lightning.modules.base import eagerly
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.runs import RunFolder, RunStatus, provenance
@@ -176,7 +177,8 @@ def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
     module = build_module(cfg, build_network(cfg.model), build_network(cfg.teacher.model), {}).eval()
     batch = datamodule.preview("train", 2)
     if isinstance(module, StudentModule):
-        module.check_pair(batch, module.restore(batch))
+        with eagerly():
+            module.check_pair(batch, module.restore(batch))
 
 
 def _inputs(parts: _Parts) -> list[MakeArtifact]:

@@ -4,7 +4,6 @@ import time
 from typing import Any, Final
 
 import lightning.pytorch as lightning
-import torch
 
 from pkdn_lightning.console import console
 
@@ -40,7 +39,7 @@ class ProgressLines(lightning.Callback):
         self._printed, self._wait_s = now, min(_LONGEST_S, self._wait_s * _GROWTH)
         total = total_steps(trainer)
         name = f"{self._run}: step" if self._run else "Step"
-        parts = [f"{name} {step:,}" if total is None else f"{name} {step:,} of {total:,}", *values(trainer, outputs)]
+        parts = [f"{name} {step:,}" if total is None else f"{name} {step:,} of {total:,}", *values(trainer)]
         if total is not None:
             parts.append(f"{duration((now - self._begun) / (step - self._first_step) * (total - step))} left")
         console.print(", ".join(parts))
@@ -52,11 +51,14 @@ def total_steps(trainer: lightning.Trainer) -> int | None:
     return None if total == float("inf") else int(total)
 
 
-def values(trainer: lightning.Trainer, outputs: Any) -> list[str]:
-    """Returns the loss of a step and the PSNR of the last validation as text; neither if there is none yet."""
-    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+def values(trainer: lightning.Trainer) -> list[str]:
+    """Returns the last logged loss and the PSNR of the last validation as text; neither if there is none yet.
+
+    Both are on the host: the loss that a step returns would make it wait for the device.
+    """
+    loss = trainer.progress_bar_metrics.get("loss")
     psnr = trainer.callback_metrics.get("val/psnr_y")
-    shown = [f"loss {float(loss):.3g}"] if isinstance(loss, torch.Tensor) else []
+    shown = [f"loss {float(loss):.3g}"] if loss is not None else []
     return shown if psnr is None else [*shown, f"val {float(psnr):.2f} dB"]
 
 
