@@ -35,7 +35,8 @@ _PLAIN = ("experiment=student", *TINY[:3], "objective=reconstruction", "teacher=
 _TRAININGS = {
     "plain": _PLAIN,
     "averaged, accumulated, scheduled, stopped early": (
-        *_PLAIN, "recipe=fast", "trainer.precision=32-true", "data.batch_size=2", "trainer.accumulate_grad_batches=2", "ema=standard",
+        *_PLAIN, "recipe=fast", "trainer.precision=32-true", "data.batch_size=2", "trainer.accumulate_grad_batches=2",
+        "ema=standard",
         "early_stopping=standard", "callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=50",
         "trainer.max_steps=9",
     ),
@@ -45,7 +46,8 @@ _TRAININGS = {
     ),
     "distilled": ("experiment=student", *TINY[:3], "teacher.max_steps=4"),
     "urdgn": (
-        "experiment=urdgn", "recipe=fast", "trainer.precision=32-true", "model.widths=[4,4,4]", "module.discriminator.size_px=32",
+        "experiment=urdgn", "recipe=fast", "trainer.precision=32-true", "model.widths=[4,4,4]",
+        "module.discriminator.size_px=32",
     ),
     "dicgan": (
         "experiment=dicgan", "size=reduced", "data.scale=8", "model.steps=2", "model.groups=1", "model.features=4",
