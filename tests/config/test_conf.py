@@ -297,3 +297,11 @@ def test_the_one_store_of_schemas_is_not_copied_for_every_group_that_help_lists(
     compose("train", ["seed=7"]).data.test_stores["other"] = "there"
     assert compose("train").seed == 0
     assert not compose("train").data.test_stores  # what is handed out is a copy
+
+
+def test_what_replaced_the_drawn_faces_is_said(tmp_path, capsys):
+    assert as_overrides("train", ["data=synthetic", "seed=1"]) == ["data=portraits", "seed=1"]
+    assert "data=portraits is used" in capsys.readouterr().err
+    (tmp_path / "stores/synthetic").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"data=portraits\n.*data=folder data.name=synthetic"):
+        as_overrides("evaluate", ["data=synthetic"])

@@ -134,7 +134,6 @@ BY_HAND = [
     Mistake("export", ("output=out", "formats=[safetensor]"), "Did you mean 'safetensors'?"),
     Mistake("export", ("output=out", "store=nowhere"), "nowhere"),
     Mistake("export", ("output=out", "model=nowhere"), "nowhere"),
-    *(Mistake(verb, ("data=synthetic",), "data=portraits") for verb in ("train", "prepare", "evaluate", "info")),
     Mistake("evaluate", ("models.a=nowhere", "data=portraits"), "nowhere"),
     Mistake("evaluate", ("data=portraits", "protocols=[headlin]"), "Did you mean 'headline'?"),
     Mistake("evaluate", ("data=portraits", "extra=[lpip]"), "Did you mean 'lpips'?"),

@@ -1,8 +1,10 @@
 """What is typed becomes what Hydra's grammar means: values that hold its special characters are quoted, once, here."""
 
 import re
+import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -48,7 +50,7 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     if len(alternatives) > 1:
         raise ConfigError(f"{' and '.join(alternatives)} exclude each other. Type one of them.")
     quoted = []
-    for number, argument in enumerate(arguments):
+    for number, argument in enumerate(map(_renamed, arguments)):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
         option = argument.partition("=")[0]
         if argument.startswith("-") and option not in (*_WITH_VALUE, *_ALONE):
@@ -58,6 +60,23 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
             )
         quoted.append(argument if is_option else _quoted(verb, argument, multirun=multirun))
     return quoted
+
+
+def _renamed(argument: str) -> str:
+    """Returns an argument, or what replaced it, and says so.
+
+    Raises:
+        ConfigError: If a store of the replaced faces is there, which could be meant.
+    """
+    if argument != "data=synthetic":
+        return argument
+    if (store := Path("stores/synthetic")).exists():
+        raise ConfigError(
+            "The drawn faces of data=synthetic were replaced by real ones, without a download, too: data=portraits\n"
+            f"{store} is used like any other store: data=folder data.name=synthetic data.store={store}"
+        )
+    sys.stderr.write("data=synthetic: its drawn faces were replaced by real ones; data=portraits is used.\n")
+    return "data=portraits"
 
 
 def as_typed(verb: str, override: str) -> str:

@@ -126,8 +126,6 @@ def explain(error: BaseException) -> str:
         group, _, wanted = name.rpartition("/")
         if group in _PLUGINS:
             return _explain_plugin(group, wanted)
-        if name in _REPLACED:
-            return f"There is no {group}={wanted} any more. {_REPLACED[name]}"
         hint = did_you_mean(wanted, error.options)
         return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(error.options)}"
     cause = error
@@ -144,11 +142,6 @@ def explain(error: BaseException) -> str:
         return str(unknown_key(unmatched.group(1), groups()))
     return message
 
-
-_REPLACED = {
-    "data/synthetic": "Its drawn faces were replaced by real ones, which need no download either: data=portraits\n"
-    "A store of drawn faces is used like any other: data=folder data.name=synthetic data.store=<store>"
-}
 
 _PLUGINS = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler")
 
