@@ -129,7 +129,7 @@ def _distrusted(name: str, where: str) -> ConfigError:
         f"{where}._target_={name} was not loaded: a configuration from a file may only name classes of this package, "
         "optimisers, callbacks and loggers.\n"
         "If you trust the file, work in the folder whose conf/ names the class, or in that of its module with "
-        f" PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
+        f"PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
     )
 
 

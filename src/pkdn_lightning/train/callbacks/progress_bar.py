@@ -12,7 +12,7 @@ from rich.text import Text
 from pkdn_lightning.console import console
 from pkdn_lightning.train.callbacks.progress_lines import duration, total_steps, values
 
-_REFRESH_S: Final = 0.5  # reading the loss waits for the accelerator
+_REFRESH_S: Final = 0.5
 
 
 class StepBar(ProgressBar):
