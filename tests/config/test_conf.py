@@ -17,6 +17,7 @@ from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.instances import build_network, check_arguments
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.config.training_keys import flatten
+from pkdn_lightning.config.tree import unread_in_own_conf
 from pkdn_lightning.config.verb import explain
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.hardware import choose_precision
@@ -305,3 +306,14 @@ def test_what_replaced_the_drawn_faces_is_said(tmp_path, capsys):
     (tmp_path / "stores/synthetic").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"data=portraits\n.*data=folder data.name=synthetic"):
         as_overrides("evaluate", ["data=synthetic"])
+
+
+def test_files_of_ones_own_that_nothing_reads_are_named(tmp_path, monkeypatch):
+    for name in ("modell/mine.yaml", "train.yaml", "model/mine.yaml", "nginx/site.yaml", "experiment/train.yaml"):
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / name).write_text("a: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert unread_in_own_conf() == [
+        "conf/modell/ is not read: no group has this name. Did you mean conf/model/?",
+        "conf/train.yaml is not read; settings of your own go into conf/experiment/<name>.yaml.",
+    ]

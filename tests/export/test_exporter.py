@@ -19,6 +19,7 @@ from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, Shape
 from pkdn_lightning.export import export, graphs
 from pkdn_lightning.export import exporter as exporting_running
 from pkdn_lightning.export.exporter import FILES, RECORD
+from pkdn_lightning.export.quantize import quantise
 from pkdn_lightning.models.pretrained import CARD_KEY, write_pretrained
 from pkdn_lightning.models.runtimes import load_runtime
 from pkdn_lightning.networks.contract import SROutput
@@ -68,6 +69,27 @@ def exporting(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(exporting):
     return exporting[0]
+
+
+class TwoConvolutions(torch.nn.Module):
+    """A network that is nothing but its ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.Conv2d(12, 48, 3, padding=1))
+
+    def forward(self, lr):
+        return SROutput(torch.nn.functional.pixel_shuffle(self.layers(lr), 4))
+
+
+def test_a_network_of_two_convolutions_is_in_8_bits_too(tmp_path):
+    torch.manual_seed(0)
+    exact, small = tmp_path / "exact.onnx", tmp_path / "small.onnx"
+    graphs.write_onnx(graphs.trace(TwoConvolutions().eval(), 8), CARD, exact)
+    found = quantise(exact, small, torch.rand(4, 3, 8, 8), lambda file, lr: 30.0)
+    assert (found.float_ends, found.tried) == (False, {False: 30.0})
+    kinds = [node.op_type for node in onnx.load(small).graph.node]
+    assert kinds.count("QuantizeLinear") > 0
 
 
 def test_runtimes_print_no_warnings(exporting):

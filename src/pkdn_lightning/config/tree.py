@@ -1,6 +1,7 @@
 """The Hydra tree: the files in the package's `conf/`, and those in the user's own `conf/` of the current folder."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -45,6 +46,22 @@ def groups() -> list[str]:
     return sorted(
         {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and path.name.isalpha()}
     )
+
+
+def unread_in_own_conf() -> list[str]:
+    """Returns a note on every entry of the user's own `conf/` that looks like one of this package and is not read."""
+    own = own_conf()
+    if not own:
+        return []
+    ours = {path.stem: path.is_dir() for path in conf_dir().iterdir() if path.stem.isidentifier()}
+    meant = {path: get_close_matches(path.stem, ours, n=1, cutoff=0.8) for path in sorted(own.iterdir())}
+    notes = []
+    for path, [name] in ((path, names) for path, names in meant.items() if names):
+        if path.is_dir() and path.name != name and ours[name]:
+            notes.append(f"conf/{path.name}/ is not read: no group has this name. Did you mean conf/{name}/?")
+        if path.suffix in (".yaml", ".yml") and path.stem == name and not ours[name]:
+            notes.append(f"conf/{path.name} is not read; settings of your own go into conf/experiment/<name>.yaml.")
+    return notes
 
 
 def check_own_names(overrides: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
 from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config, unknown_key
-from pkdn_lightning.config.tree import check_own_names, groups, register
+from pkdn_lightning.config.tree import check_own_names, groups, register, unread_in_own_conf
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 
 
@@ -56,6 +56,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
                 sys.stdout.write(help_text(verb, [each for each in overrides if not each.startswith("-")]))
                 return
             check_own_names(overrides)
+            sys.stderr.writelines(f"{note}\n" for note in unread_in_own_conf())
             sys.argv[1:] = overrides
             app()
     finally:

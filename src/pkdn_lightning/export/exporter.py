@@ -157,9 +157,10 @@ def _write_int8(onnx: Path, target: Path, faces: Faces) -> str:
 
     made = quantise(onnx, target, faces.calibration, closeness)
     ends = "stay in float32" if made.float_ends else "are in 8 bits"
+    tried = ", ".join(f"{db:.2f} dB in {'float32' if kept else '8 bits'}" for kept, db in made.tried.items())
     return (
         f"int8: calibrated on {len(faces.calibration) // 2} {faces.calibration_source}; first and last convolution "
-        f"{ends} (PSNR to the original: {made.tried[True]:.2f} dB in float32, {made.tried[False]:.2f} dB in 8 bits)."
+        f"{ends} (PSNR to the original: {tried})."
     )
 
 

@@ -27,7 +27,8 @@ class Quantised(NamedTuple):
 
     Attributes:
         float_ends: Whether the first and the last convolution stay in float32.
-        tried: PSNR to the original on held-out faces in dB, by `float_ends`.
+        tried: PSNR to the original on held-out faces in dB, by `float_ends`; without True where the network has
+            no other convolutions.
     """
 
     float_ends: bool
@@ -73,12 +74,13 @@ def quantise(source: Path, target: Path, lr: Tensor, closeness: Callable[[Path, 
     with TemporaryDirectory() as folder:
         ready = Path(folder, "ready.onnx")
         onnx.save(original, ready)
-        made = {ends: Path(folder, f"{int(ends)}.onnx") for ends in (False, True)}
+        ends_only = not set(convolutions[1:-1])  # without its ends, nothing of such a network would have 8 bits
+        made = {ends: Path(folder, f"{int(ends)}.onnx") for ends in ((False,) if ends_only else (False, True))}
         for ends, file in made.items():
             left_out = {convolutions[0], convolutions[-1]} if ends else set()
             _quantise(ready, file, calibration, [name for name in chosen if name not in left_out])
         tried = {ends: closeness(file, held_out) for ends, file in made.items()}
-        float_ends = tried[True] > tried[False] + _WORTH_DB
+        float_ends = tried.get(True, 0.0) > tried[False] + _WORTH_DB
         model = onnx.load(made[float_ends])
     del model.metadata_props[:]
     model.metadata_props.extend(properties)

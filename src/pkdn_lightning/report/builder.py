@@ -76,8 +76,8 @@ def to_page(report: Report) -> str:
     subject = report.subject
     sections = [
         f"# x{subject.scale} face super-resolution: PKDN and the methods it is compared with",
-        f"Trained on {plain(subject.data)}; {plain(subject.budget)}. Every run's best checkpoint by validation, "
-        f"measured alike: {plain(subject.protocol)}.",
+        f"Trained on {plain(subject.data)}; {plain(subject.budget)}. Measured: {subject.checkpoints}. "
+        f"{plain(subject.protocol)}.",
         "## Table 1",
         *map(to_markdown, report.table1),
         "## Table 2",

@@ -1,5 +1,6 @@
 """How rows compare on every test set: means over seeds, intervals over images, differences from the reference."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -73,6 +74,13 @@ class Subject:
             return "budgets differ (see the costs)"
         steps, batch = budgets.pop()
         return f"{steps} steps of {batch} faces"
+
+    @property
+    def checkpoints(self) -> str:
+        """Which checkpoint of each run is measured, in words."""
+        unchosen = sum(not math.isfinite(run.validation) for row in self.rows for run in row.runs)
+        last = f"; the last one of {unchosen} that {'was' if unchosen == 1 else 'were'} never validated"
+        return f"every run's best checkpoint by validation{last if unchosen else ''}"
 
     def published(self, test_set: str) -> Mapping[str, Score]:
         """Returns the paper's scores on a test set by method; none on test sets that it does not have."""
