@@ -8,17 +8,19 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.functional.memory_format import shuffled_channels_last, unshuffled_channels_last
 from tests.fake_cuda import DEVICE, cuda_device, in_channels_last, recorded
+from tests.test_methods import SMALL
 
-NETWORKS = (
-    "dic", "fishfsrnet", "fsrnet", "kdfsrnet", "kdfsrnet_teacher", "rcan", "sfmnet", "sisn", "sparnet", "student",
-    "teacher", "urdgn",
-)  # fmt: skip
 OWN = {"dic": ["model.keypoints=5"], "fsrnet": ["model.landmarks=5"]}  # rather than as the data have them
+NETWORKS = {
+    "student": ["model.width=8", "model.rcabs_per_level=1"],
+    "teacher": ["model.width=8"],
+    **{name: [*small, *OWN.get(name, ())] for name, small in SMALL.items() if not name.endswith("gan")},
+}
 
 
 @pytest.mark.parametrize("experiment", NETWORKS)
 def test_the_format_survives_every_block(experiment, monkeypatch):
-    cfg = compose("train", [f"experiment={experiment}", "size=reduced", *OWN.get(experiment, ())])
+    cfg = compose("train", [f"experiment={experiment}", *NETWORKS[experiment]])
     with cuda_device(monkeypatch):
         net = build_network(cfg.model).to(memory_format=torch.channels_last)
         lost = {}

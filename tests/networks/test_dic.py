@@ -13,11 +13,10 @@ SMALL = {"steps": 3, "features": 4, "groups": 2, "fusion_blocks": 1, "hourglass_
 
 
 def test_size_and_cost():
-    net = DIC()
+    with torch.device("meta"):
+        net, lr = DIC(), torch.rand(1, 3, 16, 16)
     assert count_parameters(net) == 21_803_849
-    with torch.no_grad():
-        quarter = count_macs(net, torch.rand(1, 3, 8, 8))  # all layers are convolutions
-    assert 4 * quarter / 1e9 == pytest.approx(45.34, abs=0.005)
+    assert count_macs(net, lr) / 1e9 == pytest.approx(45.34, abs=0.005)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 16)])
@@ -109,13 +108,6 @@ def test_learns_two_faces_and_their_heatmaps():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_exports():
-    net = DIC(**SMALL | {"steps": 2, "groups": 1}).eval()
-    lr = torch.rand(2, 3, 8, 8)
-    program = torch.export.export(net, (lr,))
-    torch.testing.assert_close(program.module()(lr).sr, net(lr).sr)
 
 
 @pytest.mark.parametrize(

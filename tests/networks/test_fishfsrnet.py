@@ -115,12 +115,6 @@ def test_learns_two_faces():
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_exports():
-    net, lr = small(scale=4).eval(), torch.rand(2, 3, 4, 4)  # all that x8 has, with fewer stages to trace
-    program = torch.export.export(net, (lr,))
-    torch.testing.assert_close(program.module()(lr).sr, net(lr).sr)
-
-
 class TestErrors:
     def test_grey_input(self):
         with pytest.raises(ShapeError, match=r"\(B, 3, H, W\)"):

@@ -60,13 +60,6 @@ def test_the_student_learns_two_faces():
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_they_export():
-    lr, parsing = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 128, 128)
-    for net, inputs in ((KDFSRNetStudent(**SMALL), (lr,)), (KDFSRNetTeacher(**SMALL), (lr, parsing))):
-        program = torch.export.export(net.eval(), inputs)
-        torch.testing.assert_close(program.module()(*inputs).sr, net(*inputs).sr)
-
-
 class TestErrors:
     def test_sides_that_do_not_divide(self):
         with pytest.raises(ShapeError, match="24x24, but the sides have to be divisible by 16"):

@@ -18,10 +18,10 @@ SMALL = {"width": 16, "groups": 2, "blocks": 1}
 
 
 def test_size_and_cost():
-    net = RCAN()
+    with torch.device("meta"):
+        net, lr = RCAN(), torch.rand(1, 3, 16, 16)
     assert count_parameters(net) == 15_740_067
-    with torch.no_grad():
-        assert count_macs(net, torch.rand(1, 3, 16, 16)) / 1e9 == pytest.approx(4.7004, abs=0.001)
+    assert count_macs(net, lr) / 1e9 == pytest.approx(4.7004, abs=0.001)
 
 
 @pytest.mark.parametrize(("scale", "height", "width"), [(8, 16, 16), (8, 5, 7), (2, 16, 8), (1, 4, 4)])
@@ -44,11 +44,6 @@ def test_it_learns_two_faces():
     torch.manual_seed(0)
     losses = learns_two_faces(RCAN(**SMALL))
     assert losses[-1] < 0.9 * losses[0]
-
-
-def test_exports():
-    net, lr = RCAN(**SMALL).eval(), torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(torch.export.export(net, (lr,)).module()(lr).sr, net(lr).sr)
 
 
 class TestErrors:

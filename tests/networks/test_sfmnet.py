@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pkdn_lightning.errors import ConfigError, ShapeError
-from pkdn_lightning.networks import sfmnet
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.sfmnet import ChannelCrossAttention, FrequencyBlock, SFMNet, rename_published
 from tests.networks.published import published_shapes
@@ -110,13 +109,6 @@ def test_learns_two_faces():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
-
-
-def test_exports(monkeypatch):
-    monkeypatch.setattr(sfmnet, "LEVELS", ("down1", "bottleneck", "up1"))  # levels are alike, and tracing takes time
-    net, lr = small(width=2).eval(), torch.rand(1, 3, 2, 2)
-    program = torch.export.export(net, (lr,))
-    torch.testing.assert_close(program.module()(lr).sr, net(lr).sr)
 
 
 class TestErrors:

@@ -14,10 +14,10 @@ SMALL = {"width": 8, "groups": 2, "blocks": 1}
 
 
 def test_size_and_cost():
-    net = SISN().eval()
+    with torch.device("meta"):
+        net, lr = SISN().eval(), torch.rand(1, 3, 16, 16)
     assert count_parameters(net) == 8_755_035 - 450_560 - 24  # unused convolutions, mean shifts
-    with torch.no_grad():
-        assert count_macs(net, torch.rand(1, 3, 16, 16)) / 1e9 == pytest.approx(2.2245, abs=0.001)
+    assert count_macs(net, lr) / 1e9 == pytest.approx(2.2245, abs=0.001)
 
 
 @pytest.mark.parametrize("scale", [2, 8])
@@ -45,11 +45,6 @@ def test_it_learns_two_faces():
     torch.manual_seed(0)
     losses = learns_two_faces(SISN(**SMALL))
     assert losses[-1] < 0.9 * losses[0]
-
-
-def test_exports():
-    net, lr = SISN(**SMALL).eval(), torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(torch.export.export(net, (lr,)).module()(lr).sr, net(lr).sr)
 
 
 class TestErrors:

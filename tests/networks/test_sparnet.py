@@ -20,10 +20,10 @@ FEATURES = ["down1", "down2", "down3", "body", "up1", "up2", "up3"]
     ("options", "parameters", "giga"), [({}, 10_518_867, 7.130), (LIGHT, 5_242_211, 6.876)], ids=["released", "light"]
 )
 def test_size_and_cost(options, parameters, giga):
-    net = SPARNet(**options).eval()
+    with torch.device("meta"):
+        net, lr = SPARNet(**options), torch.rand(1, 3, 16, 16)
     assert count_parameters(net) == parameters
-    with torch.no_grad():
-        assert count_macs(net, torch.rand(1, 3, 16, 16)) / 1e9 == pytest.approx(giga, abs=0.002)
+    assert count_macs(net, lr) / 1e9 == pytest.approx(giga, abs=0.002)
 
 
 @pytest.mark.parametrize(("scale", "height", "width"), [(8, 16, 16), (8, 8, 12), (4, 16, 24)])
@@ -65,11 +65,6 @@ def test_it_learns_two_faces():
     torch.manual_seed(0)
     losses = learns_two_faces(SPARNet(**SMALL), lr_px=8, steps=15, rate=1e-2)
     assert losses[-1] < 0.9 * losses[0]
-
-
-def test_exports():
-    net, lr = SPARNet(**SMALL).eval(), torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(torch.export.export(net, (lr,)).module()(lr).sr, net(lr).sr)
 
 
 class TestErrors:

@@ -64,13 +64,6 @@ def test_learns_two_faces():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_exports():
-    net = URDGN(widths=SMALL).eval()
-    lr = torch.rand(2, 3, 8, 8)
-    program = torch.export.export(net, (lr,))
-    torch.testing.assert_close(program.module()(lr).sr, net(lr).sr)
-
-
 class TestDiscriminator:
     @pytest.mark.parametrize("size_px", [16, 48])
     def test_one_logit_per_image(self, size_px):

@@ -95,7 +95,7 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     heatmaps: Annotated[str, OneOf("none", "landmarks", "components")] = "none"
     heatmap_px: Count = 32
-    parsing_damage: Annotated[str, OneOf("none", "shuffled", "displaced", "blurred")] = "none"
+    parsing_damage: Annotated[str, OneOf("none", "shuffled", "displaced", "blurred", "other", "empty")] = "none"
     parsing_damage_px: Natural = 8
     verify: bool = True
     resident: bool = False
@@ -576,6 +576,8 @@ def register_schemas() -> None:
     # process and its `load` returns copies, so the store itself need not be copied.
     setattr(ConfigStore, "__deepcopy__", lambda self, memo: self)  # noqa: B010  # the class does not declare it
     for verb, schema in SCHEMAS.items():
+        if f"{verb}_schema.yaml" in store.repo:  # registered; repeating it takes a quarter of a composition
+            continue
         store.store(name=f"{verb}_schema", node=_opened(schema))
 
 

@@ -232,7 +232,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             `components` (from the parsing maps), `none`.
         heatmap_px: Side of the heatmaps.
         parsing_damage: Degrades the parsing maps, to study how accurate a prior has to be: `none`, `shuffled`,
-            `displaced`, `blurred`; see `data.parsing.damage` and `blur`.
+            `displaced`, `blurred`, `other`, `empty`; see `data.parsing.damage` and `blur`.
         parsing_damage_px: Length of the displacement or side of the blur.
         seed: Seed of order, flips and augmentation.
         require_parsing: Rejects stores without parsing maps.

@@ -12,7 +12,7 @@ from pkdn_lightning.functional.constants import constant
 
 Encoding = Literal["colour", "onehot", "index"]
 ENCODINGS: Final = get_args(Encoding)
-Damage = Literal["none", "shuffled", "displaced", "blurred"]
+Damage = Literal["none", "shuffled", "displaced", "blurred", "other", "empty"]
 
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly
 
@@ -53,13 +53,14 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
 def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
     """Returns degraded label maps, to study how accurate a prior has to be.
 
-    The degradation depends on the face's row only, so it is the same in every epoch.
+    Except for `other`, the degradation depends on the face's row only, so it is the same in every epoch.
 
     Args:
         parsing: Label ids 0..18, (B, H, W), any integer type.
         kind: `shuffled` permutes the labels of each face, background excepted, and keeps the shapes; `displaced`
-            shifts each map by `px` in a direction that depends on the face; `none` and `blurred` change nothing
-            (`blur` acts on the encoded map).
+            shifts each map by `px` in a direction that depends on the face; `other` gives each face the map of the
+            previous one in its batch, a single face an empty one; `empty` is background only; `none` and `blurred`
+            change nothing (`blur` acts on the encoded map).
         row: The faces' rows in the store, (B,) int64; they seed the degradation.
         px: Length of the displacement.
 
@@ -74,6 +75,10 @@ def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
         keys = (keys ^ (keys >> 16)) * 0x45D9F3B % 2**32
         table = torch.cat([torch.zeros_like(row[:, None]), keys.argsort(dim=1) + 1], dim=1)  # (B, 19)
         return table.gather(1, parsing.flatten(1).long()).view_as(parsing).to(parsing.dtype)
+    if kind == "empty" or (kind == "other" and len(parsing) == 1):
+        return torch.zeros_like(parsing)
+    if kind == "other":
+        return parsing.roll(1, dims=0)
     if kind == "displaced":
         angle = 2 * math.pi * torch.frac(row.double() * _GOLDEN)
         height, width = parsing.shape[-2:]

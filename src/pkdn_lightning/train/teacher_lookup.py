@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config import data_and_size
-from pkdn_lightning.config.instances import build_network
+from pkdn_lightning.config.instances import build_network, find_class
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError
@@ -123,7 +123,8 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     wanted, teacher = cfg.teacher, deepcopy(cfg)
     teacher.experiment, teacher.run_dir = wanted.experiment, str(home.path)
     teacher.model = OmegaConf.to_container(wanted.model, resolve=True)
-    teacher.module._target_ = "pkdn_lightning.modules.TeacherModule"
+    reads_map = find_class(wanted.model["_target_"], "teacher.model").uses_parsing  # a twin of the student does not
+    teacher.module._target_ = f"pkdn_lightning.modules.{'Teacher' if reads_map else 'Student'}Module"
     teacher.module.init_from, teacher.module.features = None, {}
     teacher.teacher.checkpoint = "none"
     teacher.objective = {"sr": TermConfig(term={"_target_": "pkdn_lightning.losses.Reconstruction"})}  # Eq. 1
@@ -150,7 +151,7 @@ def _interrupted_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
 
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     if not teacher.net.uses_parsing:
-        raise CheckpointError(f"{teacher.path} is not a teacher: {type(teacher.net).__name__} reads no parsing maps.")
+        console.print(f"The teacher {teacher.path} reads no parsing maps: {type(teacher.net).__name__}.")
     for key in (*_INPUT_KEYS, *_DAMAGE_KEYS):
         value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
         if found != value:
