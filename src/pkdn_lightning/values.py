@@ -54,6 +54,32 @@ class Range:
         return words if self.besides is None else f"{words}, or {self.besides:g}"
 
 
+@dataclass(frozen=True)
+class Odd(Range):
+    """The odd whole numbers from `least` to `most`."""
+
+    def __contains__(self, value: Any) -> bool:
+        return super().__contains__(value) and (not isinstance(value, int) or value % 2 == 1)
+
+    def __str__(self) -> str:
+        return f"odd, {super().__str__()}"
+
+
+@dataclass(frozen=True)
+class Interval(Range):
+    """Lists of two numbers from `least` to `most`, the smaller one first."""
+
+    def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, list | tuple):
+            return True  # an interpolation, or another type, which is refused as such
+        numbers = [each for each in value if isinstance(each, int | float) and not isinstance(each, bool)]
+        inside = len(value) == len(numbers) == 2 and all(super(Interval, self).__contains__(each) for each in numbers)
+        return inside and numbers[0] <= numbers[1]
+
+    def __str__(self) -> str:
+        return f"[smallest, largest], each {super().__str__()}"
+
+
 class OneOf(tuple[str, ...]):
     """The words that are accepted; the schema has it in place of `Literal`, which OmegaConf does not know."""
 
@@ -99,7 +125,7 @@ Side = Annotated[int, Range(8, 4096)]
 Threads = Annotated[int, Range(1, 1024)]
 Limit = Annotated[int, Range(1, besides=-1)]
 File = Annotated[str, FileName()]
-Degradation = Annotated[str, OneOfOrName("pil", "matlab")]
+Degradation = Annotated[str, OneOfOrName("pil", "matlab", "blind", "blind2")]
 Files = Annotated[dict[str, str], FileName(in_mapping=True)]
 
 

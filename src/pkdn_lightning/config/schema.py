@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.values import (
     Change,
     Count,
@@ -67,7 +68,8 @@ class DataConfig:
         store: Folder, archive or URL of the store.
         test_stores: Stores to test on, by name; data.store if empty.
         scale: Enlargement of the LR face, e.g. 8.
-        degradation: How LR is made: bicubic as in Pillow or as in MATLAB, or by your own function.
+        degradation: How LR is made: bicubic as in Pillow or as in MATLAB, blind, or by your own function.
+        blind: Strengths of the blind degradations.
         encoding: How parsing maps enter a network: as colours, one channel a label, or ids.
         batch_size: Faces a training step, in each process.
         eval_batch_size: Faces at a time in validation and tests.
@@ -88,6 +90,7 @@ class DataConfig:
     test_stores: Files = field(default_factory=dict)
     scale: Annotated[int, Range(1, 64)] = 8
     degradation: Degradation = "pil"
+    blind: Strengths = field(default_factory=Strengths)
     encoding: Annotated[str, OneOf("colour", "onehot", "index")] = "colour"
     batch_size: Count = 8
     eval_batch_size: Count = 32

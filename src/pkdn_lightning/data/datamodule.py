@@ -6,8 +6,10 @@ only on the seed and the batch's number, so a resumed run sees the same batches 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import lightning.pytorch as lightning
@@ -18,10 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_landmarks, view_parsing
+from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_heatmaps, mirror_landmarks
 from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
+from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.values import Degradation
 
@@ -45,17 +49,19 @@ class Batch(TypedDict):
 
 
 class Plan(NamedTuple):
-    """The faces of one batch and their augmentation.
+    """The faces of one batch, their augmentation and their degradation.
 
     Attributes:
         row: Rows in the store, (B,).
         mirrored: Whether each face is mirrored, (B,).
         view: Augmentation of each face, (B, 7), see `data.augmentation`; None for none.
+        drawn: Parameters of each face's blind degradation by name, (B, ...), see `data.blind`; empty for bicubic.
     """
 
     row: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
     view: NDArray[np.float32] | None = None
+    drawn: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
 
 class ShuffledBatchSampler:
@@ -67,9 +73,10 @@ class ShuffledBatchSampler:
     Args:
         rows: Rows to sample.
         batch_size: Faces per batch and process.
-        seed: Seed of order, flips and augmentation.
+        seed: Seed of order, flips, augmentation and degradation.
         flip_probability: Probability that a face is mirrored.
         augmentation: Ranges of the augmentation; None for none.
+        blind: Draws the parameters of the degradation; None for bicubic.
         batches_seen: Returns the number of batches consumed so far; called at the start of each iteration.
         rank: Rank of this process.
         world_size: Number of processes; each takes its part of every global batch.
@@ -83,6 +90,7 @@ class ShuffledBatchSampler:
         seed: int = 0,
         flip_probability: float = 0.0,
         augmentation: Augmentation | None = None,
+        blind: Blind | None = None,
         batches_seen: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
@@ -91,6 +99,7 @@ class ShuffledBatchSampler:
         self.batch_size = max(1, min(batch_size, len(rows) // world_size))
         self.rows, self.seed = rows, seed
         self.flip_probability, self.augmentation = flip_probability, augmentation or Augmentation()
+        self.blind = blind
         self.batches_seen, self.rank, self.world_size = batches_seen, rank, world_size
 
     def __len__(self) -> int:
@@ -108,31 +117,46 @@ class ShuffledBatchSampler:
             generator = np.random.default_rng([self.seed, epoch, position, self.rank])
             mirrored = generator.random(len(chosen)) < self.flip_probability
             view = self.augmentation.draw(len(chosen), generator) if self.augmentation else None
-            yield Plan(chosen, mirrored, view)
+            yield Plan(chosen, mirrored, view, self.blind.draw(len(chosen), generator) if self.blind else {})
 
 
 class OrderedBatchSampler(SequentialSampler):
     """Batch sampler of evaluation: every row once, in order, split among processes without padding.
+
+    The degradation of a face depends on its row only, so that results compare.
 
     It derives from `SequentialSampler` because Lightning replaces other samplers under `overfit_batches`.
 
     Args:
         rows: Rows to visit.
         batch_size: Faces per batch and process.
+        blind: Draws the parameters of the degradation; None for bicubic.
         rank: Rank of this process.
         world_size: Number of processes.
     """
 
-    def __init__(self, rows: NDArray[np.int64], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.rows, self.batch_size = rows[rank::world_size], batch_size
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        blind: Blind | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.rows, self.batch_size, self.blind = rows[rank::world_size], batch_size, blind
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Plan]:  # type: ignore[override]  # a plan is a batch of indices
         for start in range(0, len(self.rows), self.batch_size):
-            chosen = self.rows[start : start + self.batch_size]
-            yield Plan(chosen, np.zeros(len(chosen), dtype=np.bool_))
+            yield fixed_plan(self.rows[start : start + self.batch_size], self.blind)
+
+
+def fixed_plan(rows: NDArray[np.int64], blind: Blind | None = None) -> Plan:
+    """Returns the plan of an evaluation for some rows of a store."""
+    return Plan(rows, np.zeros(len(rows), dtype=np.bool_), None, blind.draw_fixed(rows) if blind else {})
 
 
 class StoreDataset(Dataset[dict[str, Tensor]]):
@@ -152,6 +176,7 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
             batch["mirrored"] = torch.from_numpy(plan.mirrored)
         if plan.view is not None:
             batch["view"] = torch.from_numpy(plan.view)
+        batch |= {name: torch.from_numpy(array) for name, array in plan.drawn.items()}
         if not self.resident:
             faces = {name: array[plan.row] for name, array in self.store.arrays.items()}
             if "parsing" in faces:  # a store may be opened without verification
@@ -175,9 +200,9 @@ def prepare_batch(
 
     Args:
         raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
-            float32, `mirrored` (B,) bool, and `view` (B, 7) float32; see `Plan`.
+            float32, `mirrored` (B,) bool, `view` (B, 7) float32 and what was drawn for the degradation; see `Plan`.
         scale: Reduction from HR to LR.
-        degradation: `pil`, `matlab` or your own function, see `data.degradation.degrade`.
+        degradation: `pil`, `matlab`, `blind`, `blind2` or your own function, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
         heatmaps: `landmarks`, `components` (from the parsing map) or `none`; see `data.heatmaps`.
         heatmap_px: Side of the heatmaps.
@@ -190,7 +215,7 @@ def prepare_batch(
         images = torch.where(mirrored.unsqueeze(1), images.flip(-1), images)
     if view is not None:
         images = view_faces(images, view)
-    batch: Batch = {"lr": degrade(images, scale, degradation), "hr": images / 255, "row": raw["row"]}
+    batch: Batch = {"lr": degrade(images, scale, degradation, raw), "hr": images / 255, "row": raw["row"]}
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
         encoded = encode(_augment_parsing(damaged, mirrored, view), encoding)
@@ -222,7 +247,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
         test_stores: Folders of the test stores by their names in results (`test/<name>/psnr_y`). None tests on
             `store` under its own name.
         scale: Reduction from HR to LR: 4, 8 or 16.
-        degradation: `pil`, `matlab` or your own function, see `data.degradation.degrade`.
+        degradation: `pil`, `matlab`, `blind`, `blind2` or your own function, see `data.degradation.degrade`.
+        blind: Strengths of `blind` and `blind2`: arguments of `data.strengths.Strengths`.
         encoding: Encoding of the parsing maps, see `data.parsing.encode`.
         batch_size: Training faces per step and process.
         eval_batch_size: Validation and test faces per step and process.
@@ -234,7 +260,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         parsing_damage: Degrades the parsing maps, to study how accurate a prior has to be: `none`, `shuffled`,
             `displaced`, `blurred`, `other`, `empty`; see `data.parsing.damage` and `blur`.
         parsing_damage_px: Length of the displacement or side of the blur.
-        seed: Seed of order, flips and augmentation.
+        seed: Seed of order, flips, augmentation and degradation.
         require_parsing: Rejects stores without parsing maps.
         needed_by: The component that reads the priors, for error messages.
         verify: Verifies the stores' hashes when they are opened (once; see `FaceStore.open`).
@@ -252,6 +278,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         test_stores: Mapping[str, str | Path] | None = None,
         scale: int = 8,
         degradation: Degradation = "pil",
+        blind: Mapping[str, Any] | None = None,
         encoding: Encoding = "colour",
         batch_size: int = 8,
         eval_batch_size: int = 32,
@@ -294,7 +321,10 @@ class FaceSRDataModule(lightning.LightningDataModule):
             parsing_damage=parsing_damage,
             parsing_damage_px=parsing_damage_px,
         )
+        self._degradation, self._strengths = degradation, Strengths(**(blind or {}))
         self._input: dict[str, Any] = {"encoding": encoding, "degradation": degradation}
+        if degradation in ROUNDS:  # recorded only where they have an effect
+            self._input["blind"] = asdict(self._strengths)
         if parsing_damage != "none":  # recorded only where maps are damaged
             self._input |= {"parsing_damage": parsing_damage, "parsing_damage_px": parsing_damage_px}
         self._store: FaceStore | None = None
@@ -336,6 +366,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             seed=self.seed,
             flip_probability=self.flip_probability,
             augmentation=self.augmentation,
+            blind=self._blind(self.store),
             batches_seen=self._batches_seen,
             **self._process(),
         )
@@ -359,7 +390,10 @@ class FaceSRDataModule(lightning.LightningDataModule):
     def preview(self, split: str, count: int) -> Batch:
         """Returns the first faces of a split, on the CPU, for sample grids."""
         rows = self.store.indices(split)[:count]
-        return self._prepare_batch(StoreDataset(self.store)[Plan(rows, np.zeros(len(rows), dtype=np.bool_))])
+        return self._prepare_batch(StoreDataset(self.store)[fixed_plan(rows, self._blind(self.store))])
+
+    def _blind(self, store: FaceStore) -> Blind | None:
+        return make_blind(self._degradation, self._strengths, self.scale, store.size_px)
 
     def _open(self, path: str | Path) -> FaceStore:
         store = FaceStore.open(path, verify=self.verify)
@@ -388,7 +422,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             )
 
     def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
-        plans = OrderedBatchSampler(store.indices(split), batch_size, **self._process())
+        plans = OrderedBatchSampler(store.indices(split), batch_size, blind=self._blind(store), **self._process())
         return self._loader(StoreDataset(store), plans)
 
     def _loader(self, dataset: StoreDataset, plans: ShuffledBatchSampler | OrderedBatchSampler) -> DataLoader[Any]:

@@ -1,37 +1,41 @@
 """The degradation from HR to LR; every part of the package uses this module for it.
 
-It follows DIC's protocol, as the compared methods do: antialiased bicubic downsampling of the 8-bit image, rounded to
-8 bits. No blur, noise or compression is modelled. Your own function takes its place by its full name:
-`data.degradation=mymodule.blurred`.
+The default follows DIC's protocol, as the compared methods do: antialiased bicubic downsampling of the 8-bit image,
+rounded to 8 bits. `blind` and `blind2` add blur, noise and JPEG (see `data.blind`). Your own function takes its place
+by its full name: `data.degradation=mymodule.blurred`.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pkdn_lightning.data.blind import ROUNDS, degrade_blind
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.resize import MODES, Mode, bicubic, bicubic_8bit
 from pkdn_lightning.trust import find, is_named_by_user, is_trusted
 
 
-def degrade(hr: Tensor, scale: int, mode: str = "pil") -> Tensor:
-    """Returns LR: HR downsampled by antialiased bicubic, rounded to 8 bits.
+def degrade(hr: Tensor, scale: int, mode: str = "pil", drawn: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Returns LR: HR downsampled by antialiased bicubic, rounded to 8 bits, or degraded in another way.
 
     Args:
         hr: (B, 3, H, W), uint8, or float in [0, 1], which is rounded to 8 bits first.
         scale: Factor by which each side shrinks.
-        mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB. Otherwise the full name of a
-            function of yours, which is called with `hr` (float in [0, 1]) and `scale` and returns LR. Its result has to
-            depend on `hr` only, so that resumed trainings and evaluations see the same faces.
+        mode: `pil` equals `Image.resize` of Pillow, `matlab` equals `imresize` of MATLAB. `blind` and `blind2` apply
+            `drawn`. Otherwise the full name of a function of yours, which is called with `hr` (float in [0, 1]) and
+            `scale` and returns LR. Its result has to depend on `hr` only, so that resumed trainings and evaluations see
+            the same faces.
+        drawn: What `data.blind.Blind` drew for these faces, on the device of `hr`; for `blind` and `blind2` only.
 
     Returns:
         (B, 3, H / scale, W / scale), values k/255; float32 for uint8 input, else the dtype of `hr`.
 
     Raises:
         ShapeError: If `scale` does not divide both sides, or your function returns another shape.
-        ConfigError: If your function is not trusted (see `trust`) or cannot be found.
+        ConfigError: If your function is not trusted (see `trust`) or cannot be found, or `drawn` is missing.
 
     Reference:
         Ma et al., "Deep Face Super-Resolution with Iterative Collaboration" (DIC), CVPR 2020, published code.
@@ -48,6 +52,12 @@ def degrade(hr: Tensor, scale: int, mode: str = "pil") -> Tensor:
             f"{scale}. Crop the images or choose another scale."
         )
     size = (height // scale, width // scale)
+    if mode in ROUNDS:
+        if drawn is None:
+            raise ConfigError(
+                f"The degradation '{mode}' is random: pass what was drawn for these faces, see data.blind."
+            )
+        return degrade_blind(hr, scale, ROUNDS[mode], drawn)
     if mode not in MODES:
         lr: Tensor = _own(mode)(hr / 255 if hr.dtype == torch.uint8 else hr, scale)
         if tuple(lr.shape) != (*hr.shape[:-2], *size):
@@ -68,7 +78,8 @@ def _resampling(mode: str) -> Mode:
 def _own(name: str) -> Any:
     if not (is_named_by_user(name) or is_trusted(name)):
         raise ConfigError(
-            f"The degradation '{name}' was not loaded: it is neither {' nor '.join(MODES)}, and a file names it.\n"
+            f"The degradation '{name}' was not loaded: it is neither "
+            f"{' nor '.join((*MODES, *ROUNDS))}, and a file names it.\n"
             f"Name it in a file of ./conf/data, or trust its module: PKDN_TRUSTED={name.partition('.')[0]} pkdn ..."
         )
     try:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final, get_args
 
+from pkdn_lightning.data.blind import ROUNDS
 from pkdn_lightning.data.parsing import ENCODINGS, Damage
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.file_schema import check_contents
@@ -16,7 +17,8 @@ CARD: Final = {
     "network": {"_target_": str},
     "scale": range(1, 65),
     "encoding": ENCODINGS,
-    "degradation": (*MODES, DOTTED_NAME),
+    "degradation": (*MODES, *ROUNDS, DOTTED_NAME),
+    "blind?": dict,
     "size_px?": range(1, 8193),
     "experiment?": (str, None),
     "data?": ({"name": str, "sha256": str}, None),

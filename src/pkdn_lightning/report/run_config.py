@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
+from pkdn_lightning.data.blind import ROUNDS
 from pkdn_lightning.data.parsing import ENCODINGS
 from pkdn_lightning.errors import CheckpointError, DataError
 from pkdn_lightning.file_schema import check_contents
@@ -26,8 +27,8 @@ _CONFIG: Final = {
     "seed": int,
     "method": str,
     "data": {
-        "name": str, "store": str, "scale": range(1, 65), "degradation": (*MODES, DOTTED_NAME), "encoding": ENCODINGS,
-        "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
+        "name": str, "store": str, "scale": range(1, 65), "degradation": (*MODES, *ROUNDS, DOTTED_NAME),
+        "encoding": ENCODINGS, "batch_size": range(1, 2**31), "test_stores": ({str: str}, None), "heatmaps": str,
     },
     "trainer": {
         "accumulate_grad_batches": range(1, 2**31), "num_nodes": range(1, 2**31), "max_steps": (int, None),

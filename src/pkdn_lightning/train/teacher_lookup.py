@@ -15,6 +15,7 @@ from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network, find_class
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.console import console
+from pkdn_lightning.data.blind import ROUNDS
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import exclusive
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
@@ -23,6 +24,7 @@ from pkdn_lightning.train.resume import clear_run_folder, saved_config
 
 _INPUT_KEYS = ("scale", "degradation", "encoding")
 _DAMAGE_KEYS = ("parsing_damage", "parsing_damage_px")  # recorded only where maps are damaged
+_STRENGTH_KEYS = ("blind",)  # recorded only where the degradation is blind
 
 _FAR_SHORTER = 10
 
@@ -76,7 +78,9 @@ def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict
 def input_spec(cfg: DictConfig) -> dict[str, Any]:
     """Returns how faces are presented to a network; it has to be used as it was trained."""
     damaged = _DAMAGE_KEYS if cfg.data.parsing_damage != "none" else ()
-    return {key: cfg.data[key] for key in (*_INPUT_KEYS, *damaged)}
+    strengths = _STRENGTH_KEYS if cfg.data.degradation in ROUNDS else ()
+    data: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    return {key: data[key] for key in (*_INPUT_KEYS, *damaged, *strengths)}
 
 
 def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | None:
@@ -152,7 +156,7 @@ def _interrupted_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
     if not teacher.net.uses_parsing:
         console.print(f"The teacher {teacher.path} reads no parsing maps: {type(teacher.net).__name__}.")
-    for key in (*_INPUT_KEYS, *_DAMAGE_KEYS):
+    for key in (*_INPUT_KEYS, *_DAMAGE_KEYS, *_STRENGTH_KEYS):
         value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
         if found != value:
             raise CheckpointError(
