@@ -196,8 +196,11 @@ class TestErrors:
 
     def test_a_student_is_no_teacher(self, tiny_config):
         student = train(tiny_config(PLAIN, run="student")).run
-        with pytest.raises(CheckpointError, match="reads no parsing maps"):
+        with pytest.raises(CheckpointError, match="reads no parsing maps.*teacher=twin"):
             train(tiny_config(f"teacher.checkpoint={student.path}"))
+        objective = ("objective.fs.weight=0", "objective.ts.weight=1", "teacher=twin")
+        from_twin = train(tiny_config(f"teacher.checkpoint={student.path}", *objective, run="from_twin"))
+        assert json.loads(from_twin.run.provenance.read_text())["teacher"]["path"].startswith(str(student.path))
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(self, tiny_config):
         cfg = tiny_config(PLAIN, "optimizer.lr=1e30", "trainer.val_check_interval=1")

@@ -127,8 +127,7 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     wanted, teacher = cfg.teacher, deepcopy(cfg)
     teacher.experiment, teacher.run_dir = wanted.experiment, str(home.path)
     teacher.model = OmegaConf.to_container(wanted.model, resolve=True)
-    reads_map = find_class(wanted.model["_target_"], "teacher.model").uses_parsing  # a twin of the student does not
-    teacher.module._target_ = f"pkdn_lightning.modules.{'Teacher' if reads_map else 'Student'}Module"
+    teacher.module._target_ = f"pkdn_lightning.modules.{'Teacher' if teacher_reads_map(cfg) else 'Student'}Module"
     teacher.module.init_from, teacher.module.features = None, {}
     teacher.teacher.checkpoint = "none"
     teacher.objective = {"sr": TermConfig(term={"_target_": "pkdn_lightning.losses.Reconstruction"})}  # Eq. 1
@@ -154,8 +153,11 @@ def _interrupted_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
 
 
 def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
-    if not teacher.net.uses_parsing:
-        console.print(f"The teacher {teacher.path} reads no parsing maps: {type(teacher.net).__name__}.")
+    if teacher_reads_map(cfg) and not teacher.net.uses_parsing:
+        raise CheckpointError(
+            f"{teacher.path} is not a teacher: {type(teacher.net).__name__} reads no parsing maps. To learn from a "
+            "network without the prior: teacher=twin"
+        )
     for key in (*_INPUT_KEYS, *_DAMAGE_KEYS, *_STRENGTH_KEYS):
         value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
         if found != value:
@@ -164,6 +166,12 @@ def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
                 f"data.{key}={value}. Set data.{key}={found}, or use another teacher."
             )
     return teacher
+
+
+def teacher_reads_map(cfg: DictConfig) -> bool:
+    """Returns whether the configured teacher reads parsing maps, as all do but a twin of the student."""
+    network = cfg.teacher.get("model", {}).get("_target_")
+    return network is None or bool(getattr(find_class(network, "teacher.model"), "uses_parsing", False))
 
 
 def _processes(cfg: DictConfig) -> int:

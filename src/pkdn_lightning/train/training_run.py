@@ -38,7 +38,7 @@ from pkdn_lightning.train.build import (
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
 from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
-from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity
+from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, teacher_reads_map
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
 
@@ -145,7 +145,10 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
     needs_teacher = build_objective(cfg.objective).needs_teacher()
     reader = "the teacher" if needs_teacher else type(net).__name__
     datamodule = build_datamodule(
-        cfg.data, seed=cfg.seed, require_parsing=net.uses_parsing or needs_teacher, needed_by=reader
+        cfg.data,
+        seed=cfg.seed,
+        require_parsing=net.uses_parsing or (needs_teacher and teacher_reads_map(cfg)),
+        needed_by=reader,
     )
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
     batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
