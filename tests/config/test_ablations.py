@@ -23,6 +23,7 @@ COUNTS = {
     "modules": 4,
     "parser": 2,
     "parsing": 4,
+    "placebo": 20,
     "schedule": 9,
     "seeds": 5,
     "student": 8,

@@ -101,6 +101,13 @@ def test_a_teacher_that_saw_other_data_is_another(tiny_config):
     assert a != b
 
 
+def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
+    students = [train(tiny_config("teacher.seed=${seed}", f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
+    teachers = [Path(json.loads(run.provenance.read_text())["teacher"]["path"]).parents[1] for run in students]
+    seeds = [json.loads((teacher / "run.json").read_text())["seed"] for teacher in teachers]
+    assert (len(set(teachers)), seeds) == (2, [1, 2])
+
+
 def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, monkeypatch):
     step = SRModule.training_step
 

@@ -118,6 +118,7 @@ class TeacherConfig:
         max_steps: Steps of its training; the student's if null.
         max_epochs: Epochs of its training; the student's if null.
         lr: Its learning rate; the student's if null.
+        seed: A teacher of this seed, trained if there is none; if null, of any, and trained with the student's.
         features: Layers whose outputs are further features, by name.
     """
 
@@ -128,6 +129,7 @@ class TeacherConfig:
     max_steps: Limit | None = None
     max_epochs: Limit | None = None
     lr: Positive | None = None
+    seed: Seed | None = None
     features: dict[str, str] = field(default_factory=dict)
 
 

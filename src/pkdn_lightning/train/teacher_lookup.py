@@ -71,8 +71,9 @@ def acquire_teacher(
 
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what two teachers have to share to be interchangeable: network, data and input."""
-    return {"network": network, "data": data["sha256"], **input_spec(cfg)}
+    """Returns what two teachers have to share to be interchangeable: network, data, input, and the seed if set."""
+    seed = {} if cfg.teacher.seed is None else {"seed": cfg.teacher.seed}
+    return {"network": network, "data": data["sha256"], **input_spec(cfg), **seed}
 
 
 def input_spec(cfg: DictConfig) -> dict[str, Any]:
@@ -136,6 +137,8 @@ def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
             teacher.trainer[key] = wanted[key]
     if wanted.lr is not None:
         teacher.optimizer.lr = wanted.lr
+    if wanted.seed is not None:
+        teacher.seed = wanted.seed
     teacher.resume = None
     return teacher
 
