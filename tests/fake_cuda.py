@@ -7,7 +7,7 @@ the host asks for one, and keeps what a real host would have waited for.
 import ctypes
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch._ops import OpOverload
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,10 +33,14 @@ _DYNAMIC = ("aten.nonzero", "aten.masked_select", "aten.unique", "aten._unique")
 
 
 class Recorder(TorchDispatchMode):
-    """Keeps the operations for which the host waits, and those that mix devices, by the line that called them."""
+    """Keeps the operations for which the host waits, and those that mix devices, by the line that called them.
+
+    `kernels` counts the operations on the device, of which each launches one kernel or a few (views launch none).
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.kernels = 0
         self.waits: Counter[str] = Counter()
         self.mixed: Counter[str] = Counter()
 
@@ -46,6 +51,7 @@ class Recorder(TorchDispatchMode):
         sized = {each.device.type for each in tensors if each.dim()}
         copies = name.startswith(("aten._to_copy", "aten.copy_"))
         waits = self._blocks(func, tensors, args, kwargs) if copies else name.startswith(_DYNAMIC) and "cuda" in kinds
+        self.kernels += "cuda" in kinds and not (isinstance(func, OpOverload) and func.is_view)
         if waits:
             self.waits[f"{name} {_caller()}"] += 1
         elif not copies and {"cpu", "cuda"} <= sized:
@@ -98,7 +104,8 @@ def cuda_device(patch: pytest.MonkeyPatch) -> Iterator[None]:
     patch.setattr(FakeTensorMode, "avoid_device_init", True)
     patch.setattr(torch._C, "_select_conv_backend", lambda *_, **__: torch._C._ConvBackend.Cudnn)
     patch.setattr(torch._C, "_conv_determine_backend_memory_format", _cudnn_format)
-    patch.setattr(Tensor, "backward", lambda loss, *_, **__: _fill_gradients(loss))
+    patch.setattr(Tensor, "backward", lambda loss, gradient=None, *_, **__: _run_backward(loss, gradient))
+    patch.setattr(torch._C, "_current_graph_task_id", lambda: 1)  # by which recomputed blocks know a backward pass
     patch.setattr(Tensor, "__deepcopy__", partialmethod(_copied, Tensor.__deepcopy__))
     patch.setattr(torch.nn.Parameter, "__deepcopy__", partialmethod(_copied, torch.nn.Parameter.__deepcopy__))
     patch.setattr(Tensor, "pin_memory", lambda self, *_: self)
@@ -136,15 +143,46 @@ def in_channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.stride(1) == 1 and x.stride(3) >= x.shape[1] and not x.is_contiguous()
 
 
-def _fill_gradients(loss: Tensor) -> None:
-    """Gives every parameter that `loss` depends on a gradient: autograd's engine needs a real device."""
+@torch.no_grad()
+def _run_backward(loss: Tensor, gradient: Tensor | None = None) -> None:
+    """Runs the backward functions of torch in topological order, in this thread.
+
+    Autograd's engine starts a thread for each real device, and has none for this one. Double backward, hooks of tensors
+    and streams are left out; nothing here uses them.
+    """
     assert loss.grad_fn is not None
-    waiting, seen = [loss.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            node.variable.grad = torch.empty_like(node.variable)
-        waiting += [following for following, _ in node.next_functions]
+    waiting, awaited = [loss.grad_fn], Counter[Any]()
+    while waiting:  # counts from how many nodes each one gets gradients
+        for following, _ in waiting.pop().next_functions:
+            if following is not None:
+                awaited[following] += 1
+                waiting += [following] * (awaited[following] == 1)
+    arrived: dict[Any, dict[int, Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss) if gradient is None else gradient}}
+    ready = [loss.grad_fn]
+    while ready:
+        node = ready.pop()
+        found = arrived.pop(node, {})
+        passed = _backward_of(node, found) if found else [None] * len(node.next_functions)
+        for (following, number), value in zip(node.next_functions, passed, strict=True):
+            if following is None:
+                continue
+            if value is not None:
+                own = arrived.setdefault(following, {})
+                own[number] = own[number] + value if number in own else value
+            awaited[following] -= 1
+            ready += [following] * (awaited[following] == 0)
+
+
+def _backward_of(node: Any, found: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+    """Returns the gradients of a node's inputs; one of a weight is kept as its `grad`."""
+    given = []
+    for number, meta in enumerate(node._input_metadata):  # the engine adapts types and broadcast shapes likewise
+        value = found.get(number)
+        value = torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if value is None else value
+        given.append(value.sum_to_size(meta.shape).to(meta.dtype))
+    if hasattr(node, "variable"):
+        weight = node.variable
+        weight.grad = given[0].detach() if weight.grad is None else weight.grad + given[0]
+        return ()
+    passed = node(*given)
+    return passed if isinstance(passed, tuple) else (passed,)

@@ -14,6 +14,9 @@ from typing import Any, Final, Self
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -178,6 +181,27 @@ class SRModule(lightning.LightningModule):
         self._total_steps = int(length)
         scheduler = self._make_scheduler(optimizer, total_steps=self._total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the gradients, also those of a fused optimiser, which Lightning refuses in mixed precision.
+
+        It refuses because a fused optimiser divides the gradients by the loss scale itself, after clipping. Without a
+        scaler (bf16-mixed) there is no such scale; with one (16-mixed) they are divided here, and the optimiser does
+        not divide them again (see `torch.amp.GradScaler.step`).
+        """
+        if not gradient_clip_val:
+            return
+        plugin = self.trainer.precision_plugin
+        scaler = getattr(plugin, "scaler", None)
+        if scaler is not None and _optimizer_handles_unscaling(optimizer):
+            scaler.unscale_(optimizer)
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
     def on_train_start(self) -> None:
         """Spans the schedule over the new length of a run that is resumed with another one."""

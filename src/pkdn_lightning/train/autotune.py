@@ -70,10 +70,8 @@ def _search(cfg: DictConfig) -> str | None:
 
 
 def _kernel(cfg: DictConfig) -> str | None:
-    """Chooses fused Adam, unless gradients are clipped in mixed precision, which Lightning does not support with it."""
-    clipped = bool(cfg.trainer.gradient_clip_val) and str(cfg.trainer.precision).endswith("-mixed")
     adam = str(cfg.optimizer.get("_target_", "")) in ("torch.optim.Adam", "torch.optim.AdamW")
-    if not cfg.tuned or not adam or clipped or {"fused", "foreach"} & set(cfg.optimizer):
+    if not cfg.tuned or not adam or {"fused", "foreach"} & set(cfg.optimizer):
         return None
     OmegaConf.update(cfg, "optimizer.fused", True, force_add=True)
     return "optimizer.fused=true"
