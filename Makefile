@@ -35,7 +35,7 @@ test-slow: setup ## run the tests that take longer
 	$(BIN)/python -m pytest -q -m slow --nbmake tests src notebooks
 
 test-gpu: ## run the tests that need a GPU; with GPU_PYTHON=python3 in an environment of your own, offline
-	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) -m pytest -q -m gpu tests/test_gpu.py
+	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) -m pytest -q -m gpu tests/gpu
 
 bench: setup ## measure every claim of speed beside its target, on this CPU (half an hour)
 	$(BIN)/python benchmarks/all.py
