@@ -326,4 +326,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     chosen = parser().parse_args()
+    if chosen.device == "cpu":
+        torch.set_num_threads(chosen.threads)
     report(claims(chosen), chosen, "gpu")

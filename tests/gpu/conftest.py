@@ -53,8 +53,11 @@ SMALL = (
 )  # fmt: skip
 PKDN = {
     "teacher": ("model.width=8", "model.levels=2"),
-    "student": ("model.width=8", "model.levels=2", "teacher.model.width=8", "teacher.model.levels=2"),
-}
+    "student": (
+        "model.width=8", "model.levels=2", "model.rcabs_per_level=1", "teacher.model.width=8", "teacher.model.levels=2",
+        "teacher.max_steps=1",
+    ),
+}  # fmt: skip
 """Smaller still."""
 
 
@@ -64,8 +67,7 @@ def small(faces, tmp_path, accelerator):
 
     def make(experiment: str, *overrides: str, run: str = "run"):
         places = [f"data.store={faces.path}", f"run_dir={tmp_path / run}", f"paths.runs={tmp_path / 'runs'}"]
-        own = PKDN.get(experiment, ())
-        return compose("train", [f"experiment={experiment}", *SMALL, f"trainer.accelerator={accelerator}", *places, *own,
-                                 *overrides])  # fmt: skip
+        overrides = (*PKDN.get(experiment, ()), *overrides, f"trainer.accelerator={accelerator}")
+        return compose("train", [f"experiment={experiment}", *SMALL, *places, *overrides])
 
     return make

@@ -10,6 +10,7 @@ import lightning.pytorch as lightning
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor.cudagraph_trees import get_container
 
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.hardware import choose_precision
@@ -17,7 +18,7 @@ from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train, training_run
 from pkdn_lightning.train.resume import saved_config
-from tests.gpu.conftest import DEVICE
+from tests.gpu.conftest import DEVICE, PKDN, SMALL
 from tests.train.conftest import stop_at
 
 pytestmark = pytest.mark.gpu
@@ -89,9 +90,8 @@ def test_no_step_waits_between_logging_steps(name, small, device, monkeypatch):
     monkeypatch.setattr(training_run, "build_trainer", build_watched)
     precision = "bf16-mixed" if choose_precision("auto", DEVICE) == "bf16-mixed" else "32-true"
     rare = ("data.batch_size=2", "trainer.log_every_n_steps=50", "trainer.val_check_interval=100", "test=false")
-    teacher = ("teacher.checkpoint=auto", "teacher.max_steps=1") if "student" in name else ()
     try:
-        train(small(*WITHOUT_WAITS[name], f"trainer.precision={precision}", *rare, *teacher))
+        train(small(*WITHOUT_WAITS[name], f"trainer.precision={precision}", *rare))
     finally:
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")
@@ -122,6 +122,10 @@ def test_a_compiled_training_ends_where_an_eager_one_does(kind, small, graphs, d
     found = {name: dict(each) for name, each in graphs.items()}
     if kind == "graphs":
         assert not found.get("inductor", {}).get("cudagraph_skips")
+        if device.type == "cuda":
+            recorded = get_container(torch.cuda.current_device()).tree_manager
+            assert recorded is not None
+            assert recorded.new_graph_id().id > 0
     else:
         assert found["stats"]["unique_graphs"] == 1
     eager = train(small("student", PLAIN, run="eager"))
@@ -162,14 +166,14 @@ def test_two_processes_on_one_device_train_one_model(small, faces, tmp_path, acc
     """As two hosts with a device each, which here is the same; NCCL wants two."""
     options = (PLAIN, "data.flip_probability=0", "trainer.val_check_interval=100", "test=false")
     alone = train(small("student", *options, "data.batch_size=4")).run
-    overrides = [
-        "experiment=student", "size=reduced", "model.width=8", "model.levels=2", *options, "data.batch_size=2",
-        "data.name=faces", f"data.store={faces.path}", "logger=csv", "trainer.enable_progress_bar=false",
-        "trainer.max_epochs=-1", "trainer.max_steps=6", "trainer.check_val_every_n_epoch=null",
-        "trainer.num_sanity_val_steps=0", "trainer.precision=32-true", "callbacks.grid=null", "trainer.num_nodes=2",
-        "trainer.devices=1", "trainer.strategy=ddp_gloo", f"trainer.accelerator={accelerator}", f"run_dir={tmp_path / 'two'}",
-        f"paths.runs={tmp_path / 'runs'}",
-    ]  # fmt: skip
+    places = [f"data.store={faces.path}", f"run_dir={tmp_path / 'two'}", f"paths.runs={tmp_path / 'runs'}"]
+    two = [
+        "trainer.num_nodes=2",
+        "trainer.strategy=ddp_gloo",
+        f"trainer.accelerator={accelerator}",
+        "data.batch_size=2",
+    ]
+    overrides = ["experiment=student", *SMALL, *PKDN["student"], *options, *places, *two]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
