@@ -48,7 +48,7 @@ bench-gpu: ## the claims that need a GPU; GPU_PYTHON as for test-gpu
 
 campaign: ## checks (STAGE=check) or trainings (STAGE=train) for SECONDS on a GPU, into OUT; GPU_PYTHON as for test-gpu
 	PYTHONPATH=$(CURDIR)/src:$(PYTHONPATH) $(GPU_PYTHON) experiments/campaign.py $(STAGE) --out $(OUT) \
-		--seconds $(SECONDS) $(if $(FACES),--faces $(FACES))
+		--seconds $(SECONDS) $(if $(FACES),--faces $(abspath $(FACES))) $(if $(OVERRIDES),-- $(OVERRIDES))
 
 cov: setup ## run the default tests with coverage
 	$(BIN)/python -m pytest -q --cov=pkdn_lightning --cov-report=term-missing:skip-covered

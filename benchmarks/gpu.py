@@ -10,12 +10,11 @@ its operations (the teacher's, and three times the student's) at the rate of a b
 
 import argparse
 import gc
-import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,13 +22,13 @@ from unittest import mock
 
 import lightning.pytorch as lightning
 import torch
+from limits import TimeIsUp, limited
 from timing import Claim, add_row, arguments, environment, peak_flops, report, synchronize, timed
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.data.store import Entry
-from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.networks.cost import count_macs
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
@@ -37,8 +36,7 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.train import train, training_run
 
 SPEED, SHARE, WAIT, MEMORY, TIME = 8.0, 35.0, 2.0, 0.6, 1.35
-WARM, PARTS = 5, 3
-"""Steps before the clock starts, and parts in which it measures."""
+WARM, PARTS = 5, 3  # steps before the clock starts, and parts in which it measures
 _FLOAT32: Final = (
     "trainer.precision=32-true", "tuned=false", "module.channels_last=false", "module.compile=false",
     "trainer.benchmark=false",
@@ -50,7 +48,7 @@ class Case(NamedTuple):
     """A training to be timed.
 
     Attributes:
-        name: How it is called in the table.
+        name: Its name in the table.
         batch: Faces per step.
         overrides: Of the configuration; `recipe=fast` chooses the rest.
         full: In float32 without TF32.
@@ -66,22 +64,19 @@ class Case(NamedTuple):
     limit_s: float = 40.0
 
 
+BASE: Final = "float32, batch 8"
 CASES: Final = (
-    Case("float32", 8, _FLOAT32, full=True),
-    Case("bf16", 8, _BF16),
-    Case("bf16", 256, _BF16),
-    Case("bf16, batch on the device", 256, (*_BF16, "data.resident=true"), ready=True),
-    Case("bf16, resident store", 256, (*_BF16, "data.resident=true")),
-    Case("bf16", 64, _BF16),
-    Case("bf16, recomputing", 64, (*_BF16, "module.recompute=true")),
-    Case("bf16, CUDA graphs", 8, (_BF16[0], "module.compile=graphs"), limit_s=90),
-    Case("bf16, compiled", 256, (_BF16[0], "module.compile=true"), limit_s=150),
+    Case(BASE, 8, _FLOAT32, full=True),
+    Case("bf16, batch 8", 8, _BF16),
+    Case("bf16, batch 256", 256, _BF16),
+    Case("bf16, batch 256, on the device", 256, (*_BF16, "data.resident=true"), ready=True),
+    Case("bf16, batch 256, resident store", 256, (*_BF16, "data.resident=true")),
+    Case("bf16, batch 64", 64, _BF16),
+    Case("bf16, batch 64, recomputing", 64, (*_BF16, "module.recompute=true")),
+    Case("bf16, batch 8, CUDA graphs", 8, (_BF16[0], "module.compile=graphs"), limit_s=90),
+    Case("bf16, batch 256, compiled", 256, (_BF16[0], "module.compile=true"), limit_s=150),
 )
 """In the order of what they tell and cost."""
-
-
-class TimeIsUp(BaseException):
-    """The time limit of a case; no `Exception`, so that nothing below handles it."""
 
 
 class Clock(lightning.Callback):
@@ -134,8 +129,8 @@ class Bench:
         with torch.no_grad():
             teacher = count_macs(PKDNTeacher(width=self.width), lr, parsing)
             self.flops = 2 * (teacher + 3 * count_macs(PKDNStudent(width=self.width), lr))
-        self.rates: dict[tuple[str, int], list[float]] = {}
-        self.memory_mb: dict[tuple[str, int], float] = {}
+        self.rates: dict[str, list[float]] = {}
+        self.memory_mb: dict[str, float] = {}
 
     def steps(self, case: Case) -> int:
         """Returns the timed steps of a case, a multiple of `PARTS`."""
@@ -176,25 +171,22 @@ class Bench:
 
     def measure(self, number: int, case: Case) -> None:
         """Times a case, and writes its row, or why there is none."""
-        what, left = f"{case.name}, batch {case.batch}", self.ends - time.monotonic()
         try:
-            with limited(min(case.limit_s, left)):
+            with limited(min(case.limit_s, self.ends - time.monotonic())):
                 clock = self._timed(number, case)
-        except (TimeIsUp, PKDNError, RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
-            self.row(what=what, error=f"{type(error).__name__}: {error}"[:300] or "time limit")
+        except (Exception, TimeIsUp) as error:
+            self.row(what=case.name, error=f"{type(error).__name__}: {error}"[:300])
             return
         finally:
             self._clean_up()
-        part = case.batch * clock.part
-        rates = [part / seconds for seconds in clock.seconds]
-        self.rates[case.name, case.batch] = rates
-        rate, base = statistics.median(rates), next(iter(self.rates.values()))
+        rates = self.rates[case.name] = [case.batch * clock.part / seconds for seconds in clock.seconds]
+        rate, low, high = _spread(rates)
         self.row(
-            what=what, value=round(rate, 2), low=round(min(rates), 2), high=round(max(rates), 2), unit="faces/s",
-            ms_per_face=round(1e3 / rate, 4), floor_ms_per_face=round(1e3 * self.flops / self.peak, 4),
+            what=case.name, batch=case.batch, value=round(rate, 2), low=round(low, 2), high=round(high, 2),
+            unit="faces/s", ms_per_face=round(1e3 / rate, 4), floor_ms_per_face=round(1e3 * self.flops / self.peak, 4),
             over_floor=round(self.peak / self.flops / rate, 2), share_of_peak=round(rate * self.flops / self.peak, 4),
-            against_first=round(rate / statistics.median(base), 2), first_step_s=round(clock.first_s, 2),
-            memory_mb=round(self.memory_mb[case.name, case.batch]),
+            over_first=round(rate / statistics.median(next(iter(self.rates.values()))), 2),
+            first_step_s=round(clock.first_s, 2), memory_mb=round(self.memory_mb[case.name]),
         )  # fmt: skip
 
     def _timed(self, number: int, case: Case) -> Clock:
@@ -217,8 +209,7 @@ class Bench:
             teacher = f"teacher.checkpoint={self.folder / 'teacher'}"
             own = ("callbacks.last=null", "trainer.log_every_n_steps=50", *length, *case.overrides)
             train(self._config("student", f"case_{number}", teacher, *own))
-        cuda = self.device.type == "cuda"
-        self.memory_mb[case.name, case.batch] = torch.cuda.max_memory_allocated() / 1e6 if cuda else float("nan")
+        self.memory_mb[case.name] = torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else 0.0
         return clock
 
     def _clean_up(self) -> None:
@@ -229,41 +220,36 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
     def claims(self) -> list[Claim]:
-        """Returns what was measured beside its target, where the cases that it takes were reached."""
-        small, large, middle = (self.cases[place].batch for place in (0, 2, 5))
-        bf16, against = "bf16", f"float32 without TF32, eager, batch {small}"
+        """Returns what was measured beside its target, as far as the cases were reached."""
+        share = 100 * self.flops / self.peak
+        large, middle, ready = "bf16, batch 256", "bf16, batch 64", "bf16, batch 256, on the device"
+        recomputing = f"{middle}, recomputing"
         made = [
-            self._ratio("3", f"{name}, batch {batch}", (name, batch), ("float32", small), SPEED, against=against)
-            for name, batch in self.rates if (name, batch) != ("float32", small)
+            *(self._claim("3", name, BASE, lambda rate, base: rate / base, SPEED)
+              for name in self.rates if name != BASE),
+            *(self._claim("3", f"share of the matrix peak: {name}", name, lambda rate, _: rate * share, SHARE, "%")
+              for name in self.rates if large in name),
+            *(self._claim("4", f"share of a step for data: {name}", ready, lambda rate, base: 100 * (1 - rate / base),
+                          WAIT, "%", at_most=True) for name in (large, f"{large}, resident store")),
+            self._claim("6", f"time of a step: {recomputing}", middle, lambda rate, base: base / rate, TIME,
+                        at_most=True),
         ]  # fmt: skip
-        for name, batch in [each for each in self.rates if each[1] == large]:
-            shares = [100 * rate * self.flops / self.peak for rate in self.rates[name, batch]]
-            note = f"{self.peak / 1e12:.1f} Tflop/s measured"
-            made.append(
-                Claim("3", f"share of the matrix peak, {name}, batch {batch}", note, *_spread(shares), SHARE, "%")
-            )
-        ready = self.rates.get(("bf16, batch on the device", large))
-        for name in (bf16, "bf16, resident store"):
-            if ready and (name, large) in self.rates:
-                waits = [100 * (1 - rate / statistics.median(ready)) for rate in self.rates[name, large]]
-                what = f"share of a step for data, {name}, batch {large}"
-                made.append(Claim("4", what, "a batch on the device", *_spread(waits), WAIT, "%", at_most=True))
-        keeping, recomputing = (bf16, middle), ("bf16, recomputing", middle)
-        made.append(self._ratio("6", "time of a step: module.recompute=true", keeping, recomputing, TIME, at_most=True))
-        if recomputing in self.memory_mb and keeping in self.memory_mb:
-            share = self.memory_mb[recomputing] / self.memory_mb[keeping]
-            what = f"memory of a step: module.recompute=true, batch {middle}"
-            made.append(Claim("6", what, "the same step", share, share, share, MEMORY, at_most=True))
-        return [each for each in made if each is not None]
+        if self.memory_mb.get(middle) and (kept := self.memory_mb.get(recomputing)):
+            part = kept / self.memory_mb[middle]
+            made.append(Claim("6", f"memory of a step: {recomputing}", middle, part, part, part, MEMORY, at_most=True))
+        return [each for each in made if each]
 
-    def _ratio(
-        self, row: str, what: str, fast: tuple[str, int], slow: tuple[str, int], target: float, *,
-        against: str = "the same step", at_most: bool = False,
+    def _claim(
+        self, row: str, what: str, base: str, form: Callable[[float, float], float], target: float, unit: str = "x", *,
+        at_most: bool = False,
     ) -> Claim | None:  # fmt: skip
-        if fast not in self.rates or slow not in self.rates:
+        """Returns the rates of the case that `what` ends with, in a form that may compare them with another case's."""
+        name = what.split(": ")[-1]
+        if name not in self.rates or base not in self.rates:
             return None
-        ratios = [rate / statistics.median(self.rates[slow]) for rate in self.rates[fast]]
-        return Claim(row, what, against, *_spread(ratios), target, at_most=at_most)
+        middle = statistics.median(self.rates[base])
+        values = _spread([form(rate, middle) for rate in self.rates[name]])
+        return Claim(row, what, base, *values, target, unit, at_most=at_most)
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:
@@ -281,22 +267,6 @@ def _first_batch() -> Any:
         return kept[0]
 
     return first
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raises `TimeIsUp` in the block after some seconds."""
-
-    def stop(*_: object) -> None:
-        raise TimeIsUp(f"more than {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def claims(options: argparse.Namespace) -> list[Claim]:

@@ -17,7 +17,6 @@ of the test faces, and the weights of each network in float16.
 import argparse
 import csv
 import os
-import shlex
 import subprocess
 import sys
 import tarfile
@@ -26,19 +25,16 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / "src")]
 
-from timing import add_row, environment  # noqa: E402  # of benchmarks/
+from processes import Campaign  # noqa: E402
 
 from pkdn_lightning.files import read_json, whole_file, write_json  # noqa: E402
 
 NAMES: Final = ("teacher", "plain", "distilled")
-_BEGUN: Final = time.monotonic()
-_STOPPING_S = 15.0
-"""A training that is told to stop finishes its step and writes a checkpoint."""
 _DISTILLING: Final = 0.9
 """Mean time of a distilled step, of that with the teacher, which runs in the first third and takes a sixth of it."""
 _MARGIN: Final = 0.93
@@ -51,94 +47,13 @@ TINY: Final = (
 )  # fmt: skip
 
 
-class Lengths(NamedTuple):
-    """Seconds of the parts of a campaign; short ones try it out.
-
-    Attributes:
-        pace: Measuring the pace of a training.
-        evaluation: The evaluation, a process's start included.
-        reserve: What is left for the last files.
-        tests: Limit of the tests.
-        most: Largest number of steps.
-    """
-
-    pace: int = 12
-    evaluation: int = 50
-    reserve: int = 20
-    tests: int = 100
-    most: int = 1_000_000
-
-
-class Campaign:
-    """The processes of a campaign, and what they told.
-
-    Args:
-        options: See `parser`.
-    """
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.out, self.work = options, options.out.resolve(), options.work.resolve()
-        self.rows, self.log = self.out / "rows.jsonl", self.out / "log.txt"
-        self.lengths = Lengths(pace=4, evaluation=20, reserve=4, most=8) if options.tiny else Lengths()
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-        self.row("begin", command=shlex.join(sys.argv), seconds=options.seconds, **environment())
-
-    def left(self) -> float:
-        """Returns the seconds until the last files have to be written."""
-        return float(self.options.seconds - (time.monotonic() - _BEGUN) - self.lengths.reserve)
-
-    def row(self, stage: str, **values: Any) -> None:
-        """Appends a row to the results, and prints it."""
-        print(add_row(self.rows, stage=stage, at_s=round(time.monotonic() - _BEGUN, 1), **values), flush=True)
-
-    def start(self, *command: object) -> subprocess.Popen[bytes]:
-        """Starts a process of Python; what it prints goes into the log."""
-        line = [sys.executable, *map(str, command)]
-        path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-        environ = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PKDN_GPU_TESTS_ROWS": str(self.rows)}
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"\n$ {shlex.join(line)}\n")
-            log.flush()
-            return subprocess.Popen(line, cwd=self.work, env=environ, stdout=log, stderr=subprocess.STDOUT)
-
-    def wait(self, name: str, process: subprocess.Popen[bytes], limit: float) -> int | str:
-        """Waits for a process, stops it at its limit or at the end of the time, and notes its exit status."""
-        begun = time.monotonic()
-        status: int | str
-        try:
-            status = process.wait(timeout=max(1.0, min(limit, self.left())))
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            try:
-                process.wait(timeout=_STOPPING_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            status = "out of time"
-        self.row("process", what=name, value=status, waited_s=round(time.monotonic() - begun, 1))
-        return status
-
-
 def check(campaign: Campaign) -> None:
     """Runs the tests that need a GPU, then the benchmark; both append their own rows."""
     device = campaign.options.device
     os.environ["PKDN_GPU_TESTS_DEVICE"] = device
-    tests = [
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        ROOT / "pyproject.toml",
-        ROOT / "tests/gpu",
-    ]
-    if campaign.options.tiny:
-        tests += ["-k", "degradation"]
-    elif find_spec("xdist"):
+    tests = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
+    tests += [ROOT / "tests/gpu", *(["-k", "degradation"] if campaign.options.tiny else [])]
+    if find_spec("xdist") and not campaign.options.tiny:
         tests += ["-n", "4"]  # most of a test is the host's time
     campaign.wait("tests", campaign.start(*tests), campaign.lengths.tests)
     bench = [ROOT / "benchmarks/gpu.py", "--device", device, "--rows", campaign.rows, "--seconds", int(campaign.left())]
@@ -251,8 +166,7 @@ class Trainings:
 
     def wait(self, name: str, process: subprocess.Popen[bytes] | None, limit: float) -> None:
         """Waits for a training, and keeps its results and its weights."""
-        if process is not None:
-            self.campaign.wait(name, process, limit)
+        self.campaign.wait(name, process, limit)
         results = read_json(self.folder(name) / "results.json")
         values = {key: results.get(key) for key in ("params", "steps", "wall_s", "status")}
         scores = [(float(row["val/psnr_y"]), row["step"]) for row in _curve(self.folder(name)) if row.get("val/psnr_y")]

@@ -59,7 +59,7 @@ def test_a_case_of_the_gpu_rows_that_fails_or_takes_too_long_costs_no_other(benc
             time.sleep(9)
         clock = gpu.Clock(gpu.PARTS, self.device)
         clock.seconds = [0.1, 0.2, 0.3]
-        self.memory_mb[case.name, case.batch] = 1.0
+        self.memory_mb[case.name] = 1.0
         return clock
 
     monkeypatch.setattr(gpu.Bench, "_timed", timed)

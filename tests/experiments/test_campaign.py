@@ -33,7 +33,7 @@ def script(monkeypatch):
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name in ("campaign", "packed_faces", "timing"):
+        if name in ("campaign", "processes", "packed_faces", "timing"):
             del sys.modules[name]
 
 
@@ -124,7 +124,6 @@ def pretended(script, tmp_path, monkeypatch):
     campaign = script("campaign")
 
     def run(seconds, rates=RATES):
-        monkeypatch.setattr(campaign, "_BEGUN", time.monotonic())
         pretends = Pretended(rates)
         monkeypatch.setattr(campaign.Campaign, "start", lambda self, *command: pretends(self, *command))
         monkeypatch.setattr(script("packed_faces"), "make_stores", lambda *_: {"portraits": tmp_path / "store"})
