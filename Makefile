@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Both GPU targets install nothing: they use the environment of `make setup` if there is one, else $(PYTHON).
+# The GPU targets install nothing: they use the environment of `make setup` if there is one, else $(PYTHON).
 GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
 DEMO   := runs/demo
+STAGE ?= check
+OUT   ?= runs/campaign
+SECONDS ?= 210
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu bench bench-gpu cov format lint type spell check docs build clean
+.PHONY: help setup demo test test-slow test-gpu bench bench-gpu campaign cov format lint type spell check docs build clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -35,13 +38,17 @@ test-slow: setup ## run the tests that take longer
 	$(BIN)/python -m pytest -q -m slow --nbmake tests src notebooks
 
 test-gpu: ## run the tests that need a GPU; with GPU_PYTHON=python3 in an environment of your own, offline
-	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) -m pytest -q -m gpu tests/test_gpu.py
+	PYTHONPATH=$(CURDIR)/src:$(PYTHONPATH) $(GPU_PYTHON) -m pytest -q -m gpu tests/gpu
 
 bench: setup ## measure every claim of speed beside its target, on this CPU (half an hour)
 	$(BIN)/python benchmarks/all.py
 
 bench-gpu: ## the claims that need a GPU; GPU_PYTHON as for test-gpu
-	PYTHONPATH=$(CURDIR)/src $(GPU_PYTHON) benchmarks/gpu.py
+	PYTHONPATH=$(CURDIR)/src:$(PYTHONPATH) $(GPU_PYTHON) benchmarks/gpu.py
+
+campaign: ## checks (STAGE=check) or trainings (STAGE=train) for SECONDS on a GPU, into OUT; GPU_PYTHON as for test-gpu
+	PYTHONPATH=$(CURDIR)/src:$(PYTHONPATH) $(GPU_PYTHON) experiments/campaign.py $(STAGE) --out $(OUT) \
+		--seconds $(SECONDS) $(if $(FACES),--faces $(abspath $(FACES))) $(if $(OVERRIDES),-- $(OVERRIDES))
 
 cov: setup ## run the default tests with coverage
 	$(BIN)/python -m pytest -q --cov=pkdn_lightning --cov-report=term-missing:skip-covered

@@ -1,140 +1,301 @@
-"""Rows 3, 4 and 6 on a GPU: the distillation step as `recipe=fast` runs it, waiting for data, recomputation.
+"""Rows 3, 4 and 6 on a GPU: trainings of the suite with full-size PKDN, beside the least time a step can take.
 
-    python benchmarks/gpu.py
-    python benchmarks/gpu.py --device cpu --batch 2 --width 8 --steps 2      tries the code out without one
+    python benchmarks/gpu.py --rows rows.jsonl
+    python benchmarks/gpu.py --device cpu --tiny          tries the code out without a GPU
 
-Ratios are of wall time between synchronisations, in turns. The share of the peak is counted against a bfloat16 matrix
-product measured here; `--trace FOLDER` leaves a profile that shows what stands in the way.
+Each case is a short run of the verb `train`, timed by a callback between synchronisations. Its row is appended to the
+file as soon as it is measured; a case that fails or exceeds its time limit costs no other case. The floor of a step is
+its operations (the teacher's, and three times the student's) at the rate of a bfloat16 matrix product measured here.
 """
 
 import argparse
+import gc
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
+from typing import Any, Final, NamedTuple
+from unittest import mock
 
-import memory
+import lightning.pytorch as lightning
 import torch
-from loader import make
-from timing import Claim, arguments, compared, interleaved, peak_flops, report, synchronize, timed
-from torch import Tensor
+from limits import TimeIsUp, limited
+from timing import Claim, add_row, arguments, environment, peak_flops, report, synchronize, timed
 
-from networks import Settings, step
+from pkdn_lightning.config import compose
 from pkdn_lightning.data.datamodule import FaceSRDataModule
+from pkdn_lightning.data.portraits import portraits
+from pkdn_lightning.data.store import Entry
+from pkdn_lightning.hardware import set_up
 from pkdn_lightning.networks.cost import count_macs
 from pkdn_lightning.networks.pkdn import PKDNStudent, PKDNTeacher
+from pkdn_lightning.prepare.store_writer import StoreWriter
+from pkdn_lightning.train import train, training_run
 
-SPEED, SHARE, WAIT = 8.0, 35.0, 2.0
-
-
-def step_macs(options: argparse.Namespace) -> int:
-    """Returns multiply-accumulates of a step for one face: the teacher's, and three times the student's."""
-    lr, parsing = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 128, 128)
-    with torch.no_grad():
-        student = count_macs(PKDNStudent(width=options.width), lr)
-        return count_macs(PKDNTeacher(width=options.width), lr, parsing) + 3 * student
-
-
-def speed(options: argparse.Namespace) -> list[Claim]:
-    """Row 3: eager float32 without TF32, against what recipe=fast chooses; at the small and the large batch."""
-    device = torch.device(options.device)
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    common = {"device": options.device, "width": options.width}
-    tuned = {"mixed": True, "channels_last": True, "fused": True, "compiled": options.compile, **common}
-    plain = step(Settings(batch=options.batch, **common))
-    fast = step(Settings(batch=options.batch, **tuned))
-    large = step(Settings(batch=options.large, **tuned))
-    work = {"plain": plain, "fast": fast, "large": large}
-    taken = interleaved({name: timed(once, options.steps, device) for name, once in work.items()}, options.rounds)
-    if options.trace:
-        trace(large, Path(options.trace), device)
-    macs, peak = step_macs(options), peak_flops(device, torch.bfloat16, options.side)
-    shares = [100 * 2 * macs * options.large / each / peak for each in taken["large"]]
-    rate = options.batch / statistics.median(taken["fast"])
-    against = f"float32 without TF32, eager, batch {options.batch}"
-    per_face = [each / options.large * options.batch for each in taken["large"]]
-    return [
-        Claim("3", f"tuned step, batch {options.batch}", against, *compared(taken["plain"], taken["fast"]), SPEED,
-              note=f"{rate:,.0f} faces/s"),
-        Claim("3", f"tuned step, batch {options.large}, per face", against, *compared(taken["plain"], per_face), SPEED),
-        Claim("3", f"share of the matrix peak, batch {options.large}", f"{peak / 1e12:.1f} Tflop/s measured",
-              statistics.median(shares), min(shares), max(shares), SHARE, "%"),
-    ]  # fmt: skip
+SPEED, SHARE, WAIT, MEMORY, TIME = 8.0, 35.0, 2.0, 0.6, 1.35
+WARM, PARTS = 5, 3  # steps before the clock starts, and parts in which it measures
+_FLOAT32: Final = (
+    "trainer.precision=32-true", "tuned=false", "module.channels_last=false", "module.compile=false",
+    "trainer.benchmark=false",
+)  # fmt: skip
+_BF16: Final = ("trainer.precision=bf16-mixed", "module.compile=false")
 
 
-def waiting(options: argparse.Namespace) -> list[Claim]:
-    """Row 4: a step with batches from a store, against the same step on one batch that is there already."""
-    device = torch.device(options.device)
-    settings = Settings(batch=options.large, device=options.device, width=options.width, mixed=True, channels_last=True)
-    once = step(settings)
-    made = []
-    with tempfile.TemporaryDirectory() as place:
-        _, store = make(Path(place), options.large * 2)
-        for resident in (False, True):
-            data = FaceSRDataModule(store.path, batch_size=options.large, resident=resident)
-            endless = _endless(data, device)
+class Case(NamedTuple):
+    """A training to be timed.
 
-            def served(endless: Iterator[object] = endless) -> Tensor:
-                next(endless)
-                return once()
+    Attributes:
+        name: Its name in the table.
+        batch: Faces per step.
+        overrides: Of the configuration; `recipe=fast` chooses the rest.
+        full: In float32 without TF32.
+        ready: Every step takes the same batch, which is on the device already.
+        limit_s: Time limit, compilation included.
+    """
 
-            taken = interleaved(
-                {"alone": timed(once, options.steps, device), "served": timed(served, options.steps, device)},
-                options.rounds,
-            )
-            shares = [100 * (1 - a / b) for a, b in zip(taken["alone"], taken["served"], strict=True)]
-            what = f"share of a step for data, batch {options.large}, data.resident={str(resident).lower()}"
-            made.append(
-                Claim("4", what, "-", statistics.median(shares), min(shares), max(shares), WAIT, "%", at_most=True)
-            )
-    return made
+    name: str
+    batch: int
+    overrides: tuple[str, ...]
+    full: bool = False
+    ready: bool = False
+    limit_s: float = 40.0
 
 
-def _endless(data: FaceSRDataModule, device: torch.device) -> Iterator[object]:
-    while True:
-        for raw in data.train_dataloader():
-            moved = {name: tensor.to(device, non_blocking=True) for name, tensor in raw.items()}
-            yield data.on_after_batch_transfer(moved, 0)
+BASE: Final = "float32, batch 8"
+CASES: Final = (
+    Case(BASE, 8, _FLOAT32, full=True),
+    Case("bf16, batch 8", 8, _BF16),
+    Case("bf16, batch 256", 256, _BF16),
+    Case("bf16, batch 256, on the device", 256, (*_BF16, "data.resident=true"), ready=True),
+    Case("bf16, batch 256, resident store", 256, (*_BF16, "data.resident=true")),
+    Case("bf16, batch 64", 64, _BF16),
+    Case("bf16, batch 64, recomputing", 64, (*_BF16, "module.recompute=true")),
+    Case("bf16, batch 8, CUDA graphs", 8, (_BF16[0], "module.compile=graphs"), limit_s=90),
+    Case("bf16, batch 256, compiled", 256, (_BF16[0], "module.compile=true"), limit_s=150),
+)
+"""In the order of what they tell and cost."""
 
 
-def trace(once: Callable[[], object], folder: Path, device: torch.device) -> None:
-    """Leaves a trace of two steps, and the table of the costliest operations."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with torch.profiler.profile() as profile:
-        once()
-        once()
-        synchronize(device)
-    profile.export_chrome_trace(str(folder / "step.json"))
-    by = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    (folder / "step.txt").write_text(profile.key_averages().table(sort_by=by, row_limit=30), encoding="utf-8")
+class Clock(lightning.Callback):
+    """Times the steps of a training, and stops it.
+
+    Attributes:
+        seconds: Seconds of each part.
+        first_s: Seconds of the first step, with what is compiled or searched then.
+    """
+
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.part, self.device = steps // PARTS, device
+        self.seconds: list[float] = []
+        self.first_s = self._begun = 0.0
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 0:
+            self._begun = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == 1 or (step >= WARM and (step - WARM) % self.part == 0):
+            synchronize(self.device)
+            now = time.perf_counter()
+            if step == 1:
+                self.first_s = now - self._begun
+            if step > WARM:
+                self.seconds.append(now - self._begun)
+            self._begun = now
+
+
+class Bench:
+    """What all cases share.
+
+    Args:
+        options: See `parser`.
+        folder: Where stores and runs are made.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options, self.folder, self.device = options, folder, torch.device(options.device)
+        self.ends = time.monotonic() + options.seconds
+        self.cases = [each._replace(batch=max(1, each.batch // 64)) for each in CASES] if options.tiny else list(CASES)
+        if options.device == "cpu":  # compilation for a CPU is another matter
+            self.cases = [each for each in self.cases if "module.compile=false" in each.overrides]
+        self.width = 4 if options.tiny else 64
+        lr, parsing = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 128, 128)
+        with torch.no_grad():
+            teacher = count_macs(PKDNTeacher(width=self.width), lr, parsing)
+            self.flops = 2 * (teacher + 3 * count_macs(PKDNStudent(width=self.width), lr))
+        self.rates: dict[str, list[float]] = {}
+        self.memory_mb: dict[str, float] = {}
+
+    def steps(self, case: Case) -> int:
+        """Returns the timed steps of a case, a multiple of `PARTS`."""
+        return PARTS if self.options.tiny else PARTS * max(3, 96 // case.batch)
+
+    def row(self, **values: Any) -> None:
+        """Prints a row and appends it to the file."""
+        print(add_row(self.options.rows, stage="bench", **values), flush=True)
+
+    def prepare(self) -> None:
+        """Measures the ceilings of the device, and makes store and teacher."""
+        side, count = (256, 2**20) if self.options.tiny else (8192, 2**30)
+        self.peak = peak_flops(self.device, torch.bfloat16, side)
+        source, target = torch.rand(count // 4, device=self.device), torch.empty(count // 4, device=self.device)
+        copy = timed(lambda: target.copy_(source), 5, self.device)
+        copy()
+        self.row(what=f"bfloat16 matrix product of side {side}", value=round(self.peak / 1e12, 2), unit="TFLOP/s")
+        self.row(what="copy, bytes read and written", value=round(2 * count / copy() / 1e12, 3), unit="TB/s")
+        self.row(what="operations per face and step", value=round(self.flops / 1e9, 1), unit="GFLOP")
+        faces = max(each.batch * (self.steps(each) + WARM) for each in self.cases)
+        with StoreWriter(self.folder / "store", name="portraits") as writer:
+            for number, face in zip(range(faces), cycle(portraits("train", 256)), strict=False):
+                writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
+            writer.add(Entry("val", "val"), face.hr, face.parsing)
+            writer.finish()
+        short = ("trainer.max_steps=1", "data.batch_size=1", "trainer.benchmark=false", *_BF16)
+        train(self._config("teacher", "teacher", *short))
+
+    def _config(self, experiment: str, run: str, *overrides: str) -> Any:
+        small = ["model.width=4"] if self.options.tiny else []
+        return compose("train", [
+            f"experiment={experiment}", "data=portraits", "recipe=fast", f"data.store={self.folder / 'store'}",
+            f"run_dir={self.folder / run}", f"paths.runs={self.folder}", "logger=csv", "test=false",
+            f"trainer={'cpu' if self.options.device == 'cpu' else 'gpu'}", "trainer.enable_progress_bar=false",
+            "trainer.num_sanity_val_steps=0", "trainer.limit_val_batches=0", "callbacks.grid=null",
+            "callbacks.best=null", *small, *overrides,
+        ])  # fmt: skip
+
+    def measure(self, number: int, case: Case) -> None:
+        """Times a case, and writes its row, or why there is none."""
+        try:
+            with limited(min(case.limit_s, self.ends - time.monotonic())):
+                clock = self._timed(number, case)
+        except (Exception, TimeIsUp) as error:
+            self.row(what=case.name, error=f"{type(error).__name__}: {error}"[:300])
+            return
+        finally:
+            self._clean_up()
+        rates = self.rates[case.name] = [case.batch * clock.part / seconds for seconds in clock.seconds]
+        rate, low, high = _spread(rates)
+        self.row(
+            what=case.name, batch=case.batch, value=round(rate, 2), low=round(low, 2), high=round(high, 2),
+            unit="faces/s", ms_per_face=round(1e3 / rate, 4), floor_ms_per_face=round(1e3 * self.flops / self.peak, 4),
+            over_floor=round(self.peak / self.flops / rate, 2), share_of_peak=round(rate * self.flops / self.peak, 4),
+            over_first=round(rate / statistics.median(next(iter(self.rates.values()))), 2),
+            first_step_s=round(clock.first_s, 2), memory_mb=round(self.memory_mb[case.name]),
+        )  # fmt: skip
+
+    def _timed(self, number: int, case: Case) -> Clock:
+        steps, build = self.steps(case), training_run.build_trainer
+        clock = Clock(steps, self.device)
+
+        def build_with_clock(*parts: Any) -> lightning.Trainer:
+            trainer = build(*parts)
+            trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # set by a connector
+            return trainer
+
+        with ExitStack() as patches:
+            patches.enter_context(mock.patch.object(training_run, "build_trainer", build_with_clock))
+            if case.full:
+                full = lambda **options: set_up(**{**options, "tf32": False})  # noqa: E731
+                patches.enter_context(mock.patch.object(training_run, "set_up", full))
+            if case.ready:
+                patches.enter_context(mock.patch.object(FaceSRDataModule, "on_after_batch_transfer", _first_batch()))
+            length = (f"data.batch_size={case.batch}", f"trainer.max_steps={WARM + steps}")
+            teacher = f"teacher.checkpoint={self.folder / 'teacher'}"
+            own = ("callbacks.last=null", "trainer.log_every_n_steps=50", *length, *case.overrides)
+            train(self._config("student", f"case_{number}", teacher, *own))
+        self.memory_mb[case.name] = torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else 0.0
+        return clock
+
+    def _clean_up(self) -> None:
+        torch._dynamo.reset()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def claims(self) -> list[Claim]:
+        """Returns what was measured beside its target, as far as the cases were reached."""
+        share = 100 * self.flops / self.peak
+        large, middle, ready = "bf16, batch 256", "bf16, batch 64", "bf16, batch 256, on the device"
+        recomputing = f"{middle}, recomputing"
+        made = [
+            *(self._claim("3", name, BASE, lambda rate, base: rate / base, SPEED)
+              for name in self.rates if name != BASE),
+            *(self._claim("3", f"share of the matrix peak: {name}", name, lambda rate, _: rate * share, SHARE, "%")
+              for name in self.rates if large in name),
+            *(self._claim("4", f"share of a step for data: {name}", ready, lambda rate, base: 100 * (1 - rate / base),
+                          WAIT, "%", at_most=True) for name in (large, f"{large}, resident store")),
+            self._claim("6", f"time of a step: {recomputing}", middle, lambda rate, base: base / rate, TIME,
+                        at_most=True),
+        ]  # fmt: skip
+        if self.memory_mb.get(middle) and (kept := self.memory_mb.get(recomputing)):
+            part = kept / self.memory_mb[middle]
+            made.append(Claim("6", f"memory of a step: {recomputing}", middle, part, part, part, MEMORY, at_most=True))
+        return [each for each in made if each]
+
+    def _claim(
+        self, row: str, what: str, base: str, form: Callable[[float, float], float], target: float, unit: str = "x", *,
+        at_most: bool = False,
+    ) -> Claim | None:  # fmt: skip
+        """Returns the rates of the case that `what` ends with, in a form that may compare them with another case's."""
+        name = what.split(": ")[-1]
+        if name not in self.rates or base not in self.rates:
+            return None
+        middle = statistics.median(self.rates[base])
+        values = _spread([form(rate, middle) for rate in self.rates[name]])
+        return Claim(row, what, base, *values, target, unit, at_most=at_most)
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
+
+
+def _first_batch() -> Any:
+    """Returns a replacement of `on_after_batch_transfer` that prepares the first batch only."""
+    kept: list[Mapping[str, Any]] = []
+    prepare = FaceSRDataModule.on_after_batch_transfer
+
+    def first(self: FaceSRDataModule, batch: Mapping[str, Any], dataloader_idx: int) -> Any:
+        if not kept:
+            kept.append(prepare(self, batch, dataloader_idx))
+        return kept[0]
+
+    return first
 
 
 def claims(options: argparse.Namespace) -> list[Claim]:
-    """Measures all rows, or says why not."""
+    """Measures all cases, or says why not."""
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("Rows 3 and 4 are left out: there is no CUDA device here.")
+        print("The rows of a GPU are left out: there is no CUDA device here.")
         return []
-    told = f"--device {options.device} --batch {options.memory_batch} --width {options.width} --rounds 2"
-    recomputed = memory.parser().parse_args(told.split())
-    return speed(options) + waiting(options) + memory.claims(recomputed)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(options, Path(folder))
+        bench.row(what="environment", **environment())
+        bench.prepare()
+        for number, case in enumerate(bench.cases):
+            if time.monotonic() < bench.ends:
+                bench.measure(number, case)
+        return bench.claims()
 
 
 def parser() -> argparse.ArgumentParser:
     """Returns the options."""
     options = arguments(__doc__)
-    options.add_argument("--device", default="cuda")
-    options.add_argument("--batch", type=int, default=8)
-    options.add_argument("--large", type=int, default=256, help="the batch that fills a GPU")
-    options.add_argument("--memory-batch", type=int, default=64)
-    options.add_argument("--steps", type=int, default=10, help="between two synchronisations")
-    options.add_argument("--side", type=int, default=8192, help="of the matrices that measure the peak")
-    options.add_argument("--width", type=int, default=64, help="of both networks")
-    options.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    options.add_argument("--trace", metavar="FOLDER", help="leave a profile there")
+    options.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    options.add_argument("--rows", type=Path, default=Path("gpu_rows.jsonl"), help="the file to append rows to")
+    options.add_argument("--seconds", type=float, default=900, help="no case begins later")
+    options.add_argument("--tiny", action="store_true", help="small networks and batches, to try it out")
     return options
 
 
 if __name__ == "__main__":
     chosen = parser().parse_args()
+    if chosen.device == "cpu":
+        torch.set_num_threads(chosen.threads)
     report(claims(chosen), chosen, "gpu")

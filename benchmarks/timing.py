@@ -175,6 +175,7 @@ def environment() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         "gpu": gpu,
+        **({"driver": _driver()} if torch.cuda.is_available() else {}),
         "python": platform.python_version(),
     }
     for package in ("torch", "lightning", "numpy", "pillow", "onnxruntime", "scikit-image"):
@@ -184,6 +185,24 @@ def environment() -> dict[str, str]:
             continue
     git = git_state()
     return found | ({"commit": str(git["commit"])[:12]} if git else {})
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return f"CUDA {torch.version.cuda}"
+
+
+def add_row(file: Path, **values: Any) -> str:
+    """Appends a line of JSON to a file, so that it is there even if the host is lost; returns the line."""
+    line = json.dumps(values, ensure_ascii=False, default=str)
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(line + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    return line
 
 
 def _cpu() -> str:

@@ -2,11 +2,14 @@
 
 import csv
 import importlib
+import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import real_face
@@ -34,13 +37,40 @@ def measured(script, *arguments):
 
 @pytest.mark.slow
 def test_the_gpu_rows_on_a_cpu(benchmark):
-    small = "--rounds 1 --device cpu --batch 2 --large 4 --steps 1 --width 4 --side 64 --no-compile --trace trace"
     gpu = benchmark("gpu")
-    options = gpu.parser().parse_args(small.split())
-    claims = gpu.speed(options) + gpu.waiting(options)
-    assert [claim.row for claim in claims] == ["3", "3", "3", "4", "4"]
-    assert all(math.isfinite(claim.measured) for claim in claims)
-    assert Path("trace/step.json").stat().st_size > 1000
+    claims = gpu.claims(gpu.parser().parse_args(["--device", "cpu", "--tiny", "--rows", "rows.jsonl"]))
+    assert {claim.row for claim in claims} == {"3", "4", "6"}
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    assert rows[0]["torch"] == torch.__version__
+    timed = [row for row in rows if row.get("unit") == "faces/s"]
+    assert len(timed) == 7
+    for row in timed:
+        assert 0 < row["low"] <= row["value"] <= row["high"]
+        assert row["over_floor"] * row["share_of_peak"] == pytest.approx(1, rel=0.05)
+
+
+def test_a_case_of_the_gpu_rows_that_fails_or_takes_too_long_costs_no_other(benchmark, monkeypatch):
+    gpu = benchmark("gpu")
+
+    def timed(self, number, case):
+        if number == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if number == 2:
+            time.sleep(9)
+        clock = gpu.Clock(gpu.PARTS, self.device)
+        clock.seconds = [0.1, 0.2, 0.3]
+        self.memory_mb[case.name] = 1.0
+        return clock
+
+    monkeypatch.setattr(gpu.Bench, "_timed", timed)
+    monkeypatch.setattr(gpu.Bench, "prepare", lambda self: setattr(self, "peak", 1e12))
+    monkeypatch.setattr(gpu, "CASES", tuple(case._replace(limit_s=0.2) for case in gpu.CASES))
+    gpu.claims(gpu.parser().parse_args(["--device", "cpu", "--tiny", "--rows", "rows.jsonl"]))
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    assert [row.get("error", "") for row in rows[1:4]] == [
+        "", "OutOfMemoryError: CUDA out of memory", "TimeIsUp: more than 0 s",
+    ]  # fmt: skip
+    assert len(rows) == 8
 
 
 def test_the_gpu_rows_say_why_they_are_left_out(benchmark, monkeypatch, capsys):

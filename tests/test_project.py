@@ -69,5 +69,15 @@ def test_the_gpu_targets_need_neither_a_registry_nor_plugins_of_pytest():
     done = subprocess.run(command, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "needs a CUDA device; there is none here" in done.stdout
-    planned = subprocess.run(["make", "-n", "test-gpu", "bench-gpu", "-C", str(ROOT)], capture_output=True, text=True)
+    targets = ["test-gpu", "bench-gpu", "campaign"]
+    planned = subprocess.run(["make", "-n", *targets, "-C", str(ROOT)], capture_output=True, text=True)
+    assert "experiments/campaign.py check" in planned.stdout
     assert "pip" not in planned.stdout
+
+
+@pytest.mark.slow
+def test_the_gpu_tests_pass_on_a_cpu():
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
+    environ = {**os.environ, "PKDN_GPU_TESTS_DEVICE": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]

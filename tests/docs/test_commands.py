@@ -27,6 +27,7 @@ NOT_RUN = {
     ("wandb", "leet"): "it fills a terminal until somebody leaves it",
     ("wandb", "sync"): "it needs an account",
     ("python", "experiments/tracking/dashboards.py"): "it needs an account; tests/experiments runs it without",
+    ("python", "experiments/campaign.py"): "it takes minutes; tests/experiments/test_campaign.py runs it",
     ("python", "benchmarks/preparation.py"): "it measures for minutes, and needs BiSeNet's weights",
     ("python", "-m"): "tests/test_cli.py runs every verb so",
     ("pkdn", "prepare", "landmarks=dlib"): "it is a part of a command, of an extra that tests do without",

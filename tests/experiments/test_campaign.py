@@ -1,0 +1,196 @@
+"""The campaign on a GPU host: its plan and its results with pretended trainings; as a whole and killed, slowly."""
+
+import csv
+import importlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pkdn_lightning.config import conf_dir
+from pkdn_lightning.data.store import FaceStore, verify_store
+from pkdn_lightning.errors import DataError
+from tests.conftest import real_face
+
+FOLDER = conf_dir().parent / "experiments"
+pytestmark = pytest.mark.skipif(not (FOLDER / "campaign.py").is_file(), reason="experiments/ lies in a checkout only")
+SPLITS = {"celeba": ("train", "val", "test"), "celebamask_hq": ("test",), "helen": ("test",)}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Returns a function that imports one of the scripts."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if name in ("campaign", "processes", "packed_faces", "timing"):
+            del sys.modules[name]
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+
+
+# Faces
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """A folder of sets with three faces per split."""
+    for name, splits in SPLITS.items():
+        for split in splits:
+            for number in range(3):
+                face = real_face(number)
+                for kind, image, suffix in (("images", face.hr, "jpg"), ("parsing", face.parsing, "png")):
+                    file = tmp_path / "faces" / name / split / kind / f"{number}.{suffix}"
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(image).save(file)
+    return tmp_path / "faces"
+
+
+def test_packed_faces_become_stores(script, faces, tmp_path):
+    packed_faces, file = script("packed_faces"), tmp_path / "faces.tar.xz"
+    assert packed_faces.pack(faces, file, train=2)["celeba/train"] == 2
+    stores = packed_faces.make_stores(file, tmp_path / "stores", 2)
+    assert list(stores) == [*SPLITS, "portraits"]
+    assert verify_store(stores["celeba"])["splits"] == {"train": 2, "val": 3, "test": 3}
+    store = FaceStore.open(stores["celebamask_hq"])
+    for row, entry in enumerate(store.entries):
+        place = faces / "celebamask_hq" / entry.split
+        assert np.array_equal(store.hr[row], np.asarray(Image.open(place / "images" / f"{entry.name}.jpg")))
+        assert np.array_equal(store.parsing[row], np.asarray(Image.open(place / "parsing" / f"{entry.name}.png")))
+    assert packed_faces.make_stores(file, tmp_path / "stores", 2) == stores  # which are there already
+
+
+def test_a_face_without_a_map_is_named(script, faces, tmp_path):
+    (faces / "helen/test/parsing/1.png").unlink()
+    with pytest.raises(DataError, match=r"helen/test/parsing/1\.png is missing"):
+        script("packed_faces").pack(faces, tmp_path / "faces.tar.xz")
+    assert not (tmp_path / "faces.tar.xz").exists()
+
+
+# Plan and results
+
+RATES = {"teacher": 20.0, "plain": 25.0, "distilled": 40.0}
+
+
+class Pretended:
+    """Writes what a training or an evaluation would leave, at once."""
+
+    def __init__(self, rates):
+        self.rates, self.commands = rates, []
+
+    def __call__(self, campaign, *command):
+        self.commands.append(" ".join(map(str, command)))
+        line = self.commands[-1]
+        folder = Path(re.search(r"(?:run_dir|resume)=(\S+)", line)[1])
+        folder.mkdir(parents=True, exist_ok=True)
+        if "evaluate" in line:
+            self.evaluated(folder)
+        else:
+            self.trained(folder)
+        return subprocess.Popen(["true"])
+
+    def trained(self, folder):
+        name = folder.name.removeprefix("pace_")
+        if rate := self.rates.get(name):
+            steps = "".join(f"{step},{step / rate},{25 + step / 100}\n" for step in (10, 20, 30))
+            (folder / "metrics.csv").write_text(f"step,train/wall_s,val/psnr_y\n{steps}")
+        results = {"params": 7, "steps": 30, "wall_s": 1.0, "status": "finished"}
+        (folder / "results.json").write_text(json.dumps(results))
+
+    def evaluated(self, folder):
+        with (folder / "per_image.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["set", "method", "face", "psnr_y", "ssim_y"])
+            for number, method in enumerate(("bicubic", "teacher", "plain", "distilled")):
+                writer.writerows(["portraits", method, face, 25 + number + face / 9, 0.7] for face in range(9))
+        (folder / "grid_portraits.png").write_bytes(b"png")
+
+
+@pytest.fixture
+def pretended(script, tmp_path, monkeypatch):
+    """Returns a function that runs `train` with pretended processes, and its results and commands."""
+    campaign = script("campaign")
+
+    def run(seconds, rates=RATES):
+        pretends = Pretended(rates)
+        monkeypatch.setattr(campaign.Campaign, "start", lambda self, *command: pretends(self, *command))
+        monkeypatch.setattr(script("packed_faces"), "make_stores", lambda *_: {"portraits": tmp_path / "store"})
+        places = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+        campaign.main(["train", *places, "--seconds", str(seconds), "--", "model.width=32"])
+        return rows(tmp_path / "out"), pretends.commands
+
+    return run
+
+
+def test_the_lengths_fill_the_time(pretended):
+    found, commands = pretended(570)
+    plan = next(row for row in found if row["stage"] == "plan")
+    assert plan["plain"] == plan["distilled"]
+    together_s = plan["plain"] / RATES["plain"]
+    assert plan["teacher"] / RATES["teacher"] == pytest.approx(together_s, rel=0.01)
+    assert 400 < together_s + 0.9 * plan["distilled"] / RATES["distilled"] < 570 - 20 - 50
+    assert all("model.width=32" in line for line in commands if "pkdn_lightning.train" in line)
+    assert sum(f"trainer.max_steps={plan['plain']}" in line for line in commands) == 2
+    evaluated = {row["what"]: row for row in found if row["stage"] == "evaluated"}
+    assert evaluated["distilled - plain portraits psnr_y"]["value"] == 1
+    assert evaluated["bicubic portraits psnr_y"]["low"] < 25.45 < evaluated["bicubic portraits psnr_y"]["high"]
+    assert found[-1]["files"] == ["grid_portraits.png", "rows.jsonl", "runs.tar.gz"]
+
+
+def test_without_a_pace_it_guesses_and_finished_parts_are_left(pretended):
+    found, commands = pretended(300, rates={})
+    plan = next(row for row in found if row["stage"] == "plan")
+    assert plan["teacher"] == plan["plain"] > 500
+    again, commands = pretended(300)
+    assert not any("pkdn_lightning.train" in line for line in commands)
+    assert [row for row in again if row["stage"] == "plan"][-1]["plain"] == plan["plain"]
+
+
+# As a whole
+
+
+def started(tmp_path, verb: str, seconds: int) -> subprocess.Popen:
+    command = [sys.executable, str(FOLDER / "campaign.py"), verb, "--out", "out", "--work", "work", "--device", "cpu"]
+    command += ["--tiny", "--seconds", str(seconds)]
+    log = (tmp_path / "campaign.log").open("a")
+    return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_it_goes_on_to_its_end(tmp_path):
+    moments = random.Random(0)
+    for _ in range(3):
+        process = started(tmp_path, "train", 600)
+        time.sleep(moments.uniform(5, 60))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert all(row["stage"] for row in rows(tmp_path / "out"))
+    process = started(tmp_path, "train", 600)
+    assert process.wait(timeout=620) == 0, (tmp_path / "campaign.log").read_text()[-2000:]
+    found = rows(tmp_path / "out")
+    evaluated = {row["what"] for row in found if row["stage"] == "evaluated"}
+    assert {"teacher portraits psnr_y", "distilled - plain portraits psnr_y"} <= evaluated
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"teacher.safetensors", "plain.safetensors", "distilled.safetensors", "grid_portraits.png"} <= files
+    assert len(files) <= 8
+
+
+@pytest.mark.slow
+def test_the_checks_append_their_rows(tmp_path):
+    process = started(tmp_path, "check", 300)
+    assert process.wait(timeout=330) == 0, (tmp_path / "campaign.log").read_text()[-2000:]
+    found = rows(tmp_path / "out")
+    assert {row["value"] for row in found if row["stage"] == "test"} == {"passed"}
+    assert any(row.get("unit") == "faces/s" for row in found)
