@@ -1,7 +1,7 @@
 """Blind degradation: each effect alone, repeatable draws, and pictures that do not depend on how faces are batched."""
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def faces(count=4):
 
 
 def degraded(hr, strengths, *, mode="blind", scale=8, seed=0):
-    blind = make_blind(mode, strengths, scale, hr.shape[-1])
+    blind = make_blind(mode, asdict(strengths), scale, hr.shape[-1])
     drawn = blind.draw(len(hr), np.random.default_rng(seed))
     return degrade(hr, scale, mode, {name: torch.from_numpy(array) for name, array in drawn.items()})
 
@@ -75,7 +75,7 @@ def test_jpeg_equals_pillow_up_to_ties(size_px, quality):
 
 @pytest.mark.parametrize("mode", ROUNDS)
 def test_one_face_at_a_time(mode):
-    blind = make_blind(mode, Strengths(kernel_px=15), 8, 128)
+    blind = make_blind(mode, {"kernel_px": 15}, 8, 128)
     drawn = {name: torch.from_numpy(array) for name, array in blind.draw_fixed(np.arange(4)).items()}
     together = degrade(faces(), 8, mode, drawn)
     alone = [degrade(face, 8, mode, {name: array[n : n + 1] for name, array in drawn.items()})
@@ -85,7 +85,7 @@ def test_one_face_at_a_time(mode):
 
 
 def test_plans_resume_and_differ_between_processes():
-    rows, blind = np.arange(24), make_blind("blind2", Strengths(kernel_px=7), 4, 32)
+    rows, blind = np.arange(24), make_blind("blind2", {"kernel_px": 7}, 4, 32)
     whole, resumed, other, seeded = (
         [plan.drawn for plan in ShuffledBatchSampler(rows, 4, blind=blind, seed=seed, batches_seen=lambda n=seen: n,
                                                      rank=rank, world_size=2)]
@@ -116,16 +116,17 @@ def test_evaluation_does_not_depend_on_batches_workers_or_the_seed(store):
         ({"sigma": [0.5, 0.1]}, r"data\.blind\.sigma.*smallest, largest"),
         ({"kernel_px": 20}, r"data\.blind\.kernel_px=20: expected .*odd"),
         ({"noise_probability": 1.5}, r"data\.blind\.noise_probability=1.5"),
+        ({"sgma": [1, 2]}, r"data\.blind\.sgma is no strength. Did you mean 'sigma'"),
         ({"anisotropic": 0.8, "motion": 0.4}, "sum of 1 or less"),
     ],
 )
 def test_strengths_out_of_range(values, message):
     with pytest.raises(ConfigError, match=message):
-        Strengths(**values)
+        Strengths.of(values)
 
 
 def test_a_kernel_larger_than_the_picture():
     with pytest.raises(
         ConfigError, match=r"kernel_px=21 is larger than the picture of 16 px .* data\.blind\.kernel_px=15"
     ):
-        make_blind("blind2", Strengths(), 4, 32)
+        make_blind("blind2", {}, 4, 32)

@@ -16,7 +16,7 @@ Reference:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -81,14 +81,21 @@ class Blind:
             }
 
 
-def make_blind(degradation: str, strengths: Strengths, scale: int, size_px: int) -> Blind | None:
+def make_blind(degradation: str, values: Mapping[str, Any] | None, scale: int, size_px: int) -> Blind | None:
     """Returns what draws the parameters of a degradation; None if it has none.
 
+    Args:
+        degradation: Its name.
+        values: Arguments of `Strengths`, which may leave some out.
+        scale: Factor from LR to HR.
+        size_px: Side of HR.
+
     Raises:
-        ConfigError: If the kernel is larger than a picture that it is to blur.
+        ConfigError: If a value is unknown or out of range, or the kernel is larger than a picture that it is to blur.
     """
     if degradation not in ROUNDS:
         return None
+    strengths = Strengths.of(values)
     blind = Blind(strengths, ROUNDS[degradation], scale, size_px)
     smallest = size_px // factors(scale, blind.rounds)[0] if blind.rounds > 1 else size_px
     if strengths.kernel_px > smallest:

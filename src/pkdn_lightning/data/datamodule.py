@@ -321,10 +321,10 @@ class FaceSRDataModule(lightning.LightningDataModule):
             parsing_damage=parsing_damage,
             parsing_damage_px=parsing_damage_px,
         )
-        self._degradation, self._strengths = degradation, Strengths(**(blind or {}))
+        self._degradation, self._strengths = degradation, asdict(Strengths.of(blind))
         self._input: dict[str, Any] = {"encoding": encoding, "degradation": degradation}
         if degradation in ROUNDS:  # recorded only where they have an effect
-            self._input["blind"] = asdict(self._strengths)
+            self._input["blind"] = self._strengths
         if parsing_damage != "none":  # recorded only where maps are damaged
             self._input |= {"parsing_damage": parsing_damage, "parsing_damage_px": parsing_damage_px}
         self._store: FaceStore | None = None

@@ -6,6 +6,7 @@ by its full name: `data.degradation=mymodule.blurred`.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pkdn_lightning.data.blind import ROUNDS, degrade_blind
+from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.resize import MODES, Mode, bicubic, bicubic_8bit
 from pkdn_lightning.trust import find, is_named_by_user, is_trusted
@@ -68,6 +70,15 @@ def degrade(hr: Tensor, scale: int, mode: str = "pil", drawn: Mapping[str, Tenso
     if hr.dtype == torch.uint8:
         return bicubic_8bit(hr, size, mode=_resampling(mode))
     return bicubic(hr, size, mode=_resampling(mode), round_8bit=True)
+
+
+def describe(card: Mapping[str, Any]) -> str:
+    """Returns in words how LR was made for a model with this card."""
+    mode = card["degradation"]
+    if mode in ROUNDS:
+        values = ", ".join(f"{name} {value}" for name, value in asdict(Strengths.of(card.get("blind"))).items())
+        return f"HR after blur, resampling, noise and JPEG (`{mode}`: {values})"
+    return f"HR reduced by antialiased bicubic (`{mode}`), rounded to 8 bits" if mode in MODES else f"HR after `{mode}`"
 
 
 def _resampling(mode: str) -> Mode:

@@ -1,9 +1,10 @@
 """Strengths of the blind degradations; apart from `data.blind`, so that a configuration is read without torch."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Self, get_type_hints
 
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.values import Interval, Odd, Share, check
 
 _Sigma = Annotated[list[float], Interval(0.01, 4)]
@@ -56,3 +57,18 @@ class Strengths:
                 f"data.blind.anisotropic={self.anisotropic} and data.blind.motion={self.motion} are shares of all "
                 "blurs: expected a sum of 1 or less; the rest are isotropic."
             )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Self:
+        """Returns the strengths of a mapping, which may leave some out.
+
+        Raises:
+            ConfigError: If a name is unknown, or a value out of range.
+        """
+        known = [each.name for each in fields(cls)]
+        for name in values or ():
+            if name not in known:
+                raise ConfigError(
+                    f"data.blind.{name} is no strength.{did_you_mean(name, known)} There are: {', '.join(known)}"
+                )
+        return cls(**(values or {}))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from pkdn_lightning.console import console
@@ -56,16 +56,16 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
                 f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
             )
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
-    spec = InputSpec(cfg.split, cfg.data.scale, cfg.data.degradation, cfg.data.eval_batch_size)
+    data: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    spec = InputSpec.of(data, cfg.split, cfg.data.eval_batch_size)
     paths = dict(cfg.data.test_stores) or {cfg.data.name: cfg.data.store}
     if not cfg.data.test_stores:
         ensure_store(cfg.data)
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
-    trained_for = {"scale": cfg.data.scale, "degradation": cfg.data.degradation}
     networks = {name: path for name, path in cfg.models.items() if BICUBIC not in (name, path)}  # already in the table
     methods = [
         bicubic_method(cfg.data.scale),
-        *(network_method(name, path, **trained_for, device=device) for name, path in networks.items()),
+        *(network_method(name, path, spec, device) for name, path in networks.items()),
     ]
     perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
@@ -82,7 +82,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
                 means[method.name][f"{cfg.split}/{name}/{key}"] = float(np.nanmean([row[key] for row in own]))
         _save_faces(methods, store, spec, cfg.faces_in_grid, device, folder / f"grid_{name}.png")
 
-    _write(folder, cfg, methods, stores, means, rows)
+    _write(folder, cfg, spec, methods, stores, means, rows)
     console.print(*_tables(cfg, methods, means, list(stores)), *map(describe, cfg.protocols), sep="\n")
     console.print(f"Per-image values, grids and results: {folder}")
     return Evaluation(folder, means)
@@ -92,7 +92,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
 def _save_faces(
     methods: Sequence[Method], store: FaceStore, spec: InputSpec, faces: int, device: torch.device, file: Path
 ) -> None:
-    raw = gather(store, store.indices(spec.split)[:faces], device)
+    raw = gather(store, spec.plan(store, store.indices(spec.split)[:faces]), device)
     networks = [method for method in methods if method.name != BICUBIC]
     restored = {method.name: method.restore(prepare_inputs(raw, spec, method)) for method in networks}
     save_grid(face_columns(prepare_inputs(raw, spec, methods[0]), restored, spec.scale), file)
@@ -101,6 +101,7 @@ def _save_faces(
 def _write(
     folder: Path,
     cfg: DictConfig,
+    spec: InputSpec,
     methods: Sequence[Method],
     stores: Mapping[str, FaceStore],
     means: Mapping[str, Mapping[str, float]],
@@ -111,7 +112,7 @@ def _write(
         writer.writeheader()
         writer.writerows(rows)
     results = provenance("evaluate", 0) | {
-        "split": cfg.split,
+        **{key: value for key, value in spec._asdict().items() if key != "batch_size" and value is not None},
         "protocols": list(cfg.protocols),
         "tf32": {
             "matrix_products": torch.get_float32_matmul_precision() != "highest",
@@ -139,7 +140,8 @@ def _tables(
 ) -> Iterator[Table]:
     """Yields one table per test set; a single table would be too wide for a terminal."""
     for name in sets:
-        table = Table(title=f"{name}, {cfg.split}", title_justify="left")
+        how = "" if cfg.data.degradation == "pil" else f", degradation {cfg.data.degradation}"
+        table = Table(title=f"{name}, {cfg.split}{how}", title_justify="left")
         table.add_column("method")
         table.add_column("params", justify="right")
         prefix = f"{cfg.split}/{name}/"

@@ -10,7 +10,10 @@ from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
-from pkdn_lightning.data.datamodule import Batch, OrderedBatchSampler, Plan, StoreDataset, prepare_batch
+from pkdn_lightning.console import console
+from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
+from pkdn_lightning.data.datamodule import Batch, OrderedBatchSampler, Plan, StoreDataset, fixed_plan, prepare_batch
+from pkdn_lightning.data.degradation import describe as describe_degradation
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
@@ -48,14 +51,33 @@ class InputSpec(NamedTuple):
     Attributes:
         split: Split of the store.
         scale: Ratio of HR to LR size.
-        degradation: Resampling that makes LR from HR.
+        degradation: What makes LR from HR; see `data.degradation.degrade`.
         batch_size: Faces per batch.
+        blind: Strengths of a blind degradation; see `data.strengths`.
     """
 
     split: str
     scale: int
     degradation: str
     batch_size: int
+    blind: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], split: str, batch_size: int) -> "InputSpec":
+        """Returns the input that the section `data` of a configuration describes."""
+        blind = data["blind"] if data["degradation"] in ROUNDS else None
+        return cls(split, data["scale"], data["degradation"], batch_size, blind)
+
+    def plans(self, store: FaceStore) -> OrderedBatchSampler:
+        """Returns the batches of the split, each face with its fixed degradation."""
+        return OrderedBatchSampler(store.indices(self.split), self.batch_size, blind=self._blind(store))
+
+    def plan(self, store: FaceStore, rows: NDArray[np.int64]) -> Plan:
+        """Returns a batch of some faces, each with its fixed degradation."""
+        return fixed_plan(rows, self._blind(store))
+
+    def _blind(self, store: FaceStore) -> Blind | None:
+        return make_blind(self.degradation, self.blind, self.scale, store.size_px)
 
 
 def bicubic_method(scale: int) -> Method:
@@ -63,15 +85,25 @@ def bicubic_method(scale: int) -> Method:
     return Method(BICUBIC, lambda batch: enlarge(batch["lr"], scale))
 
 
-def network_method(name: str, path: str, *, scale: int, degradation: str, device: torch.device) -> Method:
+def network_method(name: str, path: str, spec: InputSpec, device: torch.device) -> Method:
     """Returns the method of a run or checkpoint.
+
+    If training or evaluation is blind, they may differ: how a network restores what it was not trained for is a
+    question of its own. A message says so.
 
     Raises:
         CheckpointError: If it cannot be loaded.
-        ConfigError: If it was trained for another scale or degradation.
+        ConfigError: If it was trained for another scale, or for another degradation and neither is blind.
     """
     loaded = load_network(path)
-    for key, value in {"scale": scale, "degradation": degradation}.items():
+    trained = {key: loaded.card.get(key) for key in ("degradation", "blind")}
+    blind = trained["degradation"] in ROUNDS or spec.degradation in ROUNDS
+    if blind and trained != {"degradation": spec.degradation, "blind": spec.blind}:
+        console.print(
+            f"{name}: trained on LR that is {describe_degradation(loaded.card)}, measured with "
+            f"data.degradation={spec.degradation} and the strengths of this evaluation."
+        )
+    for key, value in ({"scale": spec.scale} | ({} if blind else {"degradation": spec.degradation})).items():
         if loaded.card[key] != value:
             raise ConfigError(
                 f"'{name}' ({path}) was trained with data.{key}={loaded.card[key]}, but this evaluation uses "
@@ -123,10 +155,10 @@ def measure(
         title: Title of the progress bar; the store's name and split if empty.
         perceptual_metrics: Further metrics by name; see `perceptual_metrics`.
     """
-    plans = OrderedBatchSampler(store.indices(spec.split), spec.batch_size)
+    plans = spec.plans(store)
     title = escape(title or f"measuring {store.name}/{spec.split}")
     for plan in track(plans, title, total=len(plans), transient=True):
-        raw = gather(store, plan.row, device)
+        raw = gather(store, plan, device)
         measured = []
         for method in methods:
             batch = prepare_inputs(raw, spec, method)
@@ -159,9 +191,8 @@ def psnr_and_ssim(sr: Tensor, hr: Tensor, protocols: Sequence[str]) -> dict[str,
     return found
 
 
-def gather(store: FaceStore, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
-    """Returns faces of a store on the device, as they are stored."""
-    plan = Plan(rows, np.zeros(len(rows), dtype=np.bool_))
+def gather(store: FaceStore, plan: Plan, device: torch.device) -> dict[str, Tensor]:
+    """Returns the faces of a plan on the device, as they are stored, with what was drawn for them."""
     return {key: value.to(device) for key, value in StoreDataset(store)[plan].items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.pixels import to_tensor
 from pkdn_lightning.data.portraits import portraits
@@ -70,7 +71,10 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
     """
 
     def degraded(faces: Tensor) -> Tensor:
-        return degrade(faces, original.scale, original.card["degradation"])
+        mode, scale = original.card["degradation"], original.scale
+        blind = make_blind(mode, original.card.get("blind"), scale, faces.shape[-1])
+        fixed = blind.draw_fixed(np.arange(len(faces))) if blind else {}
+        return degrade(faces, scale, mode, {name: torch.from_numpy(array) for name, array in fixed.items()})
 
     if store is None:
         test, train = (

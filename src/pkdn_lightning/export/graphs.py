@@ -14,9 +14,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pkdn_lightning.data.degradation import describe
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.files import whole_file
-from pkdn_lightning.functional.resize import MODES
 from pkdn_lightning.models.card import CARD_KEY
 from pkdn_lightning.models.checksum import add_checksum
 from pkdn_lightning.models.runtimes import fixed_size
@@ -104,15 +104,13 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
 
 def properties(card: Mapping[str, Any]) -> dict[str, str]:
     """Returns the metadata of an ONNX file: the card, and a description of input and output."""
-    how = card["degradation"]
-    reduction = f"antialiased bicubic ({how}), rounded to 8 bits" if how in MODES else str(how)
     return {
         CARD_KEY: json.dumps(card),
         "scale": str(card["scale"]),
         "range": "input and output in [0, 1], output not clamped",
         "channels": "RGB",
         "layout": "NCHW, float32",
-        "degradation": f"LR is HR reduced by {reduction}",
+        "degradation": f"LR is {describe(card)}",
     }
 
 

@@ -1,9 +1,11 @@
 """The card of a model: plain values in its file that describe the network and its input."""
 
+from dataclasses import asdict
 from typing import Any, Final, get_args
 
 from pkdn_lightning.data.blind import ROUNDS
 from pkdn_lightning.data.parsing import ENCODINGS, Damage
+from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.functional.resize import MODES
@@ -18,7 +20,9 @@ CARD: Final = {
     "scale": range(1, 65),
     "encoding": ENCODINGS,
     "degradation": (*MODES, *ROUNDS, DOTTED_NAME),
-    "blind?": dict,
+    "blind?": {
+        f"{name}?": [float] if isinstance(value, list) else float for name, value in asdict(Strengths()).items()
+    },
     "size_px?": range(1, 8193),
     "experiment?": (str, None),
     "data?": ({"name": str, "sha256": str}, None),

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from omegaconf import OmegaConf
 
+from pkdn_lightning.data.degradation import describe
 from pkdn_lightning.file_schema import fault
 from pkdn_lightning.files import read_json
 from pkdn_lightning.markdown import code, plain
@@ -64,6 +65,7 @@ def model_card(model: LoadedNetwork) -> str:
         template_path=str(_TEMPLATE),
         title=model.card.get("experiment") or name,
         card=model.card,
+        degradation=describe(model.card),
         network=f"{name}({', '.join(f'{key}={value}' for key, value in spec if key != '_target_')})",
         params=count_parameters(model.net),
         uses_parsing=model.net.uses_parsing,

@@ -88,7 +88,7 @@ def run_prediction(cfg: DictConfig) -> Prediction:
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
     console.print(
         f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
-        f"{restorer.runtime}, {restorer.sha256[:12]}"
+        f"{restorer.runtime}, {restorer.sha256[:12]}; trained with degradation={restorer.card['degradation']}"
     )
     with sole_writer(folder) as manifest:
         run = _Run(cfg, restorer, manifest, references)

@@ -103,7 +103,8 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         names = [scores[BICUBIC].faces.names[face] for face in faces]
         percentiles = [100 * (place + 0.5) / len(names) for place in range(len(names))]
         found[test_set] = RestoredFaces(names, percentiles, {}, {})
-        raws[test_set] = gather(store, store.indices(measurements.spec.split)[faces], measurements.device)
+        rows = store.indices(measurements.spec.split)[faces]
+        raws[test_set] = gather(store, measurements.spec.plan(store, rows), measurements.device)
     for row in track([BASELINE, *subject.rows], "Restoring faces", transient=True):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label)

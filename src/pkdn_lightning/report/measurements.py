@@ -59,17 +59,18 @@ def input_spec(rows: Sequence[Row], batch_size: int) -> InputSpec:
     Raises:
         ConfigError: If the runs were trained for several scales or degradations.
     """
-    found: dict[tuple[int, str], Path] = {}
+    found: list[tuple[InputSpec, Path]] = []
     for run in (run for row in rows for run in row.runs):
-        found.setdefault((run.config["data"]["scale"], run.config["data"]["degradation"]), run.folder.path)
+        spec = InputSpec.of(run.config["data"], "test", batch_size)
+        if all(spec != known for known, _ in found):
+            found.append((spec, run.folder.path))
     if len(found) > 1:
-        ways = "; ".join(f"scale={scale} degradation={how} in {path}" for (scale, how), path in found.items())
+        ways = "; ".join(f"scale={spec.scale} degradation={spec.degradation} in {path}" for spec, path in found)
         raise ConfigError(
             f"The runs were trained for different tasks, and one table cannot hold them: {ways}.\n"
             "Put the runs of each into a folder of their own, and report each folder: pkdn report runs=<folder>"
         )
-    scale, degradation = next(iter(found))
-    return InputSpec("test", scale, degradation, batch_size)
+    return found[0][0]
 
 
 def open_test_sets(given: Mapping[str, str], rows: Sequence[Row], *, verify: bool) -> dict[str, FaceStore]:
@@ -146,9 +147,7 @@ class Measurements:
         spec = self.spec
         if run is None:
             return bicubic_method(spec.scale)
-        return network_method(
-            name, str(run.checkpoint), scale=spec.scale, degradation=spec.degradation, device=self.device
-        )
+        return network_method(name, str(run.checkpoint), spec, self.device)
 
     def speed(self, run: Run) -> Speed:
         """Returns how fast a run's network is on this device."""
