@@ -1,0 +1,57 @@
+"""A network that fell to bicubic interpolation is named; one that learns, or has just begun, is not."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pkdn_lightning.data.degradation import degrade, enlarge
+from pkdn_lightning.modules import StudentModule
+from pkdn_lightning.networks.contract import SRNetwork, SROutput
+from pkdn_lightning.train.callbacks import CollapseWatch
+from tests.conftest import real_face
+
+
+class Stage(SRNetwork):
+    """Between bicubic interpolation (0) and the true face (1), or away from both."""
+
+    scale = 4
+
+    def __init__(self):
+        super().__init__()
+        self.tail = torch.nn.Conv2d(3, 3, 1)
+        self.tail.weight.grad = torch.full_like(self.tail.weight, 1e-9)
+        self.hr, self.at = torch.empty(0), 0.0
+
+    def forward(self, lr):
+        assert not self.training
+        start = enlarge(lr, self.scale)
+        return SROutput(start + self.at * (self.hr[: len(lr)] - start))
+
+
+@pytest.mark.parametrize(
+    ("course", "told_at"),
+    [
+        ([0.1, 0.3, 0.02, 0.01, 0.0], 4),  # learnt, then fell
+        ([0.1, -4.0, 0.5, 0.01, 0.02], 5),  # diverged, then fell
+        ([0.25, 0.05, 0.03, 0.02, 0.1, 0.3], None),  # a start from bicubic interpolation
+        ([0.1, 0.3, 0.02, 0.3, 0.02], None),  # a single batch
+        ([0.02] * 43, 41),  # never left it
+    ],
+    ids=["learnt", "diverged", "a start", "once", "never left"],
+)
+def test_what_is_told(course, told_at, capsys):
+    net, watch = Stage(), CollapseWatch()
+    module = StudentModule(net)
+    hr = torch.stack([torch.from_numpy(real_face(row, 32).hr).permute(2, 0, 1) for row in range(3)])
+    net.hr = hr / 255
+    batch = {"lr": degrade(hr, 4), "hr": net.hr}
+    for number, net.at in enumerate(course, start=1):
+        trainer = SimpleNamespace(global_step=50 * number, is_global_zero=True)
+        watch.on_train_batch_end(trainer, module, None, batch, 0)
+        assert net.training
+        shown = capsys.readouterr().out
+        assert ("restores as bicubic interpolation does" in shown) == (number == told_at), (number, shown)
+    if told_at:
+        watch.on_train_batch_end(SimpleNamespace(global_step=50 * told_at, is_global_zero=True), module, None, batch, 0)
+        assert not capsys.readouterr().out  # once
