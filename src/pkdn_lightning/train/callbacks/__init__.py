@@ -1,5 +1,4 @@
-"""Callbacks of a training: sample grids, the checkpoint to resume from, progress, throughput,
-averaged weights."""
+"""Callbacks of a training: sample grids, the checkpoint to resume from, progress, speed, averaged weights."""
 
 from pkdn_lightning.train.callbacks.last_checkpoint import LastCheckpoint, TrainingInterruptedError
 from pkdn_lightning.train.callbacks.progress_bar import StepBar
