@@ -12,15 +12,20 @@ import torch
 from pkdn_lightning.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_OUT_OF_MEMORY = ("out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+_DEVICE = ("CUDA error", "HIP error", "cuDNN error", "CUBLAS_STATUS_", "CUDNN_STATUS_")  # torch before 2.8 has no class
 _BFLOAT16 = ("amx_bf16", "amx_tile", "avx512_bf16")
 
 
-def set_up(*, threads: int | None = None, accelerator: str = "auto", tf32: bool = False) -> torch.device:
+def set_up(
+    *, threads: int | None = None, accelerator: str = "auto", key: str = "accelerator", tf32: bool = False
+) -> torch.device:
     """Sets up this process for computation; every verb that computes calls it first.
 
     Args:
         threads: CPU threads; None leaves the choice to torch.
         accelerator: `auto`, `cpu` or `gpu`.
+        key: The key of `accelerator`, for the message.
         tf32: Allows TF32 (10 bits of mantissa) in float32 matrix products on GPUs. Faster, for training only;
             evaluation and restoration use full float32.
 
@@ -31,7 +36,7 @@ def set_up(*, threads: int | None = None, accelerator: str = "auto", tf32: bool 
         ConfigError: If `accelerator` is `gpu` and there is none.
     """
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"accelerator={accelerator}, but no GPU was found. Set accelerator=cpu or auto.")
+        raise ConfigError(f"{key}={accelerator}, but PyTorch found no GPU. Set {key}=cpu or auto.")
     if threads:
         torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -53,6 +58,21 @@ def full_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Returns whether an error of torch means that memory ran out, on a device or the host."""
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def is_device_failure(error: RuntimeError) -> bool:
+    """Returns whether an error of torch means that a GPU or its driver failed."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or any(sign in str(error) for sign in _DEVICE)
+
+
+def on_gpu(accelerator: str) -> bool:
+    """Returns whether a training with this `trainer.accelerator` computes on a CUDA device."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def choose_precision(precision: str, accelerator: str) -> str:
     """Returns the training precision; `auto` is bf16-mixed on a GPU that computes in bfloat16, else float32.
 
@@ -61,8 +81,9 @@ def choose_precision(precision: str, accelerator: str) -> str:
     """
     if precision != "auto":
         return precision
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return (
+        "bf16-mixed" if on_gpu(accelerator) and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    )
 
 
 def bfloat16_instructions() -> str | None:

@@ -89,7 +89,7 @@ BY_HAND = [
         ("data.scale=3", "3"),
         ("data.batch_size=0", "data.batch_size=0"),
         ("trainer.precision=17", "trainer.precision=17: expected one of auto, 32-true"),
-        ("trainer.accelerator=gpu", "accelerator=gpu, but no GPU was found"),
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu, but PyTorch found no GPU"),
         ("trainer.devices=0", "trainer"),
         ("trainer.devices=4", "4 processes cannot share 3 val faces"),
         ("trainer.devices=abc", "trainer"),

@@ -1,10 +1,13 @@
 """`module.compile=true`: how many graphs a training compiles, counted by a dynamo backend that runs them eagerly."""
 
+import weakref
+
 import pytest
 import torch
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.train import train
+from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.train import build, train
 from tests.conftest import write_store
 
 SHORT = (
@@ -25,7 +28,7 @@ def graphs(monkeypatch):
         return graph.forward
 
     torch._dynamo.reset()
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_in_place(self, backend=backend))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_in_place(self, backend=backend))
     yield compiled
     torch._dynamo.reset()
 
@@ -80,3 +83,63 @@ def test_a_compiled_training_ends_where_an_eager_one_does(compiled_config, graph
     eager = train(compiled_config("student", *plain, f"run_dir={tmp_path / 'eager'}", "module.compile=false"))
     assert len(graphs) == 1
     assert compiled.metrics == pytest.approx(eager.metrics, abs=1e-4)
+
+
+@pytest.fixture
+def overwriting(monkeypatch):
+    """Pretends CUDA graphs: at the beginning of a step, networks overwrite what they returned in the one before.
+
+    Returns the options of each compilation, and the number of outputs of the step before each one.
+    """
+    options, outputs, steps, compile_in_place = [], [], [], torch.nn.Module.compile
+
+    def backend(graph, inputs):
+        def run(*arguments):
+            returned = graph(*arguments)
+            outputs.extend(weakref.ref(each) for each in returned)
+            return returned
+
+        return run
+
+    def compiled(self, **given):
+        options.append(given)
+        compile_in_place(self, backend=backend)
+
+    def begin():
+        living = [each() for each in outputs if each() is not None]
+        for each in living:
+            each.data.fill_(torch.nan)
+        steps.append(len(outputs))
+        outputs.clear()
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", begin)
+    monkeypatch.setattr(build, "on_gpu", lambda accelerator: True)
+    yield options, steps
+    torch._dynamo.reset()
+
+
+def test_cuda_graphs_may_overwrite_outputs_when_the_next_step_begins(compiled_config, overwriting, tmp_path):
+    """And not before: the teacher's output is needed until the backward pass of the student."""
+    options, steps = overwriting
+    graphs = train(compiled_config("student", *SMALL, "module.compile=graphs", "ema=standard"))
+    assert options == [{"mode": "reduce-overhead"}] * 3  # the teacher in its own training, the student, the teacher
+    assert len(steps) == 3 + 3
+    assert min(steps[1:]) > 0
+    eager = train(
+        compiled_config("student", *SMALL, f"run_dir={tmp_path / 'eager'}", "module.compile=false", "ema=standard")
+    )
+    assert graphs.metrics == pytest.approx(eager.metrics, abs=1e-4)
+
+
+def test_cuda_graphs_need_a_gpu_and_batches_that_are_not_accumulated(compiled_config, graphs, capsys):
+    assert train(compiled_config("student", *SMALL, "objective=reconstruction", "module.compile=graphs")).run.finished
+    assert "There is no GPU for CUDA graphs: module.compile=graphs acts as true." in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"accumulate_grad_batches=2(?s:.*)Set module.compile=true"):
+        train(compiled_config("student", "module.compile=graphs", "trainer.accumulate_grad_batches=2"))
+
+
+def test_what_compile_may_be(compiled_config):
+    with pytest.raises(ConfigError, match=r"module.compile=fast: expected .*graphs"):
+        train(compiled_config("student", "module.compile=fast"))

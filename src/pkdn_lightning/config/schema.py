@@ -80,7 +80,7 @@ class DataConfig:
         parsing_damage: Damages the parsing maps, to measure what their quality is worth.
         parsing_damage_px: Extent of that damage, in pixels.
         verify: Compares the store with its hashes once.
-        resident: Keeps the store in the memory of the device.
+        resident: Keeps the store in the memory of the device; false if null, unless tuned and it fits easily.
         num_workers: Processes that read batches; 0 reads them in the training process.
         source: Where `pkdn prepare` finds the data set, and how it reads it.
     """
@@ -101,7 +101,7 @@ class DataConfig:
     parsing_damage: Annotated[str, OneOf("none", "shuffled", "displaced", "blurred", "other", "empty")] = "none"
     parsing_damage_px: Natural = 8
     verify: bool = True
-    resident: bool = False
+    resident: bool | None = None
     num_workers: Annotated[int, Range(0, 256)] = 0
     source: Annotated[dict[str, Any], FileName(in_mapping=True, keys=("path", "splits"))] = field(default_factory=dict)
 
@@ -139,7 +139,8 @@ class ModuleConfig:
 
     Attributes:
         channels_last: Keeps channels together in memory; false if null, true if tuned.
-        compile: Compiles the network by torch.compile; if null, only a tuned, long run on a GPU does.
+        compile: Compiles the networks by torch.compile: true, false, or graphs, which also records CUDA graphs, for
+            small batches. If null, only a tuned, long run on a GPU compiles.
         recompute: Gradient checkpointing: half the memory of a step for a quarter more time.
         init_from: A run or checkpoint to copy weights of equal name and shape from.
         discriminator: The discriminator of an adversarial method.
@@ -150,7 +151,7 @@ class ModuleConfig:
 
     _target_: str = MISSING
     channels_last: bool | None = None
-    compile: bool | None = None
+    compile: bool | Annotated[str, OneOf("graphs")] | None = None
     recompute: bool = False
     init_from: File | None = None
     discriminator: dict[str, Any] = field(default_factory=dict)

@@ -292,7 +292,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         require_parsing: bool = False,
         needed_by: str = "the network",
         verify: bool = True,
-        resident: bool = False,
+        resident: bool | None = False,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         self.flip_probability, self.augmentation = flip_probability, Augmentation(**(augmentation or {}))
         self.require_parsing = require_parsing
         self.heatmaps, self.needed_by = heatmaps, needed_by
-        self.verify, self.resident, self.num_workers = verify, resident, num_workers
+        self.verify, self.resident, self.num_workers = verify, bool(resident), num_workers
         self._prepare_batch = partial(
             prepare_batch,
             scale=scale,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pkdn_lightning.errors import CheckpointError, ConfigError, DeviceError, PKDNError, ShapeError
 from pkdn_lightning.files import file_sha256
+from pkdn_lightning.hardware import is_device_failure, is_out_of_memory
 from pkdn_lightning.models.card import CARD_KEY, check_card
 from pkdn_lightning.models.checkpoints import load_network, resolve_checkpoint
 from pkdn_lightning.models.checksum import check_checksum
@@ -25,19 +26,6 @@ from pkdn_lightning.values import check
 RuntimeName = Literal["torch", "onnx", "pt2"]
 Precision = Literal["32", "bf16"]
 _BY_SUFFIX: Final[Mapping[str, RuntimeName]] = {".onnx": "onnx", ".pt2": "pt2"}
-_OUT_OF_MEMORY: Final = (
-    "out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "can't allocate memory",
-)
-_DEVICE: Final = (
-    "CUDA error",
-    "HIP error",
-    "cuDNN error",
-    "CUBLAS_STATUS_",
-    "CUDNN_STATUS_",
-)  # torch before 2.8 has no class
 _TRAINED_PX: Final = 128  # side of HR faces, for models without `size_px` in their card
 
 
@@ -99,9 +87,9 @@ class Restorer:
 def _explained(error: RuntimeError, lr: Tensor) -> PKDNError:
     """Returns what an error of torch means for a user: too little memory, a broken device, or a wrong input."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return ConfigError(f"Out of memory for LR of shape {tuple(lr.shape)}. Set a smaller batch_size.")
-    if isinstance(error, getattr(torch, "AcceleratorError", ())) or any(sign in str(error) for sign in _DEVICE):
+    if is_device_failure(error):
         return DeviceError(
             f"The GPU failed: {lines[0]}\nThe input is not the cause. Run the command again; if the error stays, "
             "compute on the CPU (accelerator=cpu) or check driver and GPU with nvidia-smi."

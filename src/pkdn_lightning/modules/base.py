@@ -6,7 +6,7 @@ Subclasses override `teacher_output` and `loss`. Checkpoints hold plain values a
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -80,8 +80,24 @@ class SRModule(lightning.LightningModule):
         self._val_metrics = face_sr_metrics()
         self._test_metrics = nn.ModuleDict()
         self._all_finite: Tensor | None = None
+        self._records_graphs = False
         self._total_steps = 0
         self._spanned_steps: int | None = None  # of the restored schedule
+
+    def networks(self) -> Iterator[SRNetwork]:
+        """Yields the networks that a training step runs."""
+        yield self.net
+
+    def compile_networks(self, *, graphs: bool = False) -> None:
+        """Compiles the networks in place, which keeps the names of their weights.
+
+        Args:
+            graphs: Also records CUDA graphs, which launch all kernels of a network at once. Their outputs last until
+                the next training step; gradients cannot be accumulated over several batches.
+        """
+        self._records_graphs = graphs
+        for net in self.networks():
+            net.compile(mode="reduce-overhead") if graphs else net.compile()
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch."""
@@ -119,6 +135,8 @@ class SRModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; logs it, its terms and their weights."""
+        if self._records_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # frees the last step's outputs
         progress = Progress(step=self.global_step, epoch=self.current_epoch)
         total, parts = self.loss(batch, self.restore(batch), progress)
         self._check_finite(total.detach(), parts)

@@ -1,6 +1,6 @@
 """Training the student: it reads only the LR face and learns from a frozen teacher (PKDN, section 3.2; Eq. 2-5)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -91,6 +91,12 @@ class StudentModule(SRModule):
     def needs_parsing(self) -> bool:
         """Whether training needs parsing maps: the teacher reads them."""
         return self.teacher is not None and self.teacher.net.uses_parsing
+
+    def networks(self) -> Iterator[SRNetwork]:
+        """Yields the network and the teacher."""
+        yield self.net
+        if self.teacher is not None:
+            yield self.teacher.net
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch; its features include those of the named layers."""

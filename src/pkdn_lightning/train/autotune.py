@@ -3,7 +3,7 @@
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.hardware import bfloat16_gain, choose_precision
+from pkdn_lightning.hardware import bfloat16_gain, choose_precision, on_gpu
 
 _COMPILING_PAYS_STEPS = 5000
 """Compiling takes minutes and saves hundredths of a second a step; shorter trainings do without."""
@@ -14,20 +14,20 @@ _WORTH_ROUNDING = 1.05
 def tune(cfg: DictConfig) -> str | None:
     """Sets what `cfg` leaves open: precision, memory layout, compilation, cuDNN's search, the Adam kernel.
 
+    On a GPU, `gpu_load.fit_to_gpu` then decides the rest.
+
     Results differ by rounding only: bf16-mixed rounds activations to 8 bits of mantissa and keeps weights, losses,
     metrics and optimiser in float32.
 
     Returns:
         A line with the choices and their reasons; None if nothing was open.
     """
+    if cfg.data.resident is None and not (cfg.tuned and on_gpu(cfg.trainer.accelerator)):
+        cfg.data.resident = False
     choices = list(filter(None, [_precision(cfg), _layout(cfg), _compilation(cfg), _search(cfg), _kernel(cfg)]))
     if not cfg.tuned or not choices:
         return None
     return f"Tuned for this machine: {', '.join(choices)}. Set any of them to override it."
-
-
-def _on_gpu(cfg: DictConfig) -> bool:
-    return cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def _on_cpu(cfg: DictConfig) -> bool:
@@ -56,14 +56,15 @@ def _layout(cfg: DictConfig) -> str | None:
 def _compilation(cfg: DictConfig) -> str | None:
     if cfg.module.compile is not None:
         return None
-    long = not 0 <= cfg.trainer.max_steps < _COMPILING_PAYS_STEPS
-    cfg.module.compile = bool(cfg.tuned and _on_gpu(cfg) and long)
-    reason = "it costs minutes first" if cfg.module.compile or _on_gpu(cfg) else "it gains little on a CPU"
-    return f"module.compile={str(cfg.module.compile).lower()} ({reason})"
+    gpu, short = on_gpu(cfg.trainer.accelerator), 0 <= cfg.trainer.max_steps < _COMPILING_PAYS_STEPS
+    if cfg.tuned and gpu and not short:
+        return None  # `gpu_load` measures first
+    cfg.module.compile = False
+    return f"module.compile=false ({'it costs minutes first' if gpu else 'it gains little on a CPU'})"
 
 
 def _search(cfg: DictConfig) -> str | None:
-    if cfg.trainer.benchmark is not None or not (cfg.tuned and _on_gpu(cfg)):
+    if cfg.trainer.benchmark is not None or not (cfg.tuned and on_gpu(cfg.trainer.accelerator)):
         return None
     cfg.trainer.benchmark = True
     return "trainer.benchmark=true"

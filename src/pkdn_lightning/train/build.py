@@ -19,7 +19,7 @@ from pkdn_lightning.config.schema import DataConfig, TrainerConfig
 from pkdn_lightning.console import console
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError, did_you_mean
-from pkdn_lightning.hardware import choose_precision
+from pkdn_lightning.hardware import choose_precision, on_gpu
 from pkdn_lightning.losses import LossTerm, Objective, Weight
 from pkdn_lightning.metrics import face_sr_metrics
 from pkdn_lightning.models.checkpoints import load_network
@@ -91,11 +91,29 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
     if cfg.module.features and not issubclass(scheme, StudentModule):
         raise ConfigError(f"module.features is for students; {cfg.module._target_} compares no features. Leave it out.")
     module: SRModule = scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
-    if cfg.module.compile:  # in place: the names of the weights stay
-        net.compile()
-        if teacher is not None:
-            teacher.compile()
     return module
+
+
+def compile_networks(cfg: DictConfig, module: SRModule) -> str | None:
+    """Compiles the networks of a module as `module.compile` says.
+
+    Returns:
+        A line that says so if there is no GPU for CUDA graphs; None otherwise.
+
+    Raises:
+        ConfigError: If CUDA graphs cannot be used.
+    """
+    graphs = cfg.module.compile == "graphs"
+    if graphs and cfg.trainer.accumulate_grad_batches > 1:
+        raise ConfigError(
+            f"module.compile=graphs with trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}: the "
+            "next batch would overwrite the gradients of the one before, which CUDA graphs keep in their own memory.\n"
+            "Set module.compile=true, or trainer.accumulate_grad_batches=1 with a larger data.batch_size."
+        )
+    gpu = on_gpu(str(cfg.trainer.accelerator))
+    if cfg.module.compile:
+        module.compile_networks(graphs=graphs and gpu)
+    return "There is no GPU for CUDA graphs: module.compile=graphs acts as true." if graphs and not gpu else None
 
 
 def _make_optimizer(cfg: DictConfig) -> tuple[MakeOptimizer, MakeScheduler | None]:

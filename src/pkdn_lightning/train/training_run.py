@@ -34,9 +34,11 @@ from pkdn_lightning.train.build import (
     build_trainer,
     check_processes,
     check_validation_interval,
+    compile_networks,
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
+from pkdn_lightning.train.gpu_load import fit_to_gpu
 from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, teacher_reads_map
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
@@ -67,10 +69,13 @@ def run_training(cfg: DictConfig) -> RunResult:
     run = RunFolder(Path(cfg.run_dir))
     resumed = run.last if cfg.resume else None
     _quieten()
-    set_up(threads=cfg.threads, accelerator=str(cfg.trainer.accelerator), tf32=True)
+    accelerator = str(cfg.trainer.accelerator)
+    set_up(threads=cfg.threads, accelerator=accelerator, key="trainer.accelerator", tf32=True)
     choices = tune(cfg)
     ensure_store(cfg.data)
     parts, record = _assemble(cfg)
+    load = fit_to_gpu(cfg, parts.module, parts.datamodule)
+    missing = compile_networks(cfg, parts.module)
     with _own_folder(cfg, run) as own:
         if own:
             record = check_run_folder(run, record, resumed)
@@ -83,8 +88,8 @@ def run_training(cfg: DictConfig) -> RunResult:
             change = describe_change(run, cfg) if own and resumed else None
             if own:  # after everything that can be refused
                 open_run_folder(run, cfg, record, resumed)
-            _announce(cfg, parts.module, trainer, record, [change, choices])
-            with translate_errors(run, record):
+            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing])
+            with translate_errors(run, record, cfg):
                 metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
                 _conclude(cfg, run, trainer, metrics, record, described)
     kept = run.best.is_file() and not cfg.trainer.fast_dev_run
