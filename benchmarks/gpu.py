@@ -156,8 +156,7 @@ class Bench:
                 writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
             writer.add(Entry("val", "val"), face.hr, face.parsing)
             writer.finish()
-        short = ("trainer.max_steps=1", "data.batch_size=1", "trainer.benchmark=false", *_BF16)
-        train(self._config("teacher", "teacher", *short))
+        train(self._config("teacher", "teacher", "trainer.max_steps=1", "data.batch_size=1", *_BF16))
 
     def _config(self, experiment: str, run: str, *overrides: str) -> Any:
         small = ["model.width=4"] if self.options.tiny else []
