@@ -216,8 +216,7 @@ class Bench:
     def _clean_up(self) -> None:
         torch._dynamo.reset()
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
 
     def claims(self) -> list[Claim]:
         """Returns what was measured beside its target, as far as the cases were reached."""
