@@ -158,6 +158,18 @@ def test_without_a_pace_it_guesses_and_finished_parts_are_left(pretended):
     assert [row for row in again if row["stage"] == "plan"][-1]["plain"] == plan["plain"]
 
 
+def test_a_process_is_stopped_at_its_limit_and_its_rows_stay(script, tmp_path, monkeypatch):
+    options = ["check", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"), "--tiny"]
+    session = script("campaign").Campaign(script("campaign").parser().parse_args(options))
+    waiting = "import signal, time; signal.signal(15, lambda *_: exit(3)); print('said', flush=True); time.sleep(60)"
+    begun = time.monotonic()
+    session.wait("part", session.start("-c", waiting), 2)
+    session.wait("done before", None, 2)
+    assert time.monotonic() - begun < 15
+    assert [row.get("value") for row in rows(tmp_path / "out")] == [None, "out of time"]
+    assert "said" in (tmp_path / "out/log.txt").read_text()
+
+
 # As a whole
 
 
@@ -173,7 +185,7 @@ def test_killed_at_any_time_it_goes_on_to_its_end(tmp_path):
     moments = random.Random(0)
     for _ in range(3):
         process = started(tmp_path, "train", 600)
-        time.sleep(moments.uniform(5, 60))
+        time.sleep(moments.uniform(5, 45))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert all(row["stage"] for row in rows(tmp_path / "out"))
