@@ -16,6 +16,7 @@ FILES = sorted((conf_dir() / "ablation").glob("*.yaml"))
 COUNTS = {
     "attention": 4,
     "budget": 10,
+    "degradation": 18,
     "encoding": 3,
     "features": 10,
     "lambdas": 9,

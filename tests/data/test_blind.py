@@ -12,7 +12,7 @@ from pkdn_lightning.data.blind import ROUNDS, make_blind
 from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSampler
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.strengths import Strengths
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.jpeg import jpeg
 from tests.conftest import real_face
 
@@ -130,3 +130,15 @@ def test_a_kernel_larger_than_the_picture():
         ConfigError, match=r"kernel_px=21 is larger than the picture of 16 px .* data\.blind\.kernel_px=15"
     ):
         make_blind("blind2", {}, 4, 32)
+
+
+def test_a_scale_that_does_not_divide_the_face(store):
+    with pytest.raises(ConfigError, match="scale=5, which does not divide"):
+        _ = FaceSRDataModule(store.path, scale=5, degradation="blind").store
+    with pytest.raises(ShapeError, match="scale 5"):
+        degraded(faces(), NOTHING, scale=5)
+
+
+def test_what_is_random_has_to_be_drawn():
+    with pytest.raises(ConfigError, match="'blind' is random"):
+        degrade(faces(), 8, "blind")

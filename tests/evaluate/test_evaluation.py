@@ -15,6 +15,8 @@ from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.evaluate.measure import InputSpec, bicubic_method, measure
 from pkdn_lightning.metrics import psnr_y, ssim_y
+from pkdn_lightning.models.checkpoints import load_network
+from pkdn_lightning.models.model_card import model_card
 from pkdn_lightning.train import train
 from tests.fake_cuda import DEVICE, cuda_device, recorded
 
@@ -52,6 +54,25 @@ def test_training_and_evaluation_measure_the_same(config, tiny_config):
     # LR, bicubic, student, teacher, HR, parsing, error: seven columns of 32 px
     assert Image.open(result.folder / "grid_faces.png").size[0] == 7 * 32
     assert (result.folder / "table.md").read_text().count("\n") == 5
+
+
+def test_a_blind_network_is_measured_as_in_training_and_may_be_measured_otherwise(config, tiny_config, capsys):
+    run = train(tiny_config("objective=reconstruction", "degradation=blind", "data.blind.noise=[2,5]")).run
+    card = load_network(run.path).card
+    assert (card["degradation"], card["blind"]["noise"]) == ("blind", [2.0, 5.0])
+    assert "HR after blur, resampling, noise and JPEG (`blind`: blur_probability 0.8," in model_card(
+        load_network(run.path)
+    )
+    model = f"models.own={run.path}"
+    blind = evaluate(config(model, "degradation=blind", "data.blind.noise=[2,5]")).means
+    found = run.read_results()["metrics"]["test/faces/psnr_y"]
+    assert blind["own"]["test/faces/psnr_y"] == pytest.approx(found, abs=1e-4)
+    assert "trained with" not in capsys.readouterr().out
+    clean = evaluate(config(model)).means
+    assert "own was trained with degradation=blind, and is measured with degradation=pil." in capsys.readouterr().out
+    assert clean["bicubic"]["test/faces/psnr_y"] > blind["bicubic"]["test/faces/psnr_y"]
+    evaluate(config(model, "degradation=blind"))
+    assert "degradation=blind of other strengths, and is measured" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_evaluation_computes_without_tf32_and_says_so(config, monkeypatch):

@@ -16,7 +16,7 @@ from pkdn_lightning.__main__ import VERBS
 from pkdn_lightning.config.compose import conf_dir, verb_dir
 from pkdn_lightning.config.keys import Key, keys_of
 from pkdn_lightning.config.schema import SCHEMAS
-from pkdn_lightning.values import OneOf, Range, marks
+from pkdn_lightning.values import Interval, OneOf, Range, marks
 from tests.conftest import TINY
 
 _LIMIT_S = 30  # a mistake is told soon, and a verb that waits for ever is one, too
@@ -53,7 +53,8 @@ def wrong_values(key: Key) -> Iterator[str]:
         yield "nonsense"
     for mark in found:
         if isinstance(mark, Range):
-            yield from ("abc", "nan" if "float" in hint else "1.5", "[1,2]")
+            yield from ("abc", "nan" if "float" in hint else "1.5")
+            yield "[2,1]" if isinstance(mark, Interval) else "[1,2]"
             if mark.least > -1e300:
                 yield f"{int(mark.least) - (0 if mark.above else 7)}"
             if mark.most < 1e300:

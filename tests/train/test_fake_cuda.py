@@ -36,7 +36,7 @@ EXPERIMENTS = {
     "sfmnet": (),
     "sisn": ("model.groups=2", "model.blocks=2"),
     "sparnet": (),
-    "student": SMALL,
+    "student": (*SMALL, "degradation=blind2"),
     "teacher": TEACHER,
     "urdgn": DISCRIMINATOR[:1],
 }

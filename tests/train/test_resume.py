@@ -57,7 +57,10 @@ def column(run: RunFolder, name: str) -> list[str]:
         pytest.param((PLAIN,), id="plain"),
         pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
         pytest.param(SCHEDULED, id="scheduled"),
-        pytest.param((PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2"), id="accumulated"),
+        pytest.param(
+            (PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2", "degradation=blind2"),
+            id="accumulated, blind",
+        ),
         pytest.param(
             (*SCHEDULED, "data.num_workers=1", "trainer.max_steps=-1", "trainer.max_epochs=2"), id="loader process"
         ),

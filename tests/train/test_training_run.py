@@ -108,6 +108,15 @@ def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
     assert (len(set(teachers)), seeds) == (2, [1, 2])
 
 
+def test_a_teacher_of_another_degradation_is_another(tiny_config, teacher_run):
+    ways = [(), ("degradation=blind",), ("degradation=blind", "data.blind.noise=[1,5]"), ("degradation=blind2",)]
+    identities = [run_identity(tiny_config(*way), {}, {"sha256": "a"}) for way in ways]
+    assert [identities.count(each) for each in identities] == [1] * 4
+    assert run_identity(tiny_config("data.blind.noise=[1,5]"), {}, {"sha256": "a"}) == identities[0]  # has no effect
+    with pytest.raises(CheckpointError, match=r"data\.degradation=pil, this student uses data\.degradation=blind"):
+        train(tiny_config("degradation=blind", f"teacher.checkpoint={teacher_run.path}", run="student"))
+
+
 def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, monkeypatch):
     step = SRModule.training_step
 

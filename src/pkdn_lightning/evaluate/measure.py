@@ -13,7 +13,6 @@ from torch import Tensor
 from pkdn_lightning.console import console
 from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
 from pkdn_lightning.data.datamodule import Batch, OrderedBatchSampler, Plan, StoreDataset, fixed_plan, prepare_batch
-from pkdn_lightning.data.degradation import describe as describe_degradation
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
@@ -99,9 +98,10 @@ def network_method(name: str, path: str, spec: InputSpec, device: torch.device) 
     trained = {key: loaded.card.get(key) for key in ("degradation", "blind")}
     blind = trained["degradation"] in ROUNDS or spec.degradation in ROUNDS
     if blind and trained != {"degradation": spec.degradation, "blind": spec.blind}:
+        other = " of other strengths" * (trained["degradation"] == spec.degradation)
         console.print(
-            f"{name}: trained on LR that is {describe_degradation(loaded.card)}, measured with "
-            f"data.degradation={spec.degradation} and the strengths of this evaluation."
+            f"{name} was trained with degradation={trained['degradation']}{other}, and is measured with "
+            f"degradation={spec.degradation}."
         )
     for key, value in ({"scale": spec.scale} | ({} if blind else {"degradation": spec.degradation})).items():
         if loaded.card[key] != value:

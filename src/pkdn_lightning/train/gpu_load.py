@@ -98,8 +98,8 @@ def _use(cfg: DictConfig, sizes: tuple[int, int], rates: tuple[float, float] | N
     # Adam's rate grows with the square root of the batch (Malladi et al., NeurIPS 2022)
     rate = f" optimizer.lr={cfg.optimizer.lr * _LARGER**0.5:g}" if "lr" in cfg.optimizer else ""
     return (
-        f"data.batch_size={small} reaches {100 / gain:.0f} % of the faces a second of {large}: the GPU waits for kernels"
-        f" to be launched. {choice}For as many faces in less time: data.batch_size={large}{rate}{length}"
+        f"data.batch_size={small} reaches {100 / gain:.0f} % of the faces a second of {large}: the GPU waits for "
+        f"kernels to be launched. {choice}For as many faces in less time: data.batch_size={large}{rate}{length}"
     )
 
 
