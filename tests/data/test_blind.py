@@ -13,7 +13,9 @@ from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSample
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.export.comparison import check_faces
 from pkdn_lightning.functional.jpeg import jpeg
+from pkdn_lightning.models.runtimes import Restorer
 from tests.conftest import real_face
 
 NOTHING = Strengths(blur_probability=0, resampling_probability=0, noise_probability=0, jpeg_probability=0)
@@ -142,3 +144,14 @@ def test_a_scale_that_does_not_divide_the_face(store):
 def test_what_is_random_has_to_be_drawn():
     with pytest.raises(ConfigError, match="'blind' is random"):
         degrade(faces(), 8, "blind")
+
+
+def test_an_export_is_compared_on_what_the_model_was_trained_for():
+    card = {"scale": 8, "degradation": "blind", "blind": {"noise": [3.0, 3.0]}}
+    clean, blind, again = (
+        check_faces(None, "test", 2, Restorer(None, {**card, "degradation": mode}, None, "", "torch"))
+        for mode in ("pil", "blind", "blind")
+    )
+    assert torch.equal(blind.lr, again.lr)
+    assert torch.equal(clean.hr, blind.hr)
+    assert not torch.equal(clean.lr, blind.lr)
