@@ -227,7 +227,7 @@ def evaluate(campaign: Campaign, stores: Mapping[str, Path]) -> None:
     if (folder / "per_image.csv").is_file():
         with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
             report(campaign, list(csv.DictReader(file)))
-        grid = next(folder.glob("grid_*.png"))
+        grid = folder / f"grid_{next(iter(stores))}.png"
         with whole_file(campaign.out / grid.name) as picture:
             picture.write_bytes(grid.read_bytes())
 
