@@ -39,6 +39,7 @@ _DISTILLING: Final = 0.9
 """Mean time of a distilled step, of that with the teacher, which runs in the first third and takes a sixth of it."""
 _MARGIN: Final = 0.93
 """Part of the time for training steps; the rest is for validations and checkpoints."""
+_VALIDATIONS: Final = 4
 _GUESS: Final = 10.0
 """Steps a second, if no pace could be measured."""
 TINY: Final = (
@@ -105,7 +106,10 @@ class Trainings:
             lengths = self.campaign.lengths
             usable = _MARGIN * (self.campaign.left() - lengths.evaluation - 2 * rates.pop("startup_s"))
             together = usable / (1 / rates["plain"] + _DISTILLING / rates["distilled"]) / rates["plain"]
-            plain, teacher = (max(6, min(int(together * rates[name]), lengths.most)) for name in ("plain", "teacher"))
+            plain, teacher = (  # multiples, so that the last validation sees the last step
+                _VALIDATIONS * max(2, int(min(together * rates[name], lengths.most)) // _VALIDATIONS)
+                for name in ("plain", "teacher")
+            )
             planned = {"teacher": teacher, "plain": plain, "distilled": plain}
             write_json(self.steps, planned)
         self.campaign.row("plan", **planned)
@@ -156,7 +160,7 @@ class Trainings:
             f"paths.runs={self.campaign.work / 'runs'}", f"run_dir={run}", "test=false", *OBJECTIVES[name],
         ]  # fmt: skip
         if steps:
-            line += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={max(1, steps // 4)}"]
+            line += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps // _VALIDATIONS}"]
             line += ["callbacks.last.every_n_minutes=1"]
         else:
             line += ["trainer.max_steps=100000", f"trainer.max_time=00:00:00:{self.campaign.lengths.pace:02d}"]
@@ -223,7 +227,7 @@ def evaluate(campaign: Campaign, stores: Mapping[str, Path]) -> None:
     if (folder / "per_image.csv").is_file():
         with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
             report(campaign, list(csv.DictReader(file)))
-        grid = next(folder.glob("grid_*.png"))
+        grid = folder / f"grid_{next(iter(stores))}.png"
         with whole_file(campaign.out / grid.name) as picture:
             picture.write_bytes(grid.read_bytes())
 
