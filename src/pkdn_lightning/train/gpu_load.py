@@ -48,7 +48,9 @@ def fit_to_gpu(cfg: DictConfig, module: SRModule, datamodule: FaceSRDataModule, 
         found = (rates or measured_rates)(module, face, sizes, str(cfg.trainer.precision), device)
         torch.cuda.empty_cache()  # of the copies
         lines.append(_use(cfg, sizes, found))
-    cfg.module.compile = True if cfg.module.compile is None else cfg.module.compile
+    if cfg.module.compile is None:
+        cfg.module.compile = True
+        lines.append("Chosen: module.compile=true, which costs minutes first.")
     return "\n".join(filter(None, lines))
 
 
@@ -98,8 +100,8 @@ def _use(cfg: DictConfig, sizes: tuple[int, int], rates: tuple[float, float] | N
     # Adam's rate grows with the square root of the batch (Malladi et al., NeurIPS 2022)
     rate = f" optimizer.lr={cfg.optimizer.lr * _LARGER**0.5:g}" if "lr" in cfg.optimizer else ""
     return (
-        f"data.batch_size={small} reaches {100 / gain:.0f} % of the faces a second of {large}: the GPU waits for kernels"
-        f" to be launched. {choice}For as many faces in less time: data.batch_size={large}{rate}{length}"
+        f"data.batch_size={small} reaches {100 / gain:.0f} % of the faces a second of {large}: the GPU waits for "
+        f"kernels to be launched. {choice}For as many faces in less time: data.batch_size={large}{rate}{length}"
     )
 
 
