@@ -96,7 +96,7 @@ def cuda_device(patch: pytest.MonkeyPatch) -> Iterator[None]:
         "is_initialized": True, "is_current_stream_capturing": False, "get_device_properties": properties,
         "get_device_capability": (9, 0), "get_device_name": "fake", "reset_peak_memory_stats": None,
         "memory_stats": {}, "get_rng_state": torch.zeros(1, dtype=torch.uint8), "get_rng_state_all": [],
-        "set_rng_state_all": None, "manual_seed_all": None, "manual_seed": None,
+        "set_rng_state_all": None, "set_rng_state": None, "manual_seed_all": None, "manual_seed": None,
     }  # fmt: skip
     for name, answer in answers.items():
         patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)

@@ -7,6 +7,7 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.train import build, gpu_load
 from pkdn_lightning.train.gpu_load import fit_to_gpu, measured_rates
+from tests.fake_cuda import DEVICE, cuda_device, recorded
 
 SMALL = ("model.width=8", "model.levels=2", "model.rcabs_per_level=1", "data.scale=4", "objective=reconstruction")
 
@@ -47,7 +48,7 @@ def test_small_batches_get_graphs_and_advice(overrides, rates, compiled, said, p
     cfg, module, data = parts(*overrides)
     line = fit_to_gpu(cfg, module, data, lambda *_: rates)
     assert (cfg.module.compile, cfg.data.batch_size) == (compiled, 16)
-    assert ("module.compile=graphs" in line) == (compiled == "graphs")
+    assert not compiled or f"Chosen: module.compile={str(compiled).lower()}" in line
     assert said in line
     assert ("data.batch_size=64 optimizer.lr=0.002 trainer.max_steps=5000" in line) == bool(said)
 
@@ -59,7 +60,7 @@ def test_faces_are_kept_on_the_gpu_where_they_fit_easily(parts, gpu):
         line = fit_to_gpu(cfg, module, data, lambda *_: None)
         assert cfg.data.resident is data.resident is kept
         assert f"data.resident={str(kept).lower()} (0.0 GB" in line
-    cfg, module, data = parts("data.resident=false")
+    cfg, module, data = parts("data.resident=false", "module.compile=false")
     assert (fit_to_gpu(cfg, module, data, lambda *_: None), data.resident) == ("", False)
 
 
@@ -86,3 +87,14 @@ def test_the_measurement_changes_nothing(precision, parts, monkeypatch):
     monkeypatch.setattr("torch.nn.Conv2d.forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     monkeypatch.setattr("time.perf_counter", lambda: 0)
     assert measured_rates(module, data.preview("train", 1), (2, 8), precision, torch.device("cpu")) is None
+
+
+def test_the_measurement_runs_on_a_gpu(parts, monkeypatch):
+    with cuda_device(monkeypatch):
+        _, module, data = parts("module.channels_last=true")
+        face = data.preview("train", 1)
+        with recorded() as recorder:
+            assert measured_rates(module, face, (2, 8), "bf16-mixed", DEVICE)
+    assert recorder.kernels > 1000
+    assert not recorder.mixed
+    assert {weight.device.type for weight in module.parameters()} == {"cpu"}

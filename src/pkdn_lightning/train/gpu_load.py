@@ -48,7 +48,9 @@ def fit_to_gpu(cfg: DictConfig, module: SRModule, datamodule: FaceSRDataModule, 
         found = (rates or measured_rates)(module, face, sizes, str(cfg.trainer.precision), device)
         torch.cuda.empty_cache()  # of the copies
         lines.append(_use(cfg, sizes, found))
-    cfg.module.compile = True if cfg.module.compile is None else cfg.module.compile
+    if cfg.module.compile is None:
+        cfg.module.compile = True
+        lines.append("Chosen: module.compile=true, which costs minutes first.")
     return "\n".join(filter(None, lines))
 
 
