@@ -11,6 +11,7 @@ measurements     rows -> values per image, and speeds; kept beside the runs
 scores           values per image -> how the rows compare on every test set, by `statistics`
 table1, table2   scores -> tables, which `tables` turns into Markdown, LaTeX and CSV
 faces            rows -> the same faces restored by all, Figure 4
+atlas            published values, scores -> both beside each other
 lambdas, effects, curves    rows -> what the page shows besides
 page             everything -> report.html
 builder          everything in turn

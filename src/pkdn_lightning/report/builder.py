@@ -17,6 +17,7 @@ from pkdn_lightning.files import write_text
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.markdown import code, code_block, plain
 from pkdn_lightning.metrics import HEADLINE
+from pkdn_lightning.report.atlas import atlas_table
 from pkdn_lightning.report.contents import Report
 from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
 from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, input_spec, open_test_sets
@@ -44,6 +45,7 @@ def run_report(cfg: DictConfig) -> Report:
         folder,
         subject,
         (*(quality_table(subject, test_set) for test_set in stores), cost_table(subject)),
+        {test_set: table for test_set in stores if (table := atlas_table(subject, test_set))},
         tuple(ablation_table(subject, test_set) for test_set in stores),
         draw_figure(subject, restored, folder / "figure4.png"),
         runs_table(rows),
@@ -80,6 +82,7 @@ def to_page(report: Report) -> str:
         f"{plain(subject.protocol)}.",
         "## Table 1",
         *map(to_markdown, report.table1),
+        *(["## Published values", *map(to_markdown, report.atlas.values())] if report.atlas else []),
         "## Table 2",
         *map(to_markdown, report.table2),
         "## Figure 4",

@@ -1,5 +1,6 @@
 """The contents of a report, from which its files are written."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ class Report(NamedTuple):
     folder: Path
     subject: Subject
     table1: tuple[Table, ...]  # a table per test set, and the costs
+    atlas: Mapping[str, Table]  # published beside measured values, by test set; only where something was published
     table2: tuple[Table, ...]  # a table per test set
     figure: Figure
     runs: Table  # the runs behind the rows

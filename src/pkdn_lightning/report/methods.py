@@ -10,10 +10,12 @@ ORDER: Final = (
 
 STUDENT: Final = "PKDN"
 TEACHER: Final = "PKDN teacher"
+LAST: Final = ("KDFSRNet", STUDENT)
+"""The methods of the last rows before the teachers."""
+
 BLOCKS: Final = ("pfb", "ffb")
 """The options of PKDN's teacher that its ablation switches off."""
 
-_LAST: Final = ("KDFSRNet", STUDENT)
 _ADVERSARIAL: Final = {"FSRNet": "FSRGAN", "DIC": "DICGAN", "URDGN": "URDGN"}
 _HEATMAPS: Final = {"landmarks": "landmark heatmaps", "components": "component heatmaps from parsing maps"}
 
@@ -71,10 +73,10 @@ def is_teacher(method: str) -> bool:
 def rank(method: str) -> tuple[int, str]:
     """Returns what to sort methods by."""
     if is_teacher(method):
-        return len(ORDER) + 1 + len(_LAST), method
+        return len(ORDER) + 1 + len(LAST), method
     if method in ORDER:
         return ORDER.index(method), ""
-    for place, name in enumerate(_LAST):
+    for place, name in enumerate(LAST):
         if method.partition(" ")[0].rstrip(",") == name:
             # The plain student before the distilled one: a step of the ablation, and PKDN is the last row.
             return len(ORDER) + 1 + place, "~" if method == name else method

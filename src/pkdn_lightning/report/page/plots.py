@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from pkdn_lightning.report.atlas import LINEAGES, Entry
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
 from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
 from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, STYLE, colour, new_figure, to_svg
@@ -129,6 +130,37 @@ def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
         f"{setting}: {signed(gain.mean)} dB, {signed(gain.low)} to {signed(gain.high)}" for setting, gain in effects
     )
     return to_svg(figure, name, f"Differences in PSNR to the reference. {words}.")
+
+
+@matplotlib.rc_context(STYLE)
+def published_plot(name: str, entries: Sequence[Entry], places: Mapping[str, int]) -> Markup | None:
+    """Returns published PSNR, a mark per source, and the measured rows with their intervals, a line per method.
+
+    None where nothing was published.
+    """
+    if not entries:
+        return None
+    figure = new_figure(1080, 30 * len(entries) + 62, left=200, right=20, bottom=46, top=16)
+    axes = figure.subplots()
+    titles = {}
+    for place, (method, published, measured) in enumerate(entries):
+        for number, row in enumerate(published):
+            gid = f"source{place}-{number}"
+            mark = MARKS[list(LINEAGES).index(row.lineage)]
+            axes.scatter(row.psnr, place, marker=mark, s=44, facecolor="none", edgecolor=INK, linewidth=1.4, gid=gid)
+            titles[gid] = f"{method}, {row.source}, {LINEAGES[row.lineage]}: {row.psnr:.2f} dB"
+        for number, (label, psnr) in enumerate(measured):
+            if math.isfinite(psnr.mean):
+                gid, own = f"here{place}-{number}", colour(places.get(label))
+                axes.plot([psnr.low, psnr.high], [place + 0.28] * 2, color=own, linewidth=4, alpha=0.5)
+                axes.scatter(psnr.mean, place + 0.28, marker="|", s=90, color=own, linewidth=2.4, gid=gid)
+                titles[gid] = f"{label}, measured here: {psnr.mean:.2f} dB, {psnr.low:.2f} to {psnr.high:.2f}"
+        axes.annotate(cut(method, 30), (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
+    words = "; ".join(titles.values())
+    axes.set(ylim=(len(entries) - 0.4, -0.6), xlabel="PSNR (dB)")
+    axes.yaxis.set_major_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(9))
+    return to_svg(figure, name, f"Published and measured PSNR. {words}.", titles)
 
 
 def _draw_bicubic(axes: Axes, psnr: float, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pkdn_lightning.report.atlas import measured_entries
 from pkdn_lightning.report.contents import Report
 from pkdn_lightning.report.curves import VALIDATION, bicubic_validation, loss_terms, read_curves
 from pkdn_lightning.report.faces import RestoredFaces, to_uri
@@ -16,7 +17,7 @@ from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.page.leaderboard import finding, leaderboard
 from pkdn_lightning.report.page.not_run import not_run
 from pkdn_lightning.report.page.panels import choose_colours, cost_plots, forests, heat_map
-from pkdn_lightning.report.page.plots import loss_plot, validation_plot
+from pkdn_lightning.report.page.plots import loss_plot, published_plot, validation_plot
 from pkdn_lightning.report.scores import BASELINE, Subject
 
 
@@ -40,6 +41,8 @@ def render_page(report: Report, measurements: Measurements, shown: Mapping[str, 
             "heat": [(grid, heat_map(grid, scores, subject.reference)) for grid in grids],
             "forests": effects[test_set],
             "notes": report.table1[number].notes,
+            "atlas": report.atlas.get(test_set),
+            "atlas_plot": published_plot(f"published{number}", measured_entries(subject, test_set), colours),
             "table2": report.table2[number],
             "costs": cost_plots(subject, test_set, colours),
             "shown": shown.get(test_set),
