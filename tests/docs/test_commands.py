@@ -1,7 +1,7 @@
 """Every command on the pages is run: bash reads it, its configuration composes, and it does what it says.
 
 What takes longer than a moment is run by `make test-slow`. Two kinds of commands are read and composed, and not run:
-those of `NOT_RUN`, and the trainings in experiments/README.md, whose tables take hours.
+those of `NOT_RUN`, and the trainings of `RESULTS`, which take hours.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ from tests.docs.running import run, small
 
 BASH = list(blocks("bash"))
 INLINE = list(inline())
-RESULTS = ROOT / "experiments/README.md"
+RESULTS = (ROOT / "experiments/README.md", ROOT / "docs/findings.md")
 
 NOT_RUN = {
     ("make",): "it installs the environment first, and most targets take minutes",
@@ -49,7 +49,7 @@ def run_of(found):
     return [
         pytest.param(block, marks=[pytest.mark.slow] if block in INLINE or is_slow(block) else [], id=str(block))
         for block in found
-        if not (block.page == RESULTS and any("train" in words for words in typed(block)))
+        if not (block.page in RESULTS and any("train" in words for words in typed(block)))
         if not is_name(block) and not all(map(why_not_run, typed(block)))
     ]
 
@@ -66,7 +66,7 @@ def is_slow(block):
 
 def results_last(block):
     """Marks the long page of results and the sentences `slow`: each command is composed, and there are many."""
-    slow = block.page == RESULTS or block in INLINE
+    slow = block.page == RESULTS[0] or block in INLINE
     return pytest.param(block, marks=[pytest.mark.slow] if slow else [], id=str(block))
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pkdn_lightning.report import statistics
-from pkdn_lightning.report.statistics import bootstrap_intervals, holm, paired_test
+from pkdn_lightning.report.statistics import bootstrap_intervals, crossed_interval, holm, paired_test
 
 
 class TestBootstrap:
@@ -32,6 +33,40 @@ class TestBootstrap:
     def test_one_image_and_a_diverged_network_have_no_interval_but_no_error(self):
         assert bootstrap_intervals(np.array([[2.0, 3.0]])).tolist() == [[2, 2], [3, 3]]
         assert np.isnan(bootstrap_intervals(np.full((4, 1), np.nan))).all()
+
+
+class TestCrossed:
+    @pytest.mark.parametrize("seeds", [3, 5])
+    @pytest.mark.parametrize("spread", [(0.1, 0.02), (0.02, 0.3), (0.05, 0.2), (0.0, 0.2)])
+    def test_it_covers_the_true_difference_as_often_as_it_says(self, seeds, spread):
+        rng, (of_seeds, of_faces), faces, experiments = np.random.default_rng(2), spread, 60, 500
+        hits = 0
+        for _ in range(experiments):
+            values = rng.normal(0.1, 0.2, (seeds, faces))
+            values += rng.normal(0, of_seeds, (seeds, 1)) + of_faces * (rng.exponential(1, faces) - 1)
+            low, high = crossed_interval(values)
+            hits += low <= 0.1 <= high
+        assert 0.90 < hits / experiments < 0.99
+
+    def test_faces_alone_are_not_enough(self, monkeypatch):
+        monkeypatch.setattr(statistics, "RESAMPLES", 500)
+        rng = np.random.default_rng(4)
+        values = 0.1 + rng.normal(0, 0.1, (3, 1)) + rng.normal(0, 0.05, (3, 60))
+        (over_faces,), (low, high) = bootstrap_intervals(values.mean(0)[:, None]), crossed_interval(values)
+        assert high - low > 5 * (over_faces[1] - over_faces[0])
+
+    def test_known_values(self):
+        # By hand: MS_seeds 8, MS_faces 2, MS_residual 0; variance (8 + 2) / 4, degrees of freedom (10 / 8)^2.
+        low, high = crossed_interval(np.array([[0.0, np.sqrt(2)], [2 * np.sqrt(2), 3 * np.sqrt(2)]]))
+        half = stats.t.ppf(0.975, 1.5625) * np.sqrt(2.5)
+        assert (low, high) == pytest.approx((1.5 * np.sqrt(2) - half, 1.5 * np.sqrt(2) + half))
+
+    def test_equal_seeds_leave_the_faces_and_a_constant_leaves_nothing(self):
+        values = np.repeat(np.random.default_rng(5).normal(0.1, 1, (1, 500)), 3, axis=0)
+        half = 1.96 * values[0].std(ddof=1) / np.sqrt(500)
+        assert crossed_interval(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-4)
+        assert crossed_interval(np.full((2, 9), 0.5)) == (0.5, 0.5)
+        assert all(map(np.isnan, crossed_interval(np.full((2, 9), np.nan))))
 
 
 def test_the_paired_test_is_wilcoxons():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.data.datamodule import Plan
 from pkdn_lightning.data.store import FaceStore
@@ -17,6 +16,7 @@ from pkdn_lightning.models.checkpoints import LoadedNetwork
 from pkdn_lightning.networks.pkdn import PKDNTeacher
 from pkdn_lightning.train import train
 from pkdn_lightning.train.build import build_datamodule, build_objective
+from pkdn_lightning.train.resume import saved_config
 from pkdn_lightning.train.teacher_cache import check_cacheable, teacher_faces
 from tests.train.conftest import stop_at
 
@@ -170,6 +170,6 @@ def test_a_student_learns_the_same_without_running_its_teacher(config, own_store
     stop_at(monkeypatch, 4)
     with pytest.raises(PKDNError, match="Stopped after step 4"):
         train(config("teacher.cache=true", "callbacks.grid=null", run="second"))
-    second = train(compose("train", ["resume=second"])).run
+    second = train(saved_config("second", [])).run
     ended = [torch.load(each.last, weights_only=True)["state_dict"] for each in (first, second)]
     assert all(torch.equal(ended[0][name], ended[1][name]) for name in ended[0])

@@ -23,7 +23,7 @@ from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
 from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, input_spec, open_test_sets
 from pkdn_lightning.report.page.render import render_page
 from pkdn_lightning.report.rows import Row, collect
-from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, compare
+from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, compare, seeds_of
 from pkdn_lightning.report.table1 import cost_table, quality_table, table1_records
 from pkdn_lightning.report.table2 import ablation_table, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
@@ -108,11 +108,11 @@ def _measure(rows: Sequence[Row], measurements: Measurements, seed: int) -> Subj
         title = f"{number} of {len(jobs)}: {row.label}{f', seed {run.seed}' if run else ''}"
         for name, faces in measurements.values(run, title).items():
             measured.setdefault(row.label, {}).setdefault(name, []).append(faces)
-    reference = choose_reference(rows, measured).label
+    reference, seeds = choose_reference(rows, measured).label, seeds_of((BASELINE, *rows))
     return Subject(
         rows=rows,
         measured=measured,
-        scores={name: compare(measured, reference, name, seed=seed) for name in measurements.stores},
+        scores={name: compare(measured, reference, name, seeds, seed=seed) for name in measurements.stores},
         reference=reference,
         speeds={row.label: measurements.speed(row.runs[0]) for row in track(rows, "Timing", transient=True)},
         scale=measurements.spec.scale,

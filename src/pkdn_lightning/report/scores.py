@@ -1,4 +1,4 @@
-"""How rows compare on every test set: means over seeds, intervals over images, differences from the reference."""
+"""How rows compare on every test set: means over seeds, intervals, differences from the reference."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,16 @@ from pkdn_lightning.report.measurements import Faces, Speed
 from pkdn_lightning.report.methods import STUDENT
 from pkdn_lightning.report.published_values import SCALE, TABLE_1, Score, dataset_of
 from pkdn_lightning.report.rows import Row
-from pkdn_lightning.report.statistics import Array, bootstrap_intervals, holm, paired_test
+from pkdn_lightning.report.statistics import Array, bootstrap_intervals, crossed_interval, holm, paired_test
 
 BASELINE: Final = Row(BICUBIC, BICUBIC, (), {})
 """Bicubic interpolation, the row without a run."""
 
 Measured = Mapping[str, Sequence[Faces]]
 """Values of a row by test set, one entry per seed."""
+
+Seeds = Mapping[str, Sequence[int]]
+"""Seeds of rows by label."""
 
 
 class Mean(NamedTuple):
@@ -31,13 +34,20 @@ class Mean(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A row minus the reference, image by image, with its 95 % interval over images."""
+    """A row minus the reference, image by image, with its 95 % interval over images.
+
+    The interval over seeds and faces is that of the seeds that both rows have, if these are two or more; see
+    `statistics.crossed_interval`.
+    """
 
     mean: float
     low: float
     high: float
     p: float  # of the paired test
     p_holm: float  # corrected for the number of rows on the test set
+    seeds_faces_low: float | None = None
+    seeds_faces_high: float | None = None
+    common_seeds: int = 0
 
 
 class RowScores(NamedTuple):
@@ -89,8 +99,14 @@ class Subject:
 
     def against(self, reference: Row, others: Iterable[Row], test_set: str) -> dict[str, RowScores]:
         """Returns how some rows compare with another reference than the report's, by label."""
-        labels = dict.fromkeys(row.label for row in (reference, *others))
-        return compare({label: self.measured[label] for label in labels}, reference.label, test_set, seed=self.seed)
+        rows = {row.label: row for row in (reference, *others)}
+        measured = {label: self.measured[label] for label in rows}
+        return compare(measured, reference.label, test_set, seeds_of(rows.values()), seed=self.seed)
+
+
+def seeds_of(rows: Iterable[Row]) -> dict[str, tuple[int, ...]]:
+    """Returns the seeds of rows by label, in the order of what was measured."""
+    return {row.label: tuple(run.seed for run in row.runs) for row in rows}
 
 
 def to_record(name: str, values: Mean | Difference | None) -> dict[str, float | None]:
@@ -115,19 +131,25 @@ def choose_reference(rows: Sequence[Row], measured: Mapping[str, Measured]) -> R
     return max([row for row in rows if not row.reads_parsing] or rows, key=psnr)
 
 
-def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, seed: int = 0) -> dict[str, RowScores]:
+def compare(
+    measured: Mapping[str, Measured], reference: str, test_set: str, trained: Seeds, *, seed: int = 0
+) -> dict[str, RowScores]:
     """Returns how rows compare on a test set, by label.
 
     Args:
         measured: The values of every row, by label.
         reference: Label of the row that is subtracted.
         test_set: Name of the test set.
+        trained: The seeds that the rows were trained with; none for bicubic.
         seed: Seed of the resampling.
     """
     seeds = {label: sets[test_set] for label, sets in measured.items()}
     (psnr, psnr_gain), (ssim, ssim_gain) = (
         _compare(
-            {label: [getattr(each, metric) for each in values] for label, values in seeds.items()}, reference, seed
+            {label: [getattr(each, metric) for each in values] for label, values in seeds.items()},
+            reference,
+            trained,
+            seed,
         )
         for metric in ("psnr", "ssim")
     )
@@ -140,7 +162,7 @@ def compare(measured: Mapping[str, Measured], reference: str, test_set: str, *, 
 
 
 def _compare(
-    seeds: Mapping[str, Sequence[Array]], reference: str, seed: int
+    seeds: Mapping[str, Sequence[Array]], reference: str, trained: Seeds, seed: int
 ) -> tuple[dict[str, Mean], dict[str, Difference]]:
     """Returns means and differences of one metric, by label."""
     values = np.stack([np.mean(each, axis=0) for each in seeds.values()], axis=1)
@@ -151,9 +173,19 @@ def _compare(
         of_seeds = [float(one.mean()) for one in each]
         std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
         means[label] = Mean(float(np.mean(of_seeds)), std, *interval)
+    by_seed = {label: dict(zip(trained[label], each, strict=False)) for label, each in seeds.items()}  # bicubic: none
     others = {label: place for place, label in enumerate(seeds) if label != reference}
     p_values = [paired_test(differences[:, place]) for place in others.values()]
     for (label, place), p, p_holm in zip(others.items(), p_values, holm(p_values), strict=True):
         low, high = ends[len(seeds) + place]
-        gains[label] = Difference(float(differences[:, place].mean()), low, high, p, p_holm)
+        over_seeds = _over_seeds(by_seed[label], by_seed[reference])
+        gains[label] = Difference(float(differences[:, place].mean()), low, high, p, p_holm, *over_seeds)
     return means, gains
+
+
+def _over_seeds(row: Mapping[int, Array], reference: Mapping[int, Array]) -> tuple[float | None, float | None, int]:
+    """Returns the interval over seeds and faces of a difference, and how many seeds the rows have in common."""
+    common = sorted(row.keys() & reference.keys())
+    if len(common) < 2 or len(row[common[0]]) < 2:
+        return None, None, len(common)
+    return *crossed_interval(np.stack([row[seed] - reference[seed] for seed in common])), len(common)

@@ -9,7 +9,7 @@ from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
 from pkdn_lightning.report.rows import Row, Run
 from pkdn_lightning.report.scores import RowScores, Subject, to_record
-from pkdn_lightning.report.table1 import gain_cells, plus_minus
+from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE, gain_cells, plus_minus
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 
 VARIANTS: Final = {
@@ -66,7 +66,7 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
     rows = []
     for line, place in zip(lines, best, strict=True):
         paper, student, name = _published(subject, test_set, line), line.student, VARIANTS[line.variant]
-        gain, p = gain_cells(gains[student.label].psnr_gain if student and student.label in gains else None)
+        gain, p, over_seeds = gain_cells(gains[student.label].psnr_gain if student and student.label in gains else None)
         teacher = _score_cells(scores, line.teacher, "not among the runs" if student else "not run")
         rows.append(
             [
@@ -74,7 +74,7 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
                 *(Cell("✓" if has else NONE) for has in line.variant),
                 Cell(f"{paper.psnr:.2f} / {paper.ssim:.4f}" if paper else NONE),
                 *_score_cells(scores, student, "not run", place),
-                *(gain, Cell(gain.detail or NONE), p),
+                *(gain, Cell(gain.detail or NONE), over_seeds, p),
                 *teacher,
             ]
         )
@@ -82,13 +82,14 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
         f"Table 2, {test_set}: what the teacher's parsing map fusion (PFB) and feature fusion (FFB) are worth to the "
         f"student. x{subject.scale}; {subject.protocol}",
         ["Teacher", "PFB", "FFB", "Published, student", "Student, PSNR / SSIM", "Seeds", "Δ PSNR to PFB and FFB",
-         "95 %", "p (Holm)", "Teacher, PSNR / SSIM", "Seeds"],
+         "95 %", OVER_SEEDS, "p (Holm)", "Teacher, PSNR / SSIM", "Seeds"],
         [Section(rows)],
         [
             "The student is the same in every row. Its teacher, which sees the parsing map of the true face, has PFB "
             "and FFB or not. The paper calls its second row 'without PFB', but its text and check marks say that the "
             "teacher has PFB and no FFB; FFB alone is not in the paper.",
             "Δ: face by face against the student of the same settings whose teacher has both.",
+            OVER_SEEDS_NOTE,
         ],
         commands(subject.rows, lines),
     )  # fmt: skip
