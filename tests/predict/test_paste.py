@@ -50,7 +50,11 @@ def test_the_photograph_is_enlarged_with_its_faces():
 def test_a_small_face_lies_over_a_large_one():
     small = np.zeros((32, 32, 3), dtype=np.uint8)
     pasted = np.asarray(
-        paste(Image.new("RGB", (100, 100), "gray"), [Placed(Box(40, 40, 20), small), Placed(Box(0, 0, 100), white(100))], 1)
+        paste(
+            Image.new("RGB", (100, 100), "gray"),
+            [Placed(Box(40, 40, 20), small), Placed(Box(0, 0, 100), white(100))],
+            1,
+        )
     )
     assert pasted[50, 50, 0] == 0
 

@@ -57,9 +57,7 @@ def assemble(
         original = image.rgb.resize(restored.size, Image.Resampling.BICUBIC)
         return image.with_pixels(Image.blend(original, restored, strength))
     wanted = [face for face in decision.faces if not face.why_kept]
-    fitted = [
-        Placed(face.box, match(result, face.lr), face.angle) for face, result in zip(wanted, faces, strict=True)
-    ]
+    fitted = [Placed(face.box, match(result, face.lr), face.angle) for face, result in zip(wanted, faces, strict=True)]
     return image.with_pixels(paste(image.rgb, fitted, decision.upscale, strength))
 
 

@@ -34,7 +34,8 @@ from pkdn_lightning.predict.routing import Decision, Face, decide
 from pkdn_lightning.predict.summary import summary
 
 _PIXELS_AT_ONCE = 50_000_000  # of photographs that wait until their faces fill a batch
-_SETTINGS = ("mode", "faces", "upscale", "strength", "ensemble", "precision", "format")  # options that a result depends on
+# The options that a result depends on.
+_SETTINGS = ("mode", "faces", "upscale", "strength", "ensemble", "precision", "format")
 
 
 class Prediction(NamedTuple):
