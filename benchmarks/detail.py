@@ -21,9 +21,9 @@ from PIL import Image
 from pkdn_lightning.faces.detection import Detection, detect_faces
 from pkdn_lightning.faces.folders import find_images
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.models.runtimes import Restorer
 from pkdn_lightning.predict import routing
 from pkdn_lightning.predict.image_file import ImageFile
+from pkdn_lightning.predict.models import Model, ModelSet
 from pkdn_lightning.predict.routing import Mode
 
 LR_PX, HR_PX = 16, 128
@@ -47,7 +47,8 @@ TONES: Final[dict[str, Callable[[Levels], Levels]]] = {
     "shadow on one side": shadow,
     "pale, x0.45 + 100": lambda levels: levels * 0.45 + 100,
 }
-RESTORER: Final = cast(Restorer, argparse.Namespace(lr_px=LR_PX, hr_px=HR_PX))  # what the decision asks of it
+_MODEL: Final = cast(Model, argparse.Namespace(lr_px=LR_PX, hr_px=HR_PX, largest_px=1.5 * LR_PX, name="x8"))
+MODELS: Final = ModelSet([_MODEL], [_MODEL])
 
 
 def toned(image: Image.Image, tone: str) -> Image.Image:
@@ -78,7 +79,7 @@ def is_restored(image: Image.Image, face: Sample, mode: Mode) -> bool:
     else:
         routing.detect_faces = detect_faces
     try:
-        return bool(routing.decide(ImageFile(image), RESTORER, mode=mode).lr)
+        return bool(routing.decide(ImageFile(image), MODELS, mode=mode).lr)
     except Rejected:  # no face was found: a copy
         return False
 

@@ -1,5 +1,7 @@
 """The page in a browser: a face restored, compared and saved; mistakes told; nothing asked of anybody else."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -26,7 +28,7 @@ def visit(chromium_page, address):
     def open_page(**context):
         opened = chromium_page(address, **{"viewport": DESKTOP, **context})
         opened.page.set_default_timeout(30_000)
-        opened.page.locator("#restore").wait_for()
+        opened.page.locator(".strip figure").first.wait_for()  # the opening example is restored
         return opened
 
     return open_page
@@ -37,8 +39,22 @@ def give(page, file):
 
 
 def names(page):
+    page.wait_for_function("!document.querySelector('#said').textContent.includes('An example')")
     page.locator(".strip figure").first.wait_for()
     return page.locator(".strip strong").all_text_contents()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_opens_with_a_restored_portrait_before_and_after(visit, viewport):
+    page = visit(viewport=viewport).page
+    before, after = (page.locator(".pair img").nth(number).bounding_box() for number in range(2))
+    assert page.locator(".pair strong").all_text_contents() == ["Before", "After"]
+    assert before["y"] == after["y"]
+    assert 0 <= before["x"] < before["x"] + before["width"] <= after["x"]
+    assert after["x"] + after["width"] <= viewport["width"]
+    assert "An example" in page.locator("#said").text_content()
+    assert page.locator("#image input[type=file]").count() == 1  # the place for an upload is free
+    assert not re.search(r"\w=\w", page.locator("body").inner_text())
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from pkdn_lightning.faces.crop import Box
-from pkdn_lightning.predict.paste import match, paste, soft_mask
+from pkdn_lightning.predict.paste import Placed, match, paste, soft_mask
 
 from .conftest import face
 
@@ -15,7 +15,7 @@ def white(side: int) -> np.ndarray:
 
 def test_outside_the_square_nothing_changes():
     image = face()
-    pasted = np.asarray(paste(image, [(Box(40, 30, 50), white(64))], 1))
+    pasted = np.asarray(paste(image, [Placed(Box(40, 30, 50), white(64))], 1))
     changed = (pasted != np.asarray(image)).any(axis=2)
     assert changed[55, 65]
     changed[30:80, 40:90] = False
@@ -24,7 +24,7 @@ def test_outside_the_square_nothing_changes():
 
 def test_the_middle_is_the_face_and_the_border_has_no_step():
     image = Image.new("RGB", (200, 200), "black")
-    row = np.asarray(paste(image, [(Box(50, 50, 100), white(128))], 1))[100, :, 0].astype(int)
+    row = np.asarray(paste(image, [Placed(Box(50, 50, 100), white(128))], 1))[100, :, 0].astype(int)
     assert row[100] == 255
     assert np.abs(np.diff(row)).max() < 30
     assert soft_mask(1).size == (1, 1)
@@ -33,13 +33,13 @@ def test_the_middle_is_the_face_and_the_border_has_no_step():
 
 def test_a_face_at_the_border_is_whole_there():
     image = Image.new("RGB", (100, 100), "black")
-    pasted = np.asarray(paste(image, [(Box(-30, 20, 60), white(60))], 1))
+    pasted = np.asarray(paste(image, [Placed(Box(-30, 20, 60), white(60))], 1))
     assert pasted[50, 0, 0] == 255  # the side that lies outside fades outside
     assert pasted[50, 29, 0] < 10
 
 
 def test_the_photograph_is_enlarged_with_its_faces():
-    pasted = paste(face(2, 64), [(Box(16, 16, 32), white(128))], 3)
+    pasted = paste(face(2, 64), [Placed(Box(16, 16, 32), white(128))], 3)
     assert pasted.size == (192, 192)
     assert np.asarray(pasted)[96, 96, 0] == 255
     np.testing.assert_array_equal(
@@ -50,7 +50,11 @@ def test_the_photograph_is_enlarged_with_its_faces():
 def test_a_small_face_lies_over_a_large_one():
     small = np.zeros((32, 32, 3), dtype=np.uint8)
     pasted = np.asarray(
-        paste(Image.new("RGB", (100, 100), "gray"), [(Box(40, 40, 20), small), (Box(0, 0, 100), white(100))], 1)
+        paste(
+            Image.new("RGB", (100, 100), "gray"),
+            [Placed(Box(40, 40, 20), small), Placed(Box(0, 0, 100), white(100))],
+            1,
+        )
     )
     assert pasted[50, 50, 0] == 0
 

@@ -87,7 +87,7 @@ def test_what_is_copied_is_enlarged_with_the_others(config, images, detector):
     detector()
     Image.new("RGB", (60, 40), "teal").save(images / "a.png")
     result = predict(config("upscale=3"))
-    assert result.summary() == "1 image: 0 restored, 1 copied, 0 failed"
+    assert result.summary() == "1 picture: 0 restored, 1 left alone, 0 failed"
     assert "no face was found" in result.rows[0].decision
     assert Image.open(result.folder / "a.png").size == (180, 120)
 

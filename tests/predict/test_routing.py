@@ -9,9 +9,10 @@ from PIL import Image
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces import detection
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.models.runtimes import Restorer, load_runtime
+from pkdn_lightning.models.runtimes import load_runtime
 from pkdn_lightning.predict import routing as deciding
 from pkdn_lightning.predict.image_file import ImageFile
+from pkdn_lightning.predict.models import ModelSet
 from pkdn_lightning.predict.routing import decide, reduce
 
 from .conftest import blurred, face
@@ -20,8 +21,8 @@ FILTERS = Image.Resampling
 
 
 @pytest.fixture(scope="module")
-def restorer(model) -> Restorer:
-    return load_runtime(model)
+def restorer(model) -> ModelSet:
+    return ModelSet.of(load_runtime(model))
 
 
 def on_canvas(*faces: tuple[Image.Image, tuple[int, int]], size=(300, 200)) -> ImageFile:
@@ -73,7 +74,7 @@ def test_a_face_without_detail_is_restored_and_one_with_detail_left_alone(restor
     assert [bool(each.why_kept) for each in decision.faces] == [False, True]
     assert len(decision.lr) == 1
     assert "2 faces" in decision.why
-    assert "1 left alone: more detail" in decision.why
+    assert "1 left alone: with more detail" in decision.why
     assert len(decide(image, restorer, faces="all").lr) == 2
 
 

@@ -466,12 +466,14 @@ class PredictConfig(MachineConfig):
     """Everything `pkdn predict` reads.
 
     Attributes:
-        model: Run, checkpoint, .safetensors, .pt2, .onnx, owner/name on the hub, or the default model.
+        model: Run, checkpoint, .safetensors, .pt2, .onnx, owner/name on the hub, or an included model; default takes
+            the included ones, each for its size of faces.
         input: An image, a folder, or a quoted pattern.
         output: Folder for results and manifest.jsonl; finished images are skipped.
         mode: What images are: already of LR size, a face that fills the square, photographs, or each by its looks.
         faces: Restores in photographs those with no more detail than the network reads, or all.
         upscale: Factor by which photographs are enlarged; they keep their size if null.
+        strength: Share of the restored face in the result, from 0, the original, to 1.
         ensemble: Averages with the result of the mirrored image, for twice the time.
         references: Folder of ground-truth images with the same names, for PSNR and SSIM.
         overwrite: Restores again what was restored before.
@@ -488,6 +490,7 @@ class PredictConfig(MachineConfig):
     mode: Annotated[str, OneOf("auto", "lr", "aligned", "photo")] = "auto"
     faces: Annotated[str, OneOf("low_res", "all")] = "low_res"
     upscale: Annotated[int, Range(1, 64)] | None = None
+    strength: Share = 1.0
     ensemble: Annotated[str, OneOf("none", "flip")] = "none"
     references: File | None = None
     overwrite: bool = False
@@ -530,7 +533,8 @@ class DemoConfig(MachineConfig):
     """Everything `pkdn demo` reads.
 
     Attributes:
-        model: Run, checkpoint, .safetensors, .pt2, .onnx, owner/name on the hub, or the default model.
+        model: Run, checkpoint, .safetensors, .pt2, .onnx, owner/name on the hub, or an included model; default takes
+            the included ones, each for its size of faces.
         other: A second model to compare with.
         teacher: A teacher, shown for sharp faces whose parsing map is known.
         parser: BiSeNet's weights, for that map; without them only the examples have one.

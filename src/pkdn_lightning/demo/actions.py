@@ -21,14 +21,15 @@ from pkdn_lightning.demo.examples import known_map
 from pkdn_lightning.demo.limits import Deadline, Limits
 from pkdn_lightning.demo.restorers import Models
 from pkdn_lightning.errors import DataError, PKDNError
-from pkdn_lightning.faces.crop import Box, cut
+from pkdn_lightning.faces.crop import Box
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.models.runtimes import Restorer
+from pkdn_lightning.predict.alignment import upright
 from pkdn_lightning.predict.detail import is_enlarged
 from pkdn_lightning.predict.image_file import ImageFile
+from pkdn_lightning.predict.models import Model, ModelSet
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.restore import restore_all
-from pkdn_lightning.predict.routing import Decision, Face, Mode, decide
+from pkdn_lightning.predict.routing import LIES, Decision, Face, Mode, decide
 
 _FACES_AT_A_TIME = 8  # the deadline is checked between batches
 _DETECTING = Lock()  # the detector is shared and not thread-safe
@@ -41,19 +42,23 @@ class RestoredFace(NamedTuple):
 
     Attributes:
         lr: The input of the models, (h, w, 3).
+        model: The first student's model for it.
         sr: Each student's result, (H, W, 3), by the student's name.
         hr: The original face, (H, W, 3), if it has more detail than `lr`.
         parsing: The parsing map of `hr`, (H, W) label ids, if there is a teacher and a map.
         taught: The teacher's result for `lr` and `parsing`.
         box: Its position in the photograph.
+        angle: Its angle there, in degrees, clockwise.
     """
 
     lr: Pixels
+    model: Model
     sr: Mapping[str, Pixels]
     hr: Pixels | None = None
     parsing: Pixels | None = None
     taught: Pixels | None = None
     box: Box | None = None
+    angle: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,37 +127,35 @@ def restore_image(image: ImageFile, models: Models, limits: Limits, mode: Mode =
         PKDNError: If a model cannot process it, or the time limit is exceeded.
     """
     deadline = Deadline(limits.request_s)
+    candidates = models.first
     if mode == "auto" and known_map(np.asarray(image.rgb)) is not None:
-        mode = "aligned"
+        mode, candidates = "aligned", candidates._replace(small=candidates.small[:1])  # the smallest input shows most
     with _DETECTING:
         deadline.check()
-        decision = _decision(image, models.first, mode)
+        decision = _decision(image, candidates, mode)
     faces = [face for face in decision.faces if face.lr.size] if decision.mode == "photo" else []
     if decision.mode == "photo":
         if not faces:
             raise Rejected("outside", "Too little of the face lies within the image to restore it.")
-        shown = faces[: limits.faces]
-        given: list[tuple[Pixels, Pixels | None, Box | None]] = [
-            (face.lr, _sharp(image, face, models), face.box) for face in shown
+        given = [
+            RestoredFace(face.lr, face.model, {}, _sharp(image, face), box=face.box, angle=face.angle)
+            for face in faces[: limits.faces]
         ]
     else:
-        given = [(decision.lr[0], _original(image, decision, models), None)]
-    restored = _restored([lr for lr, _, _ in given], models, deadline)
-    result = [
-        _taught(RestoredFace(lr, sr, hr, box=box), models, deadline)
-        for (lr, hr, box), sr in zip(given, restored, strict=True)
-    ]
+        given = [RestoredFace(decision.lr[0], decision.models[0], {}, _original(image, decision))]
+    restored = _restored(given, models, deadline)
+    result = [_taught(face._replace(sr=sr), models, deadline) for face, sr in zip(given, restored, strict=True)]
     return Result(decision.mode, _words(decision, result, len(faces), image, models), result, decision.upscale)
 
 
-def _decision(image: ImageFile, restorer: Restorer, mode: Mode) -> Decision:
+def _decision(image: ImageFile, candidates: ModelSet, mode: Mode) -> Decision:
     """Returns what is to be done with an image.
 
     Raises:
         Rejected: If there is nothing to restore, in words for a visitor instead of a command's options.
     """
     try:
-        return decide(image, restorer, mode=mode)
+        return decide(image, candidates, mode=mode)
     except Rejected as rejected:
         raise Rejected(rejected.reason, _WORDS.get(rejected.reason, _NOTHING_FOUND)) from rejected
     except PKDNError as error:  # the face detector is not installed
@@ -169,23 +172,25 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def _sharp(image: ImageFile, face: Face, models: Models) -> Pixels | None:
-    """Returns a photograph's face at the size of the results, if it has more detail than the models' input."""
-    if not face.why_kept:
+def _sharp(image: ImageFile, face: Face) -> Pixels | None:
+    """Returns a photograph's face at the size of the results, if it is left alone."""
+    return _resized(upright(image.rgb, face.box, face.angle), face.model) if face.why_kept else None
+
+
+def _original(image: ImageFile, decision: Decision) -> Pixels | None:
+    """Returns an aligned face at the size of the results, if it has more detail than its model's input."""
+    model = decision.models[0]
+    if decision.mode != "aligned" or is_enlarged(image.rgb, model.lr_px):
         return None
-    return cut(image.rgb, face.box, models.first.hr_px, outside_at_most=1)
+    return _resized(image.rgb, model)
 
 
-def _original(image: ImageFile, decision: Decision, models: Models) -> Pixels | None:
-    """Returns an aligned face at the size of the results, if it has more detail than the models' input."""
-    lr_px, hr_px = models.first.lr_px, models.first.hr_px
-    if decision.mode != "aligned" or is_enlarged(image.rgb, lr_px):
-        return None
-    return np.asarray(image.rgb.resize((hr_px, hr_px), Image.Resampling.BICUBIC))
+def _resized(square: Image.Image, model: Model) -> Pixels:
+    return np.asarray(square.resize((model.hr_px, model.hr_px), Image.Resampling.BICUBIC))
 
 
-def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
-    """Returns each student's result for each face."""
+def _restored(faces: Sequence[RestoredFace], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
+    """Returns each student's result for each face; a second student is one model."""
 
     def in_time(restore: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
         deadline.check()
@@ -193,12 +198,14 @@ def _restored(faces: Sequence[Pixels], models: Models, deadline: Deadline) -> li
 
     restored: list[dict[str, Pixels]] = [{} for _ in faces]
     for student in models.students:
-        results = restore_all(partial(in_time, student.restorer), faces, _FACES_AT_A_TIME)
-        for own, face, result in zip(restored, faces, results, strict=True):
+        chosen = [face.model if student is models.students[0] else student.models.small[0] for face in faces]
+        by_model = {model: partial(in_time, model.load()) for model in set(chosen)}
+        given = [(by_model[model], face.lr) for model, face in zip(chosen, faces, strict=True)]
+        for own, face, result in zip(restored, faces, restore_all(given, _FACES_AT_A_TIME), strict=True):
             if isinstance(result, DataError):  # it took too long
                 raise result
             if isinstance(result, PKDNError):
-                size = f"{face.shape[1]}×{face.shape[0]}"
+                size = f"{face.lr.shape[1]}×{face.lr.shape[0]}"
                 raise Rejected("size", f"The model cannot restore an image of this size ({size} pixels).") from result
             own[student.name] = result
     return restored
@@ -218,21 +225,27 @@ def _taught(face: RestoredFace, models: Models, deadline: Deadline) -> RestoredF
 
 def _words(decision: Decision, faces: Sequence[RestoredFace], found: int, image: ImageFile, models: Models) -> str:
     """Returns a description of the result for the user."""
-    sees = f"{models.first.lr_px}×{models.first.lr_px} pixels"
+    sees = f"{faces[0].model.lr_px}×{faces[0].model.lr_px} pixels"
     if decision.mode == "lr":
         words = [f"A face of {image.rgb.width}×{image.rgb.height} pixels, restored as it is."]
     elif decision.mode == "aligned" and faces[0].hr is None:
         words = [f"An enlarged face: it has no more detail than {sees} and was restored from these."]
     elif decision.mode == "aligned":
-        words = [f"A sharp face: the model's input was {sees}, so the result can be compared with the original."]
+        words = [
+            f"A sharp face, reduced to {sees} and restored from these, so that you can compare it with the original."
+        ]
     else:
-        words = _words_of_photo(faces, found, sees)
+        words = _words_of_photo(faces, found)
+        if decision.turn:
+            words.append(
+                f"The photograph {LIES[decision.turn]}: its faces were turned upright, restored and turned back."
+            )
     if models.teacher is not None and any(face.hr is not None and face.taught is None for face in faces):
         words.append("The teacher needs a parsing map. Only the example faces have one here.")
     return " ".join([*words, *(f"Read as: {note}." for note in image.notes)])
 
 
-def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> list[str]:
+def _words_of_photo(faces: Sequence[RestoredFace], found: int) -> list[str]:
     small = sum(face.hr is None for face in faces)
     sharp = len(faces) - small
     words = [f"A photograph with {found} face{'s' if found > 1 else ''}."]
@@ -242,8 +255,8 @@ def _words_of_photo(faces: Sequence[RestoredFace], found: int, sees: str) -> lis
         words.append(f"{small} small one{'s' if small > 1 else ''} restored and pasted back.")
     if sharp:
         words.append(
-            f"{'One has' if sharp == 1 else f'{sharp} have'} more detail than {sees}, the model's input; shown for "
-            "comparison only."
+            f"{'One is' if sharp == 1 else f'{sharp} are'} sharp enough or seen from the side, and left as "
+            f"{'it is' if sharp == 1 else 'they are'}; below for comparison only."
         )
     return words
 
@@ -258,6 +271,7 @@ def whole_image(image: ImageFile, result: Result, chosen: Sequence[int], student
         student: Name of the student.
     """
     faces = [result.faces[number] for number in sorted(set(chosen)) if number < len(result.faces)]
-    placed = [Face(face.box, face.lr) for face in faces if face.box is not None]
-    decision = Decision("photo", "", [face.lr for face in faces], placed, result.upscale)
+    placed = [Face(face.box, face.lr, face.model, face.angle) for face in faces if face.box is not None]
+    lr, restoring = [face.lr for face in faces], [face.model for face in faces]
+    decision = Decision("photo", "", lr, restoring, placed, result.upscale)
     return assemble(image, decision, [face.sr[student] for face in faces])

@@ -10,14 +10,15 @@ from pkdn_lightning.demo.actions import Pixels
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Models
 from pkdn_lightning.demo.views import View, data_uri
+from pkdn_lightning.files import file_sha256
 
 
-def heading(models: Models) -> str:
+def heading() -> str:
     """Returns the title, a description and a caution."""
-    lr, hr = models.first.lr_px, models.first.hr_px
     return (
         "<header><h1>Faces from a few pixels</h1>"
-        f"<p>A model enlarges a face of {lr}×{lr} pixels to {hr}×{hr}. Upload an image, or try an example face.</p>"
+        "<p>Upload a photograph: faces in it that are too small or too blurred to make out are found, restored and put "
+        "back. Everything else stays as it is.</p>"
         '<p class="caution"><strong>Plausible, not proven.</strong> The model invents the details. The result is '
         "no evidence of a person's identity and must not be used to identify anyone.</p></header>"
     )
@@ -25,9 +26,7 @@ def heading(models: Models) -> str:
 
 def footer(models: Models, limits: Limits) -> str:
     """Returns the models, the limits and the handling of images."""
-    named = "; ".join(
-        f"{escape(student.name)} <code>{student.restorer.sha256[:12]}</code>" for student in models.students
-    )
+    named = "; ".join(f"{escape(model.name)} <code>{file_sha256(model.file)[:12]}</code>" for model in models.all())
     where = "on a GPU" if models.device.type == "cuda" else "on the CPU"
     minutes = limits.keep_s / 60
     return (
@@ -42,6 +41,24 @@ def said(words: str, *, failed: bool = False) -> str:
     """Returns a status or error message that screen readers announce."""
     role, name = ("alert", "said failed") if failed else ("status", "said")
     return f'<p class="{name}" role="{role}">{escape(words)}</p>' if words else ""
+
+
+def pair(before: View, after: View, label: str) -> str:
+    """Returns a face before and after its restoration, side by side on any screen.
+
+    Args:
+        before: What was uploaded, or the models' input.
+        after: The restored face.
+        label: Name of the face, for alternative texts.
+    """
+    sides = []
+    for words, view in (("Before", before), ("After", after)):
+        pixelated = "" if view.smooth else ' class="pixelated"'
+        sides.append(
+            f'<figure><img src="{data_uri(view.pixels)}" alt="{words}: {escape(label)}"{pixelated}>'
+            f"<figcaption><strong>{words}</strong><span>{escape(view.about)}</span></figcaption></figure>"
+        )
+    return f'<div class="pair">{"".join(sides)}</div>'
 
 
 def strip(shown: Sequence[View], label: str) -> str:

@@ -12,7 +12,7 @@ from pkdn_lightning.demo.actions import Result, open_upload, restore_image, whol
 from pkdn_lightning.demo.examples import Example
 from pkdn_lightning.demo.limits import Limits
 from pkdn_lightning.demo.restorers import Models
-from pkdn_lightning.demo.views import BICUBIC, large, views
+from pkdn_lightning.demo.views import BICUBIC, LR, large, views
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.predict.routing import Mode
@@ -24,6 +24,10 @@ MODES: Final[Mapping[str, Mode]] = {
     "A photograph": "photo",
 }
 _BEGIN: Final = "Upload an image, take a photograph, or try an example face."
+_OPENING: Final = (
+    "An example: a portrait reduced to a few pixels, and the face that is made from them. Upload an image of your own, "
+    "or try another example."
+)
 _SHOWN: Final = (1600, 1600)  # maximum pixels of a photograph on the page; the saved file has all of them
 
 # Options of a gallery for choosing one image; its captions are also the alternative texts.
@@ -54,6 +58,7 @@ class _Shown(NamedTuple):
     faces: gr.Gallery
     left: gr.Dropdown
     right: gr.Dropdown
+    pair: gr.HTML
     slider: gr.ImageSlider
     divider: gr.Slider
     strip: gr.HTML
@@ -85,14 +90,16 @@ def build_page(models: Models, limits: Limits, examples: Sequence[Example], fold
         folder: Folder for restored photographs; the server deletes old files.
     """
     with gr.Blocks(title="PKDN: faces from a few pixels", analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(markup.heading(models), padding=False)
+        gr.HTML(markup.heading(), padding=False)
         with gr.Row(elem_id="sides"):
             with gr.Column(scale=2, min_width=300):
                 given = _given(examples)
             with gr.Column(scale=3, min_width=300):
                 shown = _shown(limits)
         gr.HTML(markup.footer(models, limits), padding=False)
-        _connect(given, shown, _Clicks(models, limits, folder))
+        clicks = _Clicks(models, limits, folder)
+        _connect(given, shown, clicks)
+        _open(page, shown, clicks, examples[0])
     return page
 
 
@@ -128,6 +135,7 @@ def _shown(limits: Limits) -> _Shown:
             save = gr.DownloadButton("Save the photograph", elem_id="save")
         heading = gr.HTML("<h3>Faces: choose one</h3>", padding=False, visible=False)
         faces = gr.Gallery(label="Faces: choose one", elem_id="faces", **_CHOOSING)
+        pair = gr.HTML(elem_id="pair", padding=False)
         with gr.Row(elem_id="which"):
             left = gr.Dropdown(label="Left", elem_id="left", min_width=120, filterable=False)
             right = gr.Dropdown(label="Right", elem_id="right", min_width=120, filterable=False)
@@ -138,8 +146,8 @@ def _shown(limits: Limits) -> _Shown:
         strip = gr.HTML(elem_id="strip", padding=False)
         legend = gr.HTML(elem_id="legend", padding=False)
     return _Shown(
-        result, number, said, everything, heading, faces, left, right, slider, divider, strip, legend, whole, put_back,
-        photo, save,
+        result, number, said, everything, heading, faces, left, right, pair, slider, divider, strip, legend, whole,
+        put_back, photo, save,
     )  # fmt: skip
 
 
@@ -187,6 +195,7 @@ class _Clicks:
         return {
             "left": gr.Dropdown(list(shown), value=left),
             "right": gr.Dropdown(list(shown), value=right),
+            "pair": markup.pair(shown[LR], shown[self.models.students[0].name], label),
             "slider": gr.ImageSlider(
                 (large(shown[left]), large(shown[right])), label=f"Drag to compare: {left} | {right}"
             ),
@@ -222,6 +231,16 @@ def _thumbnails(result: Result) -> list[tuple[Any, str]]:
         (large(views(face)[0] if face.hr is None else views(face)[-1 if face.parsing is None else -2]), name)
         for face, name in zip(result.faces, _names(result), strict=True)
     ]
+
+
+def _open(page: gr.Blocks, shown: _Shown, clicks: _Clicks, example: Example) -> None:
+    """Shows a restored example to whoever opens the page; the place for an upload stays empty."""
+
+    def opening() -> dict[Any, Any]:
+        found = clicks.restore(str(example.file), next(iter(MODES)), None, None)
+        return {shown._asdict()[name]: value for name, value in (found | {"said": markup.said(_OPENING)}).items()}
+
+    page.load(opening, None, list(shown), show_progress="hidden", api_visibility="private")
 
 
 def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -19,18 +20,21 @@ from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.models.runtimes import Restorer, load_runtime
 from pkdn_lightning.networks.contract import SRNetwork
+from pkdn_lightning.predict.models import Model, ModelSet, choose_models
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_RESERVED = ("LR", "Bicubic", "Teacher", "Original", "Parsing map")
+RESTORED: Final = "Restored"
+"""What the included models together are called."""
+_RESERVED: Final = ("LR", "Bicubic", "Teacher", "Original", "Parsing map")
 
 
 class Student(NamedTuple):
-    """A model that reads LR faces only, with its name on the page."""
+    """Models that read LR faces only, with their common name on the page; the size of a face chooses among them."""
 
     name: str
-    restorer: Restorer
+    models: ModelSet
 
 
 class Teacher:
@@ -80,7 +84,7 @@ class Models:
     """The models of the page.
 
     Attributes:
-        students: One or two, with the same LR and HR sizes.
+        students: One; or two single models with the same LR and HR sizes.
         teacher: The teacher, if any.
         maps: Parsing maps for the teacher.
         device: The device of all models.
@@ -92,9 +96,14 @@ class Models:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def first(self) -> Restorer:
-        """The restorer of the first student."""
-        return self.students[0].restorer
+    def first(self) -> ModelSet:
+        """The models of the first student."""
+        return self.students[0].models
+
+    def all(self) -> list[Model]:
+        """Returns every model that may restore a face."""
+        found = {id(each): each for student in self.students for each in (*student.models.small, *student.models.photo)}
+        return list(found.values())
 
 
 def load_models(cfg: "DictConfig") -> Models:
@@ -105,20 +114,21 @@ def load_models(cfg: "DictConfig") -> Models:
         ConfigError: If they do not match.
     """
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
+    load = partial(load_runtime, runtime=cfg.runtime, precision=cfg.precision, trust=cfg.trust, device=device)
+    if not (cfg.other or cfg.teacher or cfg.parser):
+        models = choose_models(cfg.model, load)
+        return Models([Student(_name(models.small[0].name, []) if models.named else RESTORED, models)], device=device)
+    restorers = [load(cfg[key]) for key in ("model", "other") if cfg[key]]
+    first, last = restorers[0], restorers[-1]
+    if (last.lr_px, last.hr_px) != (first.lr_px, first.hr_px):
+        raise ConfigError(
+            f"model={cfg.model} restores {first.lr_px} px to {first.hr_px} px, other={cfg.other} "
+            f"{last.lr_px} px to {last.hr_px} px. Only models of the same sizes can be compared."
+        )
     students: list[Student] = []
-    for key in ("model", "other"):
-        if cfg[key]:
-            options = {name: cfg[name] for name in ("runtime", "precision", "trust")}
-            restorer = load_runtime(cfg[key], **options, device=device)
-            students.append(Student(_name(restorer, students), restorer))
-    first = students[0].restorer
-    for student in students[1:]:
-        restorer = student.restorer
-        if (restorer.lr_px, restorer.hr_px) != (first.lr_px, first.hr_px):
-            raise ConfigError(
-                f"model={cfg.model} restores {first.lr_px} px to {first.hr_px} px, other={cfg.other} "
-                f"{restorer.lr_px} px to {restorer.hr_px} px. Only models of the same sizes can be compared."
-            )
+    for restorer in restorers:
+        models = ModelSet.of(restorer)
+        students.append(Student(_name(models.small[0].name, students), models))
     teacher = _teacher(cfg.teacher, first, device) if cfg.teacher else None
     parser = BiSeNetParser(weights=cfg.parser, device=device.type, threads=cfg.threads) if cfg.parser else None
     if parser is not None and teacher is None:
@@ -126,9 +136,8 @@ def load_models(cfg: "DictConfig") -> Models:
     return Models(students, teacher, Maps(parser), device)
 
 
-def _name(restorer: Restorer, others: Sequence[Student]) -> str:
+def _name(name: str, others: Sequence[Student]) -> str:
     """Returns a name for a model that is unique on the page."""
-    name = str(restorer.card.get("experiment") or restorer.path.stem)
     taken = [*_RESERVED, *(student.name for student in others)]
     return name if name not in taken else f"{name} ({len(others) + 1})"
 

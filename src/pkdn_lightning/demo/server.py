@@ -55,7 +55,7 @@ def serve(cfg: "DictConfig") -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     models = load_models(cfg)  # before the hub is set offline for Gradio: a model may come from the hub
     with _sigterm_as_ctrl_c(), serving(models, limits, cfg) as address:
-        console.print(f"{', '.join(student.name for student in models.students)}: {address}\nStop with Ctrl-C.")
+        console.print(f"{', '.join(model.name for model in models.all())}: {address}\nStop with Ctrl-C.")
         if cfg.host not in LOOPBACK:
             words = "everyone who can reach this computer can use the page. Names other than its own: names=[...]"
             console.print(f"host={cfg.host}: {words}", style="yellow")
@@ -138,7 +138,7 @@ def _launched(models: Models, limits: Limits, cfg: "DictConfig", folder: Path) -
     from pkdn_lightning.demo.own_address import OwnAddressOnly
     from pkdn_lightning.demo.uploads import UploadTimeout
 
-    examples = write_examples(folder / "examples", models.first.lr_px)
+    examples = write_examples(folder / "examples", models.first.small[0].lr_px)
     page = design.build_page(models, limits, examples, folder)
     has_screen = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     page.queue(max_size=cfg.queue, default_concurrency_limit=cfg.concurrent, api_open=False)

@@ -26,7 +26,8 @@ from pkdn_lightning.models.checksum import check_checksum, safetensors_with_chec
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 DEFAULT: Final = "default"
-"""Another name of the included x8 model."""
+"""Another name of the included x8 model; `predict` and `demo` take it for all included ones."""
+_DEFAULT_MODEL: Final = "portraits_x8"
 _INCLUDED: Final = Path(__file__).with_name("included")
 
 _HUB_ID: Final = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -136,7 +137,7 @@ def find_pretrained(name: str) -> Path | None:
 def included_models() -> dict[str, Path]:
     """Returns the files of the models that come with the package, by their names."""
     found = {file.stem: file for file in sorted(_INCLUDED.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
-    x8 = [file for name, file in found.items() if name.endswith("_x8")]
+    x8 = [found[name] for name in (_DEFAULT_MODEL, *found) if name in found and name.endswith("_x8")]
     return {DEFAULT: x8[0], **found} if x8 else found
 
 

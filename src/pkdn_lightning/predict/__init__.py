@@ -7,9 +7,12 @@ inputs      finds the images: a file, a folder, a pattern
 image_file  reads and writes pixels, orientation, colour profile, alpha and metadata
 bit_depth   how many bits per channel a file holds
 routing     whether an image is LR, an enlarged LR, or a photograph with faces
+models      which model restores a face, by its size
 detail      whether a face is an enlarged LR
-restore     passes the faces of many files through the network
+alignment   turns tilted faces upright, and back
+restore     passes the faces of many files through their models
 paste       puts restored faces back into their photograph
+summary     says it in numbers and words
 manifest    records what was done with each file
 references  measures results against true images
 prediction  does all of it in turn
@@ -52,12 +55,13 @@ def _task(cfg: "DictConfig") -> Any:
     from pkdn_lightning.console import console
     from pkdn_lightning.errors import DataError
     from pkdn_lightning.predict.manifest import FILE
+    from pkdn_lightning.predict.summary import remarks
 
     result = predict(cfg)
     words = [result.summary()]
     words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
-    if result.left_out:
-        console.print(result.left_out)
+    for note in filter(None, (result.left_out, *remarks(result.rows))):
+        console.print(note)
     if cfg.upscale is None and any(row.mode == "photo" and row.status == "restored" for row in result.rows):
         console.print("Photographs keep their size; upscale=2 enlarges them, so that small faces show more detail.")
     console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")

@@ -32,9 +32,13 @@ class Row:
             image by its name.
         mode: `lr`, `aligned` or `photo`.
         decision: What was decided about it and why.
-        faces: A photograph's faces: `box` (left, top, side), and `kept` with the reason where one was left alone.
+        faces: A photograph's faces: `box` (left, top, side); `angle` in degrees, clockwise, where one is tilted; and
+            `model`, or `kept` with the reason where one was left alone.
+        models: How many faces each model restored, by its name.
+        better: An included model that suits the size of its faces better than the named one, or empty.
+        turn: By how many degrees a photograph is turned clockwise: 0, 90, 180 or 270.
         upscale: How many times larger the result is than the input.
-        model_sha256: The model's hash.
+        model_sha256: The model's hash; where the size of a face chooses among several, the hash of theirs.
         settings: The options that the result depends on.
         seconds: Time spent on it.
         metrics: PSNR and SSIM, if there was a reference.
@@ -48,6 +52,9 @@ class Row:
     mode: str = ""
     decision: str = ""
     faces: list[dict[str, Any]] = field(default_factory=list)
+    models: dict[str, int] = field(default_factory=dict)
+    better: str = ""
+    turn: int = 0
     upscale: float = 0.0
     model_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)

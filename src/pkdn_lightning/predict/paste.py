@@ -1,6 +1,7 @@
 """Restored faces go back into their photograph, without a seam."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +11,37 @@ from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.crop import Box
 from pkdn_lightning.functional.resize import bicubic
+from pkdn_lightning.predict.alignment import placed
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.routing import Decision
 
 _SOFT = 0.15  # share of the square's side over which a face fades into the photograph, on each side
 
 
-def assemble(image: ImageFile, decision: Decision, results: Sequence[NDArray[np.uint8] | PKDNError]) -> ImageFile:
+class Placed(NamedTuple):
+    """A restored face and its place.
+
+    Attributes:
+        box: Its square in the photograph, parts of which may lie outside.
+        pixels: What belongs there, upright, (S, S, 3).
+        angle: By how many degrees it is turned clockwise around the square's centre.
+    """
+
+    box: Box
+    pixels: NDArray[np.uint8]
+    angle: float = 0.0
+
+
+def assemble(
+    image: ImageFile, decision: Decision, results: Sequence[NDArray[np.uint8] | PKDNError], strength: float = 1.0
+) -> ImageFile:
     """Returns an image with what the network made of it.
 
     Args:
         image: The image.
         decision: What was decided about it.
         results: What became of each of `decision.lr`, (S, S, 3), or why nothing did.
+        strength: Share of the restored face in the result; the rest is the original, enlarged by bicubic interpolation.
 
     Raises:
         PKDNError: If the network could not take one of them.
@@ -34,10 +53,12 @@ def assemble(image: ImageFile, decision: Decision, results: Sequence[NDArray[np.
         # Networks tint grey faces a little.
         faces.append(np.asarray(Image.fromarray(result).convert("L").convert("RGB")) if image.grey else result)
     if decision.mode != "photo":
-        return image.with_pixels(Image.fromarray(faces[0]))
-    boxes = [face.box for face in decision.faces if not face.why_kept]
-    placed = [(box, match(face, lr)) for box, face, lr in zip(boxes, faces, decision.lr, strict=True)]
-    return image.with_pixels(paste(image.rgb, placed, decision.upscale))
+        restored = Image.fromarray(faces[0])
+        original = image.rgb.resize(restored.size, Image.Resampling.BICUBIC)
+        return image.with_pixels(Image.blend(original, restored, strength))
+    wanted = [face for face in decision.faces if not face.why_kept]
+    fitted = [Placed(face.box, match(result, face.lr), face.angle) for face, result in zip(wanted, faces, strict=True)]
+    return image.with_pixels(paste(image.rgb, fitted, decision.upscale, strength))
 
 
 def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -53,21 +74,22 @@ def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_pixels(sr + bicubic(wanted - bicubic(sr, lr.shape[:2]), face.shape[:2]))[0]
 
 
-def paste(image: Image.Image, faces: Sequence[tuple[Box, NDArray[np.uint8]]], upscale: int) -> Image.Image:
+def paste(image: Image.Image, faces: Sequence[Placed], upscale: int, strength: float = 1.0) -> Image.Image:
     """Returns a photograph enlarged by bicubic interpolation, with restored faces in their places.
 
     Args:
         image: The photograph, RGB.
-        faces: Squares of the photograph, parts of which may lie outside, and (S, S, 3) what belongs there.
+        faces: The restored faces.
         upscale: How many times larger the result is.
+        strength: Opacity of the restored faces.
     """
     size = (image.width * upscale, image.height * upscale)
     canvas = image.resize(size, Image.Resampling.BICUBIC) if upscale > 1 else image.copy()
     # The largest come first, so that a small face in front of a large one is not painted over.
-    for box, face in sorted(faces, key=lambda each: -each[0].side):
-        left, top, side = box.left * upscale, box.top * upscale, box.side * upscale
-        sized = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
-        canvas.paste(sized, (left, top), soft_mask(side))
+    for each in sorted(faces, key=lambda each: -each.box.side):
+        box = Box(*(value * upscale for value in each.box))
+        face, mask, place = placed(Image.fromarray(each.pixels), soft_mask(box.side), box, each.angle)
+        canvas.paste(face, place[:2], mask.point(lambda value: round(value * strength)))
     return canvas
 
 

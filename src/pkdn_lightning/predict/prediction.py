@@ -6,10 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -24,13 +26,16 @@ from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
 from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes, sole_writer
+from pkdn_lightning.predict.models import ModelSet, choose_models
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
-from pkdn_lightning.predict.routing import Decision, decide
+from pkdn_lightning.predict.routing import Decision, Face, decide
+from pkdn_lightning.predict.summary import summary
 
 _PIXELS_AT_ONCE = 50_000_000  # of photographs that wait until their faces fill a batch
-_SETTINGS = ("mode", "faces", "upscale", "ensemble", "precision", "format")  # options that a result depends on
+# The options that a result depends on.
+_SETTINGS = ("mode", "faces", "upscale", "strength", "ensemble", "precision", "format")
 
 
 class Prediction(NamedTuple):
@@ -56,11 +61,8 @@ class Prediction(NamedTuple):
         return [row for row in self.rows if row.status == "failed"]
 
     def summary(self) -> str:
-        """Returns how many inputs were restored, copied and failed; the three add up to all."""
-        counts = Counter(row.status for row in self.rows)
-        words = [f"{counts[status]} {status}" for status in ("restored", "copied", "failed")]
-        before = f" ({self.skipped} of them done before)" if self.skipped else ""
-        return f"{len(self.rows)} image{'s' if len(self.rows) != 1 else ''}: {', '.join(words)}{before}"
+        """Returns what was done, in numbers; see `summary.summary`."""
+        return summary(self.rows, self.skipped)
 
 
 class Task(NamedTuple):
@@ -83,15 +85,9 @@ def run_prediction(cfg: DictConfig) -> Prediction:
         if os.path.realpath(folder / each.name) == os.path.realpath(each.file):
             raise ConfigError(f"The result of {each.file} would replace it. Choose another folder: output=restored")
     references = References(cfg.references) if cfg.references else None
-    restorer = load_runtime(cfg.model, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
-    if cfg.ensemble == "flip":
-        restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
-    console.print(
-        f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
-        f"{restorer.runtime}, {restorer.sha256[:12]}; trained with degradation={restorer.card['degradation']}"
-    )
+    models = choose_models(cfg.model, partial(_loaded, cfg, device))
     with sole_writer(folder) as manifest:
-        run = _Run(cfg, restorer, manifest, references)
+        run = _Run(cfg, models, manifest, references)
         rows = run.all(inputs.images)
         for file in inputs.found.left_out:
             if str(file) not in manifest.rows:
@@ -99,6 +95,17 @@ def run_prediction(cfg: DictConfig) -> Prediction:
     metrics = [row.metrics for row in rows if row.metrics]
     means = {name: float(np.mean([each[name] for each in metrics])) for name in (metrics[0] if metrics else ())}
     return Prediction(folder, rows, run.skipped, means, inputs.found.note())
+
+
+def _loaded(cfg: DictConfig, device: torch.device, name: str) -> Restorer:
+    restorer = load_runtime(name, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
+    if cfg.ensemble == "flip":
+        restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
+    console.print(
+        f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
+        f"{restorer.runtime}, {restorer.sha256[:12]}; trained with degradation={restorer.card['degradation']}"
+    )
+    return restorer
 
 
 def _check(cfg: DictConfig) -> None:
@@ -110,9 +117,9 @@ def _check(cfg: DictConfig) -> None:
 class _Run:
     """What all files of one prediction share."""
 
-    def __init__(self, cfg: DictConfig, restorer: Restorer, manifest: Manifest, references: References | None) -> None:
-        self.cfg, self.restorer, self.manifest, self.references = cfg, restorer, manifest, references
-        self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": restorer.runtime}
+    def __init__(self, cfg: DictConfig, models: ModelSet, manifest: Manifest, references: References | None) -> None:
+        self.cfg, self.models, self.manifest, self.references = cfg, models, manifest, references
+        self.settings, self.sha256 = {key: cfg[key] for key in _SETTINGS}, models.sha256()
         self.skipped, self.rows = 0, dict[Path, Row]()
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
@@ -146,7 +153,7 @@ class _Run:
     def _begin(self, each: Input) -> Task | None:
         """Opens an input and decides what to do; returns None if nothing is left to do."""
         started = time.perf_counter()
-        row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.restorer.sha256)
+        row = Row(str(each.file), "", str(each.name), settings=self.settings, model_sha256=self.sha256)
         image = None
         try:
             check_regular(each.file)
@@ -167,11 +174,11 @@ class _Run:
     def _decide(self, image: ImageFile) -> Decision:
         upscale = self.cfg.upscale or 1
         try:
-            return decide(image, self.restorer, mode=self.cfg.mode, faces=self.cfg.faces, upscale=upscale)
+            return decide(image, self.models, mode=self.cfg.mode, faces=self.cfg.faces, upscale=upscale)
         except Rejected as rejected:
             if rejected.reason != "no_face":
                 raise
-            return Decision("photo", rejected.detail, [], upscale=upscale)
+            return Decision("photo", rejected.detail, [], [], upscale=upscale)
 
     def _refuse_to_overwrite(self, each: Input, row: Row) -> None:
         target = self.manifest.folder / each.name
@@ -185,7 +192,8 @@ class _Run:
 
     def _finish(self, tasks: Sequence[Task]) -> None:
         """Restores the faces of some images together, and writes each image."""
-        results = restore_all(self.restorer, [lr for task in tasks for lr in task.decision.lr], self.cfg.batch_size)
+        given = [pair for task in tasks for pair in zip(task.decision.models, task.decision.lr, strict=True)]
+        results = restore_all([(model.load(), lr) for model, lr in given], self.cfg.batch_size)
         for task in tasks:
             own, results = results[: len(task.decision.lr)], results[len(task.decision.lr) :]
             with self.manifest.writing(task.row.output):
@@ -197,23 +205,33 @@ class _Run:
                     self._done(task.input, replace(task.row, seconds=round(time.perf_counter() - task.started, 3)))
 
     def _write(self, task: Task, results: Sequence[NDArray[np.uint8] | PKDNError]) -> None:
-        result = assemble(task.image, task.decision, results)
+        result = assemble(task.image, task.decision, results, self.cfg.strength)
         row, decision, target = task.row, task.decision, self.manifest.folder / task.input.name
+        restored = decision.mode != "photo" or (decision.lr and self.cfg.strength > 0)
         notes = [decision.why, *task.image.notes]
         if self.references is not None:
             row.metrics = self.references.measure(task.input.name, result.rgb)
-        if not decision.lr and decision.upscale == 1 and target.suffix == task.input.file.suffix:
+        if not restored and decision.upscale == 1 and target.suffix == task.input.file.suffix:
             with whole_file(target) as temporary:
                 shutil.copyfile(task.input.file, temporary)
             notes = [decision.why]
         elif problem := result.save(target):
             notes.append(problem)
-        row.status = "restored" if decision.lr else "copied"
-        row.mode, row.upscale = decision.mode, result.rgb.width / task.image.rgb.width
+        row.status = "restored" if restored else "copied"
+        row.mode, row.upscale, row.turn = decision.mode, result.rgb.width / task.image.rgb.width, decision.turn
         row.decision = f"{'; '.join(notes)} -> {row.status}, {result.rgb.width}x{result.rgb.height}"
-        row.faces = [
-            {"box": list(face.box)} | ({"kept": face.why_kept} if face.why_kept else {}) for face in decision.faces
-        ]
+        row.models = dict(Counter(model.name for model in decision.models)) if restored else {}
+        row.better = self._better(task)
+        row.faces = [_noted(face) for face in decision.faces]
+
+    def _better(self, task: Task) -> str:
+        """Returns the included model that suits the size of a picture's faces better, or nothing."""
+        decision = task.decision
+        sides = [(face.model, face.box.side) for face in decision.faces]
+        if decision.mode == "lr":
+            sides = [(decision.models[0], max(task.image.rgb.size))]
+        names = (self.models.better(model, side, photo=decision.mode == "photo") for model, side in sides)
+        return next(filter(None, names), "")
 
     def _done(self, each: Input, row: Row) -> None:
         self.rows[each.name] = row
@@ -227,3 +245,9 @@ class _Run:
         message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
         seconds = round(time.perf_counter() - started, 3)
         self._done(each, replace(row, status="failed", seconds=seconds, error=message))
+
+
+def _noted(face: Face) -> dict[str, Any]:
+    """Returns what the manifest holds of a face."""
+    tilted = {"angle": round(face.angle, 1)} if face.angle else {}
+    return {"box": list(face.box)} | tilted | ({"kept": face.why_kept} if face.why_kept else {"model": face.model.name})

@@ -12,24 +12,24 @@ from pkdn_lightning.errors import PKDNError
 
 
 def restore_all(
-    restore: Callable[[Tensor], Tensor], faces: Sequence[NDArray[np.uint8]], batch_size: int
+    faces: Sequence[tuple[Callable[[Tensor], Tensor], NDArray[np.uint8]]], batch_size: int
 ) -> list[NDArray[np.uint8] | PKDNError]:
-    """Returns each restored face, in order, or why the network could not take it.
+    """Returns each restored face, in order, or why its model could not take it.
 
     Args:
-        restore: Takes (B, 3, h, w) in [0, 1]; see `runtimes.Restorer`.
-        faces: LR, each (h, w, 3); sizes may differ.
-        batch_size: Faces at a time.
+        faces: The model of each face, see `runtimes.Restorer`, and its LR, (h, w, 3); sizes may differ.
+        batch_size: Faces at a time, of one model and one size.
     """
-    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, face in enumerate(faces):
-        by_size[face.shape].append(number)
+    alike: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for number, (restore, lr) in enumerate(faces):
+        alike[id(restore), lr.shape].append(number)
     results: dict[int, NDArray[np.uint8] | PKDNError] = {}
-    for numbers in by_size.values():
+    for numbers in alike.values():
         for start in range(0, len(numbers), batch_size):
             batch = numbers[start : start + batch_size]
+            restore = faces[batch[0]][0]
             try:
-                sr = restore(to_tensor([faces[number] for number in batch]))
+                sr = restore(to_tensor([faces[number][1] for number in batch]))
             except PKDNError as error:
                 results |= dict.fromkeys(batch, error)
             else:

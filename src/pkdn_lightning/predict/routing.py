@@ -1,8 +1,8 @@
 """What an image is, and so what is to be done with it.
 
-    lr        a face as small as the network reads them: it goes in as it is
+    lr        a face as small as the networks read them: it goes in as it is
     aligned   a face that fills its square, usually an enlarged LR; it is reduced to LR first
-    photo     a photograph: faces are found, reduced to LR, restored, and put back
+    photo     a photograph: faces are found, turned upright, reduced to LR, restored, and put back
 
 `auto` distinguishes them by size and by detail: see `detail`. In doubt a face is left as it is.
 """
@@ -19,33 +19,43 @@ from pkdn_lightning.faces.crop import Box, DetectorCrop, LandmarkCrop, cut
 from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.functional.resize import bicubic
-from pkdn_lightning.models.runtimes import Restorer
+from pkdn_lightning.predict.alignment import snapped, tilt, turned_back, upright, why_not_frontal
 from pkdn_lightning.predict.detail import is_enlarged, is_enlarged_within
 from pkdn_lightning.predict.image_file import ImageFile
+from pkdn_lightning.predict.models import Model, ModelSet, for_size
 from pkdn_lightning.values import check
 
 Mode = Literal["auto", "lr", "aligned", "photo"]
 WhichFaces = Literal["low_res", "all"]
+LR = NDArray[np.uint8]
 
-_SMALL: Final = 2  # an image of at most this many times the network's input is LR
-_SMALL_FACE: Final = 1.5  # a face of at most this many times the network's input gains, whatever detail it has
+_SMALL: Final = 2  # an image of at most this many times the smallest input is LR
 _ENLARGED: Final = 4  # a square of at most this many times the network's output may be an enlarged LR
 _OUTSIDE_AT_MOST: Final = 0.6  # share of a face's square beyond the photograph's border
 _MOST_PIXELS: Final = 100_000_000  # of an enlarged photograph
 _LEAST_PHOTO_PX: Final = 12  # a detector finds nothing in less
+_SURE_IF_TURNED: Final = 0.99  # least confidence in a turned photograph, where more is mistaken for a face
+
+
+LIES: Final = {90: "lies on its side", 180: "is upside down", 270: "lies on its side"}
+"""How a photograph lies whose faces are turned by so many degrees."""
 
 
 class Face(NamedTuple):
     """A face of a photograph.
 
     Attributes:
-        box: Its square.
-        lr: The network's view of it, (h, w, 3) uint8.
+        box: Its square, before it is turned by `angle`.
+        lr: The network's view of it, upright, (h, w, 3) uint8; empty if there is none.
+        model: What restores it, or would have to.
+        angle: By how many degrees it is turned clockwise around the square's centre; 0 if it is nearly upright.
         why_kept: Why it is not restored; empty if it is.
     """
 
     box: Box
-    lr: NDArray[np.uint8]
+    lr: LR
+    model: Model
+    angle: float = 0.0
     why_kept: str = ""
 
 
@@ -55,29 +65,33 @@ class Decision(NamedTuple):
     Attributes:
         mode: `lr`, `aligned` or `photo`.
         why: The reason, in words.
-        lr: What goes through the network, each (h, w, 3) uint8: one image, or a photograph's faces to be restored.
+        lr: What goes through a network, each (h, w, 3) uint8: one image, or a photograph's faces to be restored.
+        models: The model of each of them.
         faces: A photograph's faces, those left as they are among them.
         upscale: How many times larger the photograph becomes.
+        turn: By how many degrees the photograph's faces were found to be turned clockwise: 0, 90, 180 or 270.
     """
 
     mode: Mode
     why: str
-    lr: Sequence[NDArray[np.uint8]]
+    lr: Sequence[LR]
+    models: Sequence[Model]
     faces: Sequence[Face] = ()
     upscale: int = 1
+    turn: int = 0
 
 
 def decide(
-    image: ImageFile, restorer: Restorer, *, mode: Mode = "auto", faces: WhichFaces = "low_res", upscale: int = 1
+    image: ImageFile, models: ModelSet, *, mode: Mode = "auto", faces: WhichFaces = "low_res", upscale: int = 1
 ) -> Decision:
     """Returns what is to be done with an image.
 
     Args:
         image: The image.
-        restorer: Whose input and output sizes count.
+        models: Among which the size of a face decides.
         mode: What the image is, or `auto`.
-        faces: `low_res` leaves faces of a photograph alone that have more detail than the network would see; `all`
-            restores these, too, which costs what they have.
+        faces: `low_res` leaves faces of a photograph alone that have more detail than a network would see, or are seen
+            from the side; `all` restores these, too, which costs what they have.
         upscale: How many times larger a photograph becomes.
 
     Raises:
@@ -87,15 +101,15 @@ def decide(
     check("mode", mode, Mode)
     check("faces", faces, WhichFaces)
     width, height = image.rgb.size
-    if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * restorer.lr_px):
-        return Decision("lr", f"LR of {width}x{height}", [np.asarray(image.rgb)])
-    enlarged = restorer.lr_px < width == height <= _ENLARGED * restorer.hr_px and is_enlarged(image.rgb, restorer.lr_px)
+    if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * models.small[0].lr_px):
+        return Decision("lr", f"LR of {width}x{height}", [np.asarray(image.rgb)], [models.for_lr(width, height)])
+    enlarged = _enlarged(image.rgb, models)
     if mode == "aligned" or (mode == "auto" and enlarged):
-        return _aligned(image.rgb, restorer, enlarged=enlarged)
-    return _photo(image.rgb, restorer, faces, upscale)
+        return _aligned(image.rgb, models, enlarged)
+    return _photo(image.rgb, models, faces, upscale)
 
 
-def reduce(image: Image.Image, lr_px: int, *, enlarged: bool) -> NDArray[np.uint8]:
+def reduce(image: Image.Image, lr_px: int, *, enlarged: bool) -> LR:
     """Returns the LR that a square image was enlarged from, or the plain bicubic reduction of one that was not.
 
     Reducing would smooth an enlarged image once more, so the remaining error is added a few times (back-projection,
@@ -116,47 +130,84 @@ def reduce(image: Image.Image, lr_px: int, *, enlarged: bool) -> NDArray[np.uint
     return to_pixels(found)[0]
 
 
-def _aligned(image: Image.Image, restorer: Restorer, *, enlarged: bool) -> Decision:
+def _enlarged(image: Image.Image, models: ModelSet) -> Model | None:
+    """Returns the model that reads as many pixels as a face was enlarged from; None if it is no enlarged LR."""
+    square = image.width == image.height <= _ENLARGED * models.hr_px
+    fits = (each for each in models.small if each.lr_px < image.width and is_enlarged(image, each.lr_px))
+    return next(fits, None) if square else None
+
+
+def _aligned(image: Image.Image, models: ModelSet, enlarged: Model | None) -> Decision:
     if image.width != image.height:
         hint = "mode=aligned is for a face that fills a square. Crop it, or use mode=photo"
         raise Rejected("not_square", f"it is {image.width}x{image.height}; {hint}")
-    why = f"face of {image.width} px" + (f", an enlarged LR of {restorer.lr_px} px" if enlarged else "")
-    return Decision("aligned", why, [reduce(image, restorer.lr_px, enlarged=enlarged)])
+    model = enlarged or for_size(models.small, image.width) or models.small[-1]
+    why = f"face of {image.width} px" + (f", an enlarged LR of {model.lr_px} px" if enlarged else "")
+    return Decision("aligned", why, [reduce(image, model.lr_px, enlarged=enlarged is not None)], [model])
 
 
-def _photo(image: Image.Image, restorer: Restorer, which: WhichFaces, upscale: int) -> Decision:
+def _photo(image: Image.Image, models: ModelSet, which: WhichFaces, upscale: int) -> Decision:
     if image.width * image.height * upscale**2 > _MOST_PIXELS:
         size = f"{image.width * upscale}x{image.height * upscale}"
         raise Rejected("too_large", f"upscale={upscale} makes it {size}, more than {_MOST_PIXELS:,} pixels")
-    found = _detected(image)
+    found, turn = _detected(image)
     if not found:
         hint = "If the image is a face: mode=aligned, or mode=lr for one as small as LR"
         raise Rejected("no_face", f"no face was found. {hint}")
-    faces = [_face(image, detection, restorer, which) for detection in found]
+    faces = [_face(image, detection, turn, models.photo, which) for detection in found]
     restored = [face for face in faces if not face.why_kept]
     sides = ", ".join(str(face.box.side) for face in faces[:5]) + (", ..." if len(faces) > 5 else "")
     why = f"photograph, {len(faces)} face{'s' if len(faces) > 1 else ''} ({sides} px), {len(restored)} restored"
+    if turn:
+        why += f", which {LIES[turn]}"
     if kept := [face.why_kept for face in faces if face.why_kept]:
         why += f", {len(kept)} left alone: {kept[0]}; faces=all restores all"
-    return Decision("photo", why, [face.lr for face in restored], faces, upscale)
+    lr, chosen = [face.lr for face in restored], [face.model for face in restored]
+    return Decision("photo", why, lr, chosen, faces, upscale, turn)
 
 
-def _detected(image: Image.Image) -> list[Detection]:
+def _detected(image: Image.Image) -> tuple[list[Detection], int]:
+    """Returns the faces and the angle of the photograph: it is turned if no face is found in it as it is."""
     check_detector("A photograph", "An image that is a face needs none: mode=aligned, or mode=lr for a small one.")
-    return detect_faces(image, thorough=True) if min(image.size) >= _LEAST_PHOTO_PX else []
+    if min(image.size) < _LEAST_PHOTO_PX:
+        return [], 0
+    if found := detect_faces(image, thorough=True):
+        return found, 0
+    tried = []
+    for turn, method in _TURNS.items():
+        turned = image.transpose(method)
+        found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE_IF_TURNED]
+        tried.append(([turned_back(face, turned.size, turn) for face in found], turn))
+    best, turn = max(tried, key=lambda each: sum(face.confidence for face in each[0]))
+    return best, turn if best else 0
 
 
-def _face(image: Image.Image, detection: Detection, restorer: Restorer, which: WhichFaces) -> Face:
+_TURNS: Final = {  # counterclockwise
+    90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+def _face(image: Image.Image, detection: Detection, turn: int, models: Sequence[Model], which: WhichFaces) -> Face:
     try:
         box = LandmarkCrop().box(image, detection.points)  # as the training faces are framed
+        angle = snapped(tilt(detection.points)) % 360
     except Rejected:  # some points lie outside
-        box = DetectorCrop().around(detection)
+        box, angle = DetectorCrop().around(detection), float(turn)
     try:
-        square = Image.fromarray(cut(image, box, box.side, outside_at_most=_OUTSIDE_AT_MOST))
+        cut(image, box, box.side, outside_at_most=_OUTSIDE_AT_MOST)
     except Rejected as reason:
-        return Face(box, np.empty((0, 0, 3), np.uint8), reason.detail)
-    enlarged = box.side > restorer.lr_px and is_enlarged_within(square, restorer.lr_px)
-    lr = reduce(square, restorer.lr_px, enlarged=enlarged)
-    if which == "all" or enlarged or box.side <= _SMALL_FACE * restorer.lr_px:
-        return Face(box, lr)
-    return Face(box, lr, f"more detail than the network's {restorer.lr_px} px hold")
+        return Face(box, np.empty((0, 0, 3), np.uint8), models[0], angle, reason.detail)
+    square = upright(image, box, angle)
+    enlarged = next((each for each in models if _is_enlarged_from(square, box, each)), None)
+    model = for_size(models, box.side)
+    if enlarged and (model is None or enlarged.lr_px < model.lr_px):
+        model = enlarged
+    chosen = model or models[-1]
+    lr = reduce(square, chosen.lr_px, enlarged=chosen is enlarged)
+    why = "" if model else f"with more detail than the {chosen.lr_px} px that {chosen.name} reads"
+    why = why_not_frontal(detection.points, turn) or why
+    return Face(box, lr, chosen, angle, "" if which == "all" else why)
+
+
+def _is_enlarged_from(square: Image.Image, box: Box, model: Model) -> bool:
+    return box.side > model.lr_px and is_enlarged_within(square, model.lr_px)

@@ -1,0 +1,122 @@
+"""Which models restore: the one that was named, or the included ones, each for its size of faces."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pkdn_lightning.files import file_sha256
+from pkdn_lightning.models.pretrained import DEFAULT, included_models
+from pkdn_lightning.models.runtimes import Restorer
+
+_HR_PX: Final = 128  # of the included models
+_DIVISOR: Final = 16  # of the sides of what the included models return
+_LARGEST: Final = 1.5  # a face of at most this many times the input gains, whatever detail it has
+_LARGEST_OF_ALL: Final = 2.0  # the same for the included model with the largest input
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, loaded when it restores its first face.
+
+    Attributes:
+        name: Its name for the user.
+        lr_px: Side of the faces that it reads.
+        hr_px: Side of the faces that it returns.
+        largest_px: Side of the largest face that it restores whatever detail that has.
+        file: Its file.
+        load: Returns it; repeated calls return the same.
+    """
+
+    name: str
+    lr_px: int
+    hr_px: int
+    largest_px: float
+    file: Path
+    load: Callable[[], Restorer]
+
+
+class ModelSet(NamedTuple):
+    """The models among which the size of a face decides, smallest input first: the named one, or all included ones.
+
+    Attributes:
+        small: For pictures that are one small face, clean or enlarged.
+        photo: For faces in photographs.
+        named: Whether the user named the model.
+    """
+
+    small: Sequence[Model]
+    photo: Sequence[Model]
+    named: bool = False
+
+    @classmethod
+    def of(cls, restorer: Restorer, name: str = "") -> "ModelSet":
+        """Returns the set of one loaded model, which is called `name` if it is included, else as its experiment."""
+        shown = name if name in included_models() else str(restorer.card.get("experiment") or restorer.path.name)
+        largest = _LARGEST * restorer.lr_px
+        only = [Model(shown, restorer.lr_px, restorer.hr_px, largest, restorer.path, lambda: restorer)]
+        return cls(only, only, named=True)
+
+    @property
+    def hr_px(self) -> int:
+        """Side of the faces that they return."""
+        return self.small[0].hr_px
+
+    def sha256(self) -> str:
+        """Returns the model's hash; of several models, the hash of theirs."""
+        hashes = sorted({file_sha256(model.file) for model in (*self.small, *self.photo)})
+        return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+
+    def for_lr(self, width: int, height: int) -> Model:
+        """Returns the model for a picture that is one face, which goes in as it is."""
+        fits = [each for each in self.small if width * each.hr_px // each.lr_px % _DIVISOR == 0]
+        fits = [each for each in fits if height * each.hr_px // each.lr_px % _DIVISOR == 0] or [*self.small]
+        return for_size(fits, max(width, height)) or fits[-1]
+
+    def better(self, model: Model, px: int, *, photo: bool) -> str:
+        """Returns the included model that suits a face of `px` pixels better than a named one; empty if none does."""
+        if not self.named or (included := included_set(_unused)) is None:
+            return ""
+        suited = for_size(included.photo if photo else included.small, px)
+        return suited.name if suited and suited.lr_px != model.lr_px else ""
+
+
+def for_size(models: Sequence[Model], px: int) -> Model | None:
+    """Returns the first model for faces of `px` pixels; None if they are too large for all."""
+    return next((each for each in models if px <= each.largest_px), None)
+
+
+def choose_models(name: str, load: Callable[[str], Restorer]) -> ModelSet:
+    """Returns the included models for `default`, none of them loaded yet; or the named one, loaded.
+
+    Args:
+        name: See `models.runtimes.load_runtime`.
+        load: Loads a model by its name.
+    """
+    included = included_set(load) if name == DEFAULT else None
+    return included or ModelSet.of(load(name), name)
+
+
+def included_set(load: Callable[[str], Restorer]) -> ModelSet | None:
+    """Returns the included models: `portraits_x*`, and for photographs `photos_x*` where they are; None without any."""
+    small, photo = (_included(kind, load) for kind in ("portraits", "photos"))
+    return ModelSet(small, photo or small) if small else None
+
+
+def _included(kind: str, load: Callable[[str], Restorer]) -> list[Model]:
+    found = {}
+    for name, file in included_models().items():
+        if scale := re.fullmatch(rf"{kind}_x(\d+)", name):
+            found[_HR_PX // int(scale[1])] = name, file
+    return [
+        Model(name, px, _HR_PX, px * (_LARGEST_OF_ALL if px == max(found) else _LARGEST), file,
+              cache(partial(load, name)))
+        for px, (name, file) in sorted(found.items())
+    ]  # fmt: skip
+
+
+def _unused(name: str) -> Restorer:
+    raise AssertionError(f"{name} is only asked for its size")
