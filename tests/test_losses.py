@@ -6,6 +6,7 @@ from torch import nn
 
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.losses import (
+    AttentionTransfer,
     FaceFeatures,
     FeatureDistillation,
     Intermediate,
@@ -98,6 +99,17 @@ def test_a_term_that_has_run_out_frees_the_teacher():
     assert not objective.needs_teacher(Progress(step=0, epoch=3))
     _, parts = objective(output(), torch.rand(2, 3, 8, 8), None, Progress(step=0, epoch=3))
     assert set(parts) == {"sr"}
+
+
+def test_the_distance_to_the_teachers_face():
+    half, teacher = SROutput(torch.full((1, 3, 8, 8), 0.5)), SROutput(torch.full((1, 3, 8, 8), 0.75))
+    found = [term(half, half.sr, teacher).item() for term in (TeacherImage(), TeacherImage("l1"), TeacherImage("l2"))]
+    assert found == [0.25, 0.25, 0.0625]
+
+
+def test_which_terms_read_the_teachers_features():
+    terms = {"sr": Reconstruction(), "ts": TeacherImage(), "fs": FeatureDistillation(), "at": AttentionTransfer()}
+    assert Objective({name: (1.0, term) for name, term in terms.items()}).feature_terms == ["fs", "at"]
 
 
 def test_chosen_levels_and_normalisation():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pkdn_lightning.data.augmentation import Augmentation
 from pkdn_lightning.data.datamodule import (
     FaceSRDataModule,
     OrderedBatchSampler,
@@ -68,6 +69,20 @@ class TestShuffledPlans:
         )
         assert 0.2 < flips.mean() < 0.3
         assert not any(plan.mirrored.any() for plan in ShuffledBatchSampler(ROWS, 4))
+
+    def test_dropped_maps(self):
+        def plans(share):
+            sampler = ShuffledBatchSampler(
+                np.arange(2000), 10, flip_probability=0.5, augmentation=Augmentation(zoom_in=0.1), parsing_dropout=share
+            )
+            return list(sampler)
+
+        kept, dropped, again = plans(0.0), plans(0.25), plans(0.25)
+        assert all(plan.mapless is None for plan in kept)
+        assert 0.2 < np.concatenate([plan.mapless for plan in dropped]).mean() < 0.3
+        for a, b, c in zip(kept, dropped, again, strict=True):  # everything else is the same
+            assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("row", "mirrored", "view"))
+            assert np.array_equal(b.mapless, c.mapless)
 
 
 def test_ordered_plans_visit_all_rows_once_over_processes():
@@ -141,10 +156,27 @@ class TestErrors:
         with pytest.raises(ShapeError, match="scale 5"):
             degrade(torch.rand(1, 3, 32, 32), 5)
 
-    @pytest.mark.parametrize("values", [{"batch_size": 0}, {"flip_probability": 1.5}])
+    @pytest.mark.parametrize("values", [{"batch_size": 0}, {"flip_probability": 1.5}, {"parsing_dropout": -0.1}])
     def test_impossible_values(self, store, values):
         with pytest.raises(ConfigError, match=next(iter(values))):
             FaceSRDataModule(store.path, **values)
+
+
+def test_a_dropped_map_is_that_of_an_empty_face_in_training_only(store):
+    def batches(share, **damage):
+        data = FaceSRDataModule(store.path, scale=4, batch_size=4, parsing_dropout=share, **damage)
+        loaders = data.train_dataloader(), data.val_dataloader()
+        return [[data.on_after_batch_transfer(raw, 0) for raw in loader] for loader in loaders]
+
+    (some, val), (full, full_val), (empty, _) = batches(0.5), batches(0.0), batches(0.0, parsing_damage="empty")
+    assert all(torch.equal(a["parsing"], b["parsing"]) for a, b in zip(val, full_val, strict=True))
+    counts = [0, 0]
+    for a, b, c in zip(some, full, empty, strict=True):
+        assert torch.equal(a["lr"], b["lr"])
+        for face, true, none in zip(a["parsing"], b["parsing"], c["parsing"], strict=True):
+            counts = [count + torch.equal(face, other) for count, other in zip(counts, (true, none), strict=True)]
+    assert min(counts) > 0
+    assert sum(counts) == 12
 
 
 def test_a_damaged_map_reaches_the_network_and_nothing_else_changes(store):

@@ -108,6 +108,23 @@ def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
     assert (len(set(teachers)), seeds) == (2, [1, 2])
 
 
+def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
+    cfg, data = tiny_config("data.parsing_dropout=0.5"), {"sha256": store.sha256}
+    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config())]
+    assert identities[0] == identities[1] | {"parsing_dropout": 0.5}
+    shares = []
+    original = SRModule.on_train_start
+
+    def on_train_start(self):
+        shares.append((self.role, self.trainer.datamodule.parsing_dropout))
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SRModule, "on_train_start", on_train_start)
+        train(cfg)
+    assert shares == [("teacher", 0.5), ("student", 0.0)]  # the frozen teacher is given every map
+
+
 def test_a_teacher_of_another_degradation_is_another(tiny_config, teacher_run):
     ways = [(), ("degradation=blind",), ("degradation=blind", "data.blind.noise=[1,5]"), ("degradation=blind2",)]
     identities = [run_identity(tiny_config(*way), {}, {"sha256": "a"}) for way in ways]

@@ -79,6 +79,7 @@ class DataConfig:
         heatmap_px: Side of the heatmaps, in pixels.
         parsing_damage: Damages the parsing maps, to measure what their quality is worth.
         parsing_damage_px: Extent of that damage, in pixels.
+        parsing_dropout: Share of training faces whose parsing map is empty, for networks that read maps.
         verify: Compares the store with its hashes once.
         resident: Keeps the store in the memory of the device; false if null, unless tuned and it fits easily.
         num_workers: Processes that read batches; 0 reads them in the training process.
@@ -100,6 +101,7 @@ class DataConfig:
     heatmap_px: Count = 32
     parsing_damage: Annotated[str, OneOf("none", "shuffled", "displaced", "blurred", "other", "empty")] = "none"
     parsing_damage_px: Natural = 8
+    parsing_dropout: Share = 0.0
     verify: bool = True
     resident: bool | None = None
     num_workers: Annotated[int, Range(0, 256)] = 0
@@ -120,6 +122,7 @@ class TeacherConfig:
         lr: Its learning rate; the student's if null.
         seed: A teacher of this seed, trained if there is none; if null, of any, and trained with the student's.
         features: Layers whose outputs are further features, by name.
+        cache: Computes the teacher's faces once and keeps them beside the store, for losses that read no features.
     """
 
     checkpoint: File = "none"
@@ -131,6 +134,7 @@ class TeacherConfig:
     lr: Positive | None = None
     seed: Seed | None = None
     features: dict[str, str] = field(default_factory=dict)
+    cache: bool = False
 
 
 @dataclass

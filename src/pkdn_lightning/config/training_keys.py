@@ -5,7 +5,7 @@ from typing import Any, Final
 
 _OBSERVING: Final = (
     "run_dir", "resume", "test", "tuned", "threads", "tags", "paths", "logger", "data.test_stores", "data.source",
-    "data.verify", "data.resident", "data.num_workers", "data.eval_batch_size", "module.compile",
+    "data.verify", "data.resident", "teacher.cache", "data.num_workers", "data.eval_batch_size", "module.compile",
     "module.channels_last", "module.recompute", "optimizer.fused", "optimizer.foreach",
     "trainer.accelerator", "trainer.strategy", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.limit_test_batches", "trainer.profiler",

@@ -39,6 +39,7 @@ class Batch(TypedDict):
         parsing: (B, C, H, W) float32 in [0, 1], encoded; absent if the store has no maps.
         heatmaps: (B, K, h, w) float32 in [0, 1]; absent if data.heatmaps=none.
         row: (B,) int64, the faces' rows in the store.
+        teacher_sr: (B, 3, H, W) float32, the teacher's faces, not clamped; present if they were computed before.
     """
 
     lr: Tensor
@@ -46,6 +47,7 @@ class Batch(TypedDict):
     parsing: NotRequired[Tensor]
     heatmaps: NotRequired[Tensor]
     row: Tensor
+    teacher_sr: NotRequired[Tensor]
 
 
 class Plan(NamedTuple):
@@ -56,12 +58,14 @@ class Plan(NamedTuple):
         mirrored: Whether each face is mirrored, (B,).
         view: Augmentation of each face, (B, 7), see `data.augmentation`; None for none.
         drawn: Parameters of each face's blind degradation by name, (B, ...), see `data.blind`; empty for bicubic.
+        mapless: Whether each face's parsing map is replaced by an empty one, (B,); None for none.
     """
 
     row: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
     view: NDArray[np.float32] | None = None
     drawn: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
+    mapless: NDArray[np.bool_] | None = None
 
 
 class ShuffledBatchSampler:
@@ -77,6 +81,7 @@ class ShuffledBatchSampler:
         flip_probability: Probability that a face is mirrored.
         augmentation: Ranges of the augmentation; None for none.
         blind: Draws the parameters of the degradation; None for bicubic.
+        parsing_dropout: Probability that a face's parsing map is empty.
         batches_seen: Returns the number of batches consumed so far; called at the start of each iteration.
         rank: Rank of this process.
         world_size: Number of processes; each takes its part of every global batch.
@@ -91,6 +96,7 @@ class ShuffledBatchSampler:
         flip_probability: float = 0.0,
         augmentation: Augmentation | None = None,
         blind: Blind | None = None,
+        parsing_dropout: float = 0.0,
         batches_seen: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
@@ -99,7 +105,7 @@ class ShuffledBatchSampler:
         self.batch_size = max(1, min(batch_size, len(rows) // world_size))
         self.rows, self.seed = rows, seed
         self.flip_probability, self.augmentation = flip_probability, augmentation or Augmentation()
-        self.blind = blind
+        self.blind, self.parsing_dropout = blind, parsing_dropout
         self.batches_seen, self.rank, self.world_size = batches_seen, rank, world_size
 
     def __len__(self) -> int:
@@ -117,7 +123,10 @@ class ShuffledBatchSampler:
             generator = np.random.default_rng([self.seed, epoch, position, self.rank])
             mirrored = generator.random(len(chosen)) < self.flip_probability
             view = self.augmentation.draw(len(chosen), generator) if self.augmentation else None
-            yield Plan(chosen, mirrored, view, self.blind.draw(len(chosen), generator) if self.blind else {})
+            drawn = self.blind.draw(len(chosen), generator) if self.blind else {}
+            # Drawn last: trainings with and without dropout see the same faces in the same views.
+            mapless = generator.random(len(chosen)) < self.parsing_dropout if self.parsing_dropout else None
+            yield Plan(chosen, mirrored, view, drawn, mapless)
 
 
 class OrderedBatchSampler(SequentialSampler):
@@ -165,10 +174,14 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     Args:
         store: The store.
         resident: Returns rows without faces, which are on the device already.
+        teacher_faces: The teacher's faces of the training rows, (N, V, 3, S, S) float16: as they are and mirrored.
     """
 
-    def __init__(self, store: FaceStore, *, resident: bool = False) -> None:
-        self.store, self.resident = store, resident
+    def __init__(
+        self, store: FaceStore, *, resident: bool = False, teacher_faces: NDArray[np.float16] | None = None
+    ) -> None:
+        self.store, self.resident, self.teacher_faces = store, resident, teacher_faces
+        self._teacher_rows = None if teacher_faces is None else store.indices("train")
 
     def __getitem__(self, plan: Plan) -> dict[str, Tensor]:
         batch = {"row": torch.from_numpy(plan.row)}
@@ -176,7 +189,12 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
             batch["mirrored"] = torch.from_numpy(plan.mirrored)
         if plan.view is not None:
             batch["view"] = torch.from_numpy(plan.view)
+        if plan.mapless is not None:
+            batch["mapless"] = torch.from_numpy(plan.mapless)
         batch |= {name: torch.from_numpy(array) for name, array in plan.drawn.items()}
+        if self.teacher_faces is not None and self._teacher_rows is not None:
+            places = np.searchsorted(self._teacher_rows, plan.row)
+            batch["teacher_sr"] = torch.from_numpy(self.teacher_faces[places, plan.mirrored.astype(np.int64)])
         if not self.resident:
             faces = {name: array[plan.row] for name, array in self.store.arrays.items()}
             if "parsing" in faces:  # a store may be opened without verification
@@ -200,7 +218,8 @@ def prepare_batch(
 
     Args:
         raw: `hr` (B, S, S, 3) uint8, `row` (B,), and optionally `parsing` (B, S, S) uint8, `landmarks` (B, 68, 2)
-            float32, `mirrored` (B,) bool, `view` (B, 7) float32 and what was drawn for the degradation; see `Plan`.
+            float32, `teacher_sr` (B, 3, S, S) float16, `mirrored` and `mapless` (B,) bool, `view` (B, 7) float32 and
+            what was drawn for the degradation; see `Plan`.
         scale: Reduction from HR to LR.
         degradation: `pil`, `matlab`, `blind`, `blind2` or your own function, see `data.degradation.degrade`.
         encoding: See `data.parsing.encode`.
@@ -216,8 +235,12 @@ def prepare_batch(
     if view is not None:
         images = view_faces(images, view)
     batch: Batch = {"lr": degrade(images, scale, degradation, raw), "hr": images / 255, "row": raw["row"]}
+    if "teacher_sr" in raw:
+        batch["teacher_sr"] = raw["teacher_sr"].float()
     if "parsing" in raw:
         damaged = damage(raw["parsing"], parsing_damage, raw["row"], parsing_damage_px)
+        if "mapless" in raw:
+            damaged = damaged.masked_fill(raw["mapless"].view(-1, 1, 1), 0)
         encoded = encode(_augment_parsing(damaged, mirrored, view), encoding)
         batch["parsing"] = blur(encoded, parsing_damage_px) if parsing_damage == "blurred" else encoded
         if heatmaps == "components":
@@ -260,12 +283,16 @@ class FaceSRDataModule(lightning.LightningDataModule):
         parsing_damage: Degrades the parsing maps, to study how accurate a prior has to be: `none`, `shuffled`,
             `displaced`, `blurred`, `other`, `empty`; see `data.parsing.damage` and `blur`.
         parsing_damage_px: Length of the displacement or side of the blur.
+        parsing_dropout: Probability that a training face's parsing map is empty; evaluations keep all maps.
         seed: Seed of order, flips, augmentation and degradation.
         require_parsing: Rejects stores without parsing maps.
         needed_by: The component that reads the priors, for error messages.
         verify: Verifies the stores' hashes when they are opened (once; see `FaceStore.open`).
         resident: Keeps the training store's 8-bit faces on the accelerator.
         num_workers: Loader processes; reading a batch is one indexing operation and rarely needs any.
+
+    Attributes:
+        teacher_faces: See `StoreDataset`; with them, batches of `train` hold `teacher_sr`.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -288,6 +315,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
         heatmap_px: int = 32,
         parsing_damage: Damage = "none",
         parsing_damage_px: int = 8,
+        parsing_dropout: float = 0.0,
         seed: int = 0,
         require_parsing: bool = False,
         needed_by: str = "the network",
@@ -300,15 +328,16 @@ class FaceSRDataModule(lightning.LightningDataModule):
             raise ConfigError(
                 f"data.batch_size={batch_size} and data.eval_batch_size={eval_batch_size} have to be 1 or more."
             )
-        if not 0 <= flip_probability <= 1:
-            raise ConfigError(f"data.flip_probability={flip_probability} is not a probability: give 0 to 1.")
+        for name, value in (("flip_probability", flip_probability), ("parsing_dropout", parsing_dropout)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"data.{name}={value} is not a probability: give 0 to 1.")
         if parsing_damage_px < 1:
             raise ConfigError(f"data.parsing_damage_px={parsing_damage_px} has to be 1 or more.")
         self.store_path, self.test_paths = store, dict(test_stores or {})
         self.scale, self.seed = scale, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.flip_probability, self.augmentation = flip_probability, Augmentation(**(augmentation or {}))
-        self.require_parsing = require_parsing
+        self.parsing_dropout, self.require_parsing = parsing_dropout, require_parsing
         self.heatmaps, self.needed_by = heatmaps, needed_by
         self.verify, self.resident, self.num_workers = verify, bool(resident), num_workers
         self._prepare_batch = partial(
@@ -327,6 +356,7 @@ class FaceSRDataModule(lightning.LightningDataModule):
             self._input["blind"] = self._strengths
         if parsing_damage != "none":  # recorded only where maps are damaged
             self._input |= {"parsing_damage": parsing_damage, "parsing_damage_px": parsing_damage_px}
+        self.teacher_faces: NDArray[np.float16] | None = None
         self._store: FaceStore | None = None
         self._test_stores: dict[str, FaceStore] | None = None
         self._resident_faces: dict[str, Tensor] = {}
@@ -367,10 +397,12 @@ class FaceSRDataModule(lightning.LightningDataModule):
             flip_probability=self.flip_probability,
             augmentation=self.augmentation,
             blind=self._blind(self.store),
+            parsing_dropout=self.parsing_dropout,
             batches_seen=self._batches_seen,
             **self._process(),
         )
-        return self._loader(StoreDataset(self.store, resident=self.resident), plans)
+        dataset = StoreDataset(self.store, resident=self.resident, teacher_faces=self.teacher_faces)
+        return self._loader(dataset, plans)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Returns ordered batches of `val`."""
@@ -390,7 +422,11 @@ class FaceSRDataModule(lightning.LightningDataModule):
     def preview(self, split: str, count: int) -> Batch:
         """Returns the first faces of a split, on the CPU, for sample grids."""
         rows = self.store.indices(split)[:count]
-        return self._prepare_batch(StoreDataset(self.store)[fixed_plan(rows, self._blind(self.store))])
+        return self.batch(fixed_plan(rows, self._blind(self.store)))
+
+    def batch(self, plan: Plan, device: torch.device | str = "cpu") -> Batch:
+        """Returns the batch of a plan, computed on a device."""
+        return self._prepare_batch({key: value.to(device) for key, value in StoreDataset(self.store)[plan].items()})
 
     def _blind(self, store: FaceStore) -> Blind | None:
         return make_blind(self._degradation, self._strengths, self.scale, store.size_px)
@@ -423,7 +459,8 @@ class FaceSRDataModule(lightning.LightningDataModule):
 
     def _ordered(self, store: FaceStore, split: str, batch_size: int) -> DataLoader[Any]:
         plans = OrderedBatchSampler(store.indices(split), batch_size, blind=self._blind(store), **self._process())
-        return self._loader(StoreDataset(store), plans)
+        faces = self.teacher_faces if split == "train" else None
+        return self._loader(StoreDataset(store, teacher_faces=faces), plans)
 
     def _loader(self, dataset: StoreDataset, plans: ShuffledBatchSampler | OrderedBatchSampler) -> DataLoader[Any]:
         return DataLoader(

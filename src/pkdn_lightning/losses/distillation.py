@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pkdn_lightning.errors import ShapeError
-from pkdn_lightning.losses.terms import LossTerm
+from pkdn_lightning.losses.terms import DISTANCES, Distance, LossTerm
 from pkdn_lightning.networks.contract import SROutput
 from pkdn_lightning.values import Count
 
@@ -16,14 +16,22 @@ Levels = Sequence[str] | Mapping[str, str]
 
 
 class TeacherImage(LossTerm):
-    """L1 distance between the student's and the teacher's face: L_TS (Eq. 4)."""
+    """Distance between the student's and the teacher's face: L_TS.
 
-    needs_teacher = True
+    Args:
+        norm: `l1` is the mean absolute error (Eq. 4), `l2` the mean squared error.
+    """
+
+    needs_teacher, teacher_features = True, False
+
+    def __init__(self, norm: Distance = "l1") -> None:
+        super().__init__()
+        self.distance = DISTANCES[norm]
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
         assert teacher_output is not None  # guaranteed by needs_teacher
-        return F.l1_loss(output.sr, teacher_output.sr)
+        return self.distance(output.sr, teacher_output.sr)
 
 
 class FeatureTerm(LossTerm):

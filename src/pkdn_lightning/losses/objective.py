@@ -108,6 +108,12 @@ class Objective(nn.Module):
         return any(self._term(name).needs_teacher for name in names)
 
     @property
+    def feature_terms(self) -> list[str]:
+        """Names of the terms that read more of the teacher's output than the face."""
+        terms = {name: self._term(name) for name in self.terms}
+        return [name for name, term in terms.items() if term.needs_teacher and term.teacher_features]
+
+    @property
     def adapters(self) -> bool:
         """Whether a term learns parameters whose shapes depend on the features; see `adapt`."""
         return any(self._term(name).adapters for name in self.terms)

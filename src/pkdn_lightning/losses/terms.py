@@ -22,11 +22,13 @@ class LossTerm(nn.Module):
 
     Attributes:
         needs_teacher: Whether the term reads the teacher's output.
+        teacher_features: Whether it then reads more of it than the face, so that the teacher has to run at every step.
         priors: Batch keys passed as keyword arguments: `parsing`, `heatmaps`.
         adapters: Whether the term learns parameters whose shapes `adapt` takes from the features.
     """
 
     needs_teacher: ClassVar[bool] = False
+    teacher_features: ClassVar[bool] = True
     priors: tuple[str, ...] = ()
     adapters: bool = False
 

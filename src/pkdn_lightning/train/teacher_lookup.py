@@ -71,9 +71,10 @@ def acquire_teacher(
 
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what two teachers have to share to be interchangeable: network, data, input, and the seed if set."""
-    seed = {} if cfg.teacher.seed is None else {"seed": cfg.teacher.seed}
-    return {"network": network, "data": data["sha256"], **input_spec(cfg), **seed}
+    """Returns what interchangeable teachers share: network, data, input, the share of dropped maps, the seed if set."""
+    optional = {"seed": cfg.teacher.seed, "parsing_dropout": cfg.data.parsing_dropout or None}
+    found = {key: value for key, value in optional.items() if value is not None}
+    return {"network": network, "data": data["sha256"], **input_spec(cfg), **found}
 
 
 def input_spec(cfg: DictConfig) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
 from pkdn_lightning.train.gpu_load import fit_to_gpu
 from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
+from pkdn_lightning.train.teacher_cache import check_cacheable, teacher_faces
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, teacher_reads_map
 from pkdn_lightning.train.tracking.artifacts import checkpoint_artifact, store_artifact
 from pkdn_lightning.train.tracking.trackers import MakeArtifact, Outcome, conclude, describe, tracked
@@ -70,10 +71,10 @@ def run_training(cfg: DictConfig) -> RunResult:
     resumed = run.last if cfg.resume else None
     _quieten()
     accelerator = str(cfg.trainer.accelerator)
-    set_up(threads=cfg.threads, accelerator=accelerator, key="trainer.accelerator", tf32=True)
+    device = set_up(threads=cfg.threads, accelerator=accelerator, key="trainer.accelerator", tf32=True)
     choices = tune(cfg)
     ensure_store(cfg.data)
-    parts, record = _assemble(cfg)
+    parts, record = _assemble(cfg, device)
     load = fit_to_gpu(cfg, parts.module, parts.datamodule)
     missing = compile_networks(cfg, parts.module)
     with _own_folder(cfg, run) as own:
@@ -143,11 +144,15 @@ def _own_folder(cfg: DictConfig, run: RunFolder) -> Iterator[bool]:
         run.remove_if_empty()
 
 
-def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
+def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[str, Any]]:
     """Returns the parts of a training, and their record."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
-    needs_teacher = build_objective(cfg.objective).needs_teacher()
+    objective = build_objective(cfg.objective)
+    needs_teacher = objective.needs_teacher()
+    cached = needs_teacher and cfg.teacher.cache and not cfg.trainer.fast_dev_run  # whose teacher may be untrained
+    if cached:
+        check_cacheable(cfg, objective)
     reader = "the teacher" if needs_teacher else type(net).__name__
     datamodule = build_datamodule(
         cfg.data,
@@ -155,6 +160,8 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
         require_parsing=net.uses_parsing or (needs_teacher and teacher_reads_map(cfg)),
         needed_by=reader,
     )
+    if not net.uses_parsing:
+        datamodule.parsing_dropout = 0.0  # which is for the training of the teacher
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
     batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
     if cfg.test:
@@ -166,6 +173,8 @@ def _assemble(cfg: DictConfig) -> tuple[_Parts, Mapping[str, Any]]:
         return run_training(teacher_cfg).run
 
     teacher = acquire_teacher(cfg, data, train_teacher) if needs_teacher else None
+    if teacher and cached:
+        datamodule.teacher_faces = teacher_faces(cfg, teacher, datamodule, device)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
     module = build_module(cfg, net, teacher.net if teacher else None, {"experiment": cfg.experiment, **datamodule.card})
