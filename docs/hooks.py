@@ -2,9 +2,12 @@
 
 Pages that lie beside what they describe (`mounted` in mkdocs.yml) become pages of the site. Links are written so that
 they work on the files as they lie in the repository; on the site, those that leave it lead to the source. A link to a
-file that is not there ends the build. Figures are put into the page, where they take the page's colours.
+file that is not there ends the build. Figures are put into the page, where they take the page's colours. tables.py
+fills the pages that show values of the package, which takes seconds; PKDN_DOCS_VALUES=0 leaves them as they are.
 """
 
+import importlib.util
+import os
 import os.path
 import re
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 LINK = re.compile(r"(?P<before>!?\[[^\]]*\]\()(?P<target>[^)\s]+)(?P<after>\))")
+FILLED = ("deviations.md", "published.md")
 FIGURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<file>figures/[\w-]+\.svg)\)$", re.MULTILINE)
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
@@ -30,9 +34,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Returns the page with its links turned and its figures inside."""
+    """Returns the page with its values filled in, its links turned and its figures inside."""
     root = _root(config)
     source = Path(page.file.abs_src_path)
+    if page.file.src_uri in FILLED and os.environ.get("PKDN_DOCS_VALUES") != "0":
+        try:
+            markdown = _tables(root).FILLED[page.file.src_uri](markdown)
+        except ValueError as error:
+            raise PluginError(str(error)) from error
 
     def turn(link: re.Match[str]) -> str:
         target, _, anchor = link["target"].partition("#")
@@ -55,6 +64,16 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 def _root(config: MkDocsConfig) -> Path:
     return Path(config.config_file_path).parent
+
+
+def _tables(root: Path) -> Any:
+    """Returns docs/tables.py as a module, which imports the package and is needed for a few pages only."""
+    spec = importlib.util.spec_from_file_location("tables", root / "docs/tables.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _address(file: Path, root: Path, page: str, config: MkDocsConfig, files: Files) -> str:

@@ -1,5 +1,6 @@
 """The site: it builds strictly, its links lead somewhere, and in a browser it fits and asks nobody for anything."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,10 +19,11 @@ from tests.docs.commands import ROOT
 pytest.importorskip("mkdocs", reason="the site needs pip install 'pkdn-lightning[docs]'")
 
 
-def build(root, site):
+def build(root, site, *, values=False):
+    """Builds the site; without the values that test_tables checks, in a fraction of the time."""
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(root / "mkdocs.yml"), "-d", str(site)],
-        capture_output=True, text=True, check=False, cwd=root,
+        capture_output=True, text=True, check=False, cwd=root, env=os.environ | {"PKDN_DOCS_VALUES": str(int(values))},
     )  # fmt: skip
 
 
@@ -57,6 +59,18 @@ def test_it_builds_and_shows_the_figures(site):
     assert "psnr_y" in (site / "api.html").read_text(encoding="utf-8")
     assert "House rules" in (site / "contributing.html").read_text(encoding="utf-8")
     assert not list(site.rglob("*.py"))
+
+
+@pytest.mark.slow
+def test_it_shows_the_values_of_the_package(tmp_path):
+    done = build(ROOT, tmp_path, values=True)
+    assert done.returncode == 0, done.stderr
+    deviations = (tmp_path / "deviations.html").read_text(encoding="utf-8")
+    assert deviations.count("<table>") == 13  # all methods, and a card each
+    assert '<abbr title="objective.fs.weight">10</abbr>' in deviations
+    assert not re.search(r"<td>[^<]*\{", deviations)
+    published = (tmp_path / "published.html").read_text(encoding="utf-8")
+    assert "26.43 to 27.43" in published
 
 
 def test_the_api_page_has_every_part():

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from pkdn_lightning.report import atlas, report
 from pkdn_lightning.report.atlas import LINEAGES, MARKS, atlas_table, entries, measured_entries
 from pkdn_lightning.report.page.plots import published_plot
 from pkdn_lightning.report.published_values import PUBLISHED, TABLE_1, dataset_of, spread
@@ -88,15 +87,3 @@ def test_the_plot_has_a_mark_per_source_and_per_row():
     assert len(titles) == sum(len(entry.published) for entry in found) + 2  # bicubic and SPARNet; DIC diverged
     assert "SPARNet, SPARNet (released), SPARNet's crops: 27.43 dB" in titles
     assert "SPARNet, measured here: 27.10 dB, 26.90 to 27.30" in titles
-
-
-def test_the_report_shows_it(config, make_run, monkeypatch):
-    make_run("plain")
-    monkeypatch.setattr(atlas, "SCALE", 4)  # that of these runs
-    result = report(config("faces=1"))
-    page = parse((result.folder / "report.html").read_text(encoding="utf-8"))
-    section = page.one("section", id="published")
-    assert "27.56 (PKDN)" in section.one("table").text
-    assert "#published" in [link.attrs["href"] for link in page.one("nav").all("a")]
-    assert "measured here" in section.one("svg").attrs["aria-label"]
-    assert "## Published values" in (result.folder / "report.md").read_text(encoding="utf-8")

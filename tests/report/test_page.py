@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from pkdn_lightning.config import conf_dir
-from pkdn_lightning.report import measurements, report
+from pkdn_lightning.report import atlas, measurements, report
 from pkdn_lightning.report.faces import HR, LR, page_faces, restore_faces, to_uri
 from pkdn_lightning.report.measurements import Faces
 from pkdn_lightning.report.page.leaderboard import finding
@@ -253,10 +253,18 @@ class TestFaces:
 
 
 class TestLittle:
-    def test_one_run_without_curves(self, config, make_run):
+    def test_one_run_without_curves(self, config, make_run, monkeypatch):
         make_run("plain")
-        page = page_of(report(config("faces=1")))
-        assert [section.attrs["id"] for section in page.all("section")] == [*SECTIONS[:4], *SECTIONS[5:]]
+        monkeypatch.setattr(atlas, "SCALE", 4)  # that of these runs
+        result = report(config("faces=1"))
+        page = page_of(result)
+        sections = [*SECTIONS[:4], "published", *SECTIONS[5:]]
+        assert [section.attrs["id"] for section in page.all("section")] == sections
+        assert [link.attrs["href"] for link in page.one("nav").all("a")] == [f"#{name}" for name in sections]
+        published = page.one("section", id="published")
+        assert "27.56 (PKDN)" in published.one("table").text
+        assert "measured here" in published.one("svg").attrs["aria-label"]
+        assert "## Published values" in (result.folder / "report.md").read_text(encoding="utf-8")
         assert "No run logged PSNR on validation faces." in page.text
         assert "No two rows of one network differ in one setting only." in page.text
         assert not page.all("select", id="test-set")
