@@ -28,9 +28,11 @@ def check_deltas(verb: str, cfg: DictConfig, overrides: Sequence[str]) -> None:
     if verb != "train" or experiment not in options("experiment") or not replaced:
         return
     file = options("experiment")[experiment]
-    bare = _keys(hydra.compose(verb, overrides=[each for each in overrides if _is_choice(each)]), replaced)
     own = [name.lstrip("+") for name in typed if "." in name]
-    foreign = sorted(key for key in _set_by(file) & _keys(cfg, replaced) - bare if not within(key, own))
+    foreign = sorted(key for key in _set_by(file) & _keys(cfg, replaced) if not within(key, own))
+    if foreign:  # composing takes as long as all of it; few experiments set such keys
+        bare = _keys(hydra.compose(verb, overrides=[each for each in overrides if _is_choice(each)]), replaced)
+        foreign = [key for key in foreign if key not in bare]
     if foreign:
         chosen = " ".join(f"{group}={typed[group]}" for group in replaced)
         removed = " ".join(f"'~{key}'" for key in foreign)
