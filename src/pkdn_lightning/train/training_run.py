@@ -21,6 +21,7 @@ from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule, StudentModule
 from pkdn_lightning.modules.base import eagerly
+from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import ensure_store
 from pkdn_lightning.runs import RunFolder, RunStatus, provenance
@@ -153,20 +154,8 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
     cached = needs_teacher and cfg.teacher.cache and not cfg.trainer.fast_dev_run  # whose teacher may be untrained
     if cached:
         check_cacheable(cfg, objective)
-    reader = "the teacher" if needs_teacher else type(net).__name__
-    datamodule = build_datamodule(
-        cfg.data,
-        seed=cfg.seed,
-        require_parsing=net.uses_parsing or (needs_teacher and teacher_reads_map(cfg)),
-        needed_by=reader,
-    )
-    if not net.uses_parsing:
-        datamodule.parsing_dropout = 0.0  # which is for the training of the teacher
+    datamodule = _open_data(cfg, net, needs_teacher=needs_teacher)
     data = {"name": datamodule.store.name, "sha256": datamodule.store.sha256}
-    batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
-    if cfg.test:
-        len(datamodule.test_stores)
-    check_validation_interval(cfg.trainer, batches)
 
     def train_teacher(teacher_cfg: DictConfig) -> RunFolder:
         _rehearse(cfg, datamodule)  # otherwise a pair that does not fit is found when the teacher is trained
@@ -186,6 +175,23 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
         "macs": _macs(module, datamodule),
     }
     return _Parts(module, datamodule, teacher), record
+
+
+def _open_data(cfg: DictConfig, net: SRNetwork, *, needs_teacher: bool) -> FaceSRDataModule:
+    """Returns the data of a network's training, after a look at everything that it needs."""
+    datamodule = build_datamodule(
+        cfg.data,
+        seed=cfg.seed,
+        require_parsing=net.uses_parsing or (needs_teacher and teacher_reads_map(cfg)),
+        needed_by="the teacher" if needs_teacher else type(net).__name__,
+    )
+    if not net.uses_parsing:
+        datamodule.parsing_dropout = 0.0  # the maps are for a trained teacher, or for terms of the objective
+    batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
+    if cfg.test:
+        len(datamodule.test_stores)
+    check_validation_interval(cfg.trainer, batches)
+    return datamodule
 
 
 @torch.no_grad()
