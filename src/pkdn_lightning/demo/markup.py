@@ -37,9 +37,9 @@ def footer(models: Models, limits: Limits) -> str:
     )
 
 
-def said(words: str, *, failed: bool = False) -> str:
-    """Returns a status or error message that screen readers announce."""
-    role, name = ("alert", "said failed") if failed else ("status", "said")
+def said(words: str, *, failed: bool = False, opening: bool = False) -> str:
+    """Returns a status or error message that screen readers announce; `opening` marks that of the first example."""
+    role, name = ("alert", "said failed") if failed else ("status", "said opening" if opening else "said")
     return f'<p class="{name}" role="{role}">{escape(words)}</p>' if words else ""
 
 

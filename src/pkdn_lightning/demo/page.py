@@ -238,7 +238,8 @@ def _open(page: gr.Blocks, shown: _Shown, clicks: _Clicks, example: Example) -> 
 
     def opening() -> dict[Any, Any]:
         found = clicks.restore(str(example.file), next(iter(MODES)), None, None)
-        return {shown._asdict()[name]: value for name, value in (found | {"said": markup.said(_OPENING)}).items()}
+        found["said"] = markup.said(_OPENING, opening=True)
+        return {getattr(shown, name): value for name, value in found.items()}
 
     page.load(opening, None, list(shown), show_progress="hidden", api_visibility="private")
 

@@ -34,7 +34,7 @@ _ENLARGED: Final = 4  # a square of at most this many times the network's output
 _OUTSIDE_AT_MOST: Final = 0.6  # share of a face's square beyond the photograph's border
 _MOST_PIXELS: Final = 100_000_000  # of an enlarged photograph
 _LEAST_PHOTO_PX: Final = 12  # a detector finds nothing in less
-_SURE_IF_TURNED: Final = 0.99  # least confidence in a turned photograph, where more is mistaken for a face
+_SURE: Final = 0.999  # least confidence in an upright face; the detector also finds some that lie on their side
 
 
 LIES: Final = {90: "lies on its side", 180: "is upside down", 270: "lies on its side"}
@@ -167,19 +167,20 @@ def _photo(image: Image.Image, models: ModelSet, which: WhichFaces, upscale: int
 
 
 def _detected(image: Image.Image) -> tuple[list[Detection], int]:
-    """Returns the faces and the angle of the photograph: it is turned if no face is found in it as it is."""
+    """Returns the faces and the angle of a photograph, which is turned if no face in it is surely upright."""
     check_detector("A photograph", "An image that is a face needs none: mode=aligned, or mode=lr for a small one.")
     if min(image.size) < _LEAST_PHOTO_PX:
         return [], 0
-    if found := detect_faces(image, thorough=True):
-        return found, 0
+    upright_faces = detect_faces(image, thorough=True)
+    if any(face.confidence >= _SURE for face in upright_faces):
+        return upright_faces, 0
     tried = []
     for turn, method in _TURNS.items():
         turned = image.transpose(method)
-        found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE_IF_TURNED]
+        found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE]
         tried.append(([turned_back(face, turned.size, turn) for face in found], turn))
     best, turn = max(tried, key=lambda each: sum(face.confidence for face in each[0]))
-    return best, turn if best else 0
+    return (best, turn) if best else (upright_faces, 0)
 
 
 _TURNS: Final = {  # counterclockwise
