@@ -147,7 +147,7 @@ def test_what_changes_from_step_to_step_is_refused(config, tmp_path, option):
     assert not (tmp_path / "runs").exists()  # before a teacher is trained
 
 
-@pytest.mark.parametrize("option", ["degradation=bicubic", "data.degradation=matlab", "objective.ts.term.norm=l2"])
+@pytest.mark.parametrize("option", ["degradation=bicubic", "data.degradation=matlab", "objective.ts.term.distance=l2"])
 def test_what_does_not_change_is_accepted(config, option):
     cfg = config(option, "teacher.cache=true")
     check_cacheable(cfg, build_objective(cfg.objective))

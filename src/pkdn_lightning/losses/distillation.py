@@ -19,14 +19,14 @@ class TeacherImage(LossTerm):
     """Distance between the student's and the teacher's face: L_TS.
 
     Args:
-        norm: `l1` is the mean absolute error (Eq. 4), `l2` the mean squared error.
+        distance: `l1` is the mean absolute error (Eq. 4), `l2` the mean squared error.
     """
 
     needs_teacher, teacher_features = True, False
 
-    def __init__(self, norm: Distance = "l1") -> None:
+    def __init__(self, distance: Distance = "l1") -> None:
         super().__init__()
-        self.distance = DISTANCES[norm]
+        self.distance = DISTANCES[distance]
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:
         """Returns the loss, a scalar."""
