@@ -8,8 +8,10 @@ import torch
 
 import pkdn_lightning
 from pkdn_lightning import load_model, save_pretrained
+from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.data.portraits import portraits
+from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.models.runtimes import load_runtime
@@ -26,8 +28,9 @@ def faces():
 
 def test_they_are_small_and_say_what_they_are():
     weights = sorted(FOLDER.glob("*.safetensors"))
-    assert [file.stem for file in weights] == ["portraits_x4", "portraits_x8"]
-    assert sum(file.stat().st_size for file in weights) < 6e6
+    assert [file.stem for file in weights] == ["photos_x4", "photos_x8", "portraits_x4", "portraits_x8"]
+    sizes = [file.stat().st_size for file in weights]
+    assert (sum(sizes[:2]) < 3e6, sum(sizes[2:]) < 6e6) == (True, True)
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for part in ("pkdn train experiment=included_model", "public domain", "## Limits", "+2.19 dB"):
         assert part in card
@@ -45,7 +48,7 @@ def test_the_8_bit_model_restores_like_the_original(name, faces):
 
 
 def test_a_misspelt_name_is_answered_with_the_names_there_are():
-    with pytest.raises(CheckpointError, match=r"Did you mean 'portraits_x4'\?\nIncluded models: default, portraits_x4"):
+    with pytest.raises(CheckpointError, match=r"Did you mean 'portraits_x4'\?\nIncluded models: default, photos_x4"):
         load_model("portrait_x4")
 
 
@@ -71,3 +74,13 @@ def test_they_restore_portraits_far_better_than_bicubic(name, gain, faces):
     gains = psnr_y(net(lr), faces) - psnr_y(enlarge(lr, net.scale), faces)
     assert gains.mean() > gain
     assert gains.min() > 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("scale", [4, 8])
+def test_those_for_photographs_restore_blurred_and_noisy_portraits_better(scale, faces):
+    drawn = make_blind("blind", Strengths(), scale, 128).draw_fixed(np.arange(len(faces)))
+    lr = degrade(faces, scale, "blind", {name: torch.from_numpy(each) for name, each in drawn.items()})
+    clean, photo = (psnr_y(load_runtime(f"{kind}_x{scale}")(lr), faces) for kind in ("portraits", "photos"))
+    assert (photo - clean).mean() > 0.7
+    assert (photo - psnr_y(enlarge(lr, scale), faces)).mean() > 1.5
