@@ -11,7 +11,6 @@ from pkdn_lightning import load_model, save_pretrained
 from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.data.portraits import portraits
-from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.models.runtimes import load_runtime
@@ -79,7 +78,7 @@ def test_they_restore_portraits_far_better_than_bicubic(name, gain, faces):
 @torch.inference_mode()
 @pytest.mark.parametrize("scale", [4, 8])
 def test_those_for_photographs_restore_blurred_and_noisy_portraits_better(scale, faces):
-    drawn = make_blind("blind", Strengths(), scale, 128).draw_fixed(np.arange(len(faces)))
+    drawn = make_blind("blind", None, scale, 128).draw_fixed(np.arange(len(faces)))
     lr = degrade(faces, scale, "blind", {name: torch.from_numpy(each) for name, each in drawn.items()})
     clean, photo = (psnr_y(load_runtime(f"{kind}_x{scale}")(lr), faces) for kind in ("portraits", "photos"))
     assert (photo - clean).mean() > 0.7
