@@ -202,7 +202,11 @@ def _face(image: Image.Image, detection: Detection, turn: int, models: Sequence[
     square = upright(image, box, angle)
     model = _model_of(square, box.side, models)
     chosen = model or models[-1]
-    lr = reduce(square, chosen.lr_px, enlarged=_is_enlarged_from(square, box.side, chosen))
+    enlarged, px = _is_enlarged_from(square, box.side, chosen), chosen.input_px(box.side)
+    if not enlarged and px != chosen.lr_px:  # the photograph's own pixels: networks restore interpolated ones worse
+        box = Box.around(box.left + box.side / 2, box.top + box.side / 2, px)
+        square = upright(image, box, angle)
+    lr = reduce(square, chosen.lr_px if enlarged else px, enlarged=enlarged)
     why = "" if model else f"with more detail than the {chosen.lr_px} px that {chosen.name} reads"
     why = why_not_frontal(detection.points, turn) or why
     return Face(box, lr, chosen, angle, "" if which == "all" else why)
@@ -212,10 +216,11 @@ def _model_of(square: Image.Image, side: int, models: Sequence[Model]) -> Model 
     """Returns the model for a face of `side` pixels in its photograph; None if it has too much detail for all."""
     enlarged = next((each for each in models if _is_enlarged_from(square, side, each)), None)
     model = for_size(models, side)
-    if model is None or (enlarged and _SURELY_ENLARGED * enlarged.lr_px <= side and enlarged.lr_px < model.lr_px):
+    if model is None or (enlarged and enlarged.lr_px < model.lr_px):
         return enlarged
     return model
 
 
 def _is_enlarged_from(square: Image.Image, side: int, model: Model) -> bool:
-    return side > model.lr_px and is_enlarged_within(square, model.lr_px)
+    least = model.lr_px + 1 if model.step_px is None else _SURELY_ENLARGED * model.lr_px
+    return side >= least and is_enlarged_within(square, model.lr_px)
