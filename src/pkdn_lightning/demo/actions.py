@@ -174,7 +174,9 @@ _WORDS: Final[Mapping[str, str]] = {
 
 def _sharp(image: ImageFile, face: Face) -> Pixels | None:
     """Returns a photograph's face at the size of the results, if it is left alone."""
-    return _resized(upright(image.rgb, face.box, face.angle), face.model) if face.why_kept else None
+    if not face.why_kept:
+        return None
+    return _resized(upright(image.rgb, face.box, face.angle), len(face.lr) * face.model.scale)
 
 
 def _original(image: ImageFile, decision: Decision) -> Pixels | None:
@@ -182,11 +184,11 @@ def _original(image: ImageFile, decision: Decision) -> Pixels | None:
     model = decision.models[0]
     if decision.mode != "aligned" or is_enlarged(image.rgb, model.lr_px):
         return None
-    return _resized(image.rgb, model)
+    return _resized(image.rgb, model.hr_px)
 
 
-def _resized(square: Image.Image, model: Model) -> Pixels:
-    return np.asarray(square.resize((model.hr_px, model.hr_px), Image.Resampling.BICUBIC))
+def _resized(square: Image.Image, side: int) -> Pixels:
+    return np.asarray(square.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _restored(faces: Sequence[RestoredFace], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:

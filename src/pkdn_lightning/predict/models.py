@@ -29,6 +29,7 @@ class Model:
         largest_px: Side of the largest face that it restores whatever detail that has.
         file: Its file.
         load: Returns it; repeated calls return the same.
+        step_px: It reads faces of any multiple of so many pixels up to `largest_px`; None if only those of `lr_px`.
     """
 
     name: str
@@ -37,6 +38,18 @@ class Model:
     largest_px: float
     file: Path
     load: Callable[[], Restorer]
+    step_px: int | None = None
+
+    @property
+    def scale(self) -> int:
+        """Ratio of output to input size."""
+        return self.hr_px // self.lr_px
+
+    def input_px(self, side: int) -> int:
+        """Returns the side at which it reads a face of `side` pixels: nearly that itself, which keeps its detail."""
+        if self.step_px is None or side > self.largest_px:
+            return self.lr_px
+        return self.step_px * max(1, round(side / self.step_px))
 
 
 class ModelSet(NamedTuple):
@@ -72,8 +85,8 @@ class ModelSet(NamedTuple):
 
     def for_lr(self, width: int, height: int) -> Model:
         """Returns the model for a picture that is one face, which goes in as it is."""
-        fits = [each for each in self.small if width * each.hr_px // each.lr_px % _DIVISOR == 0]
-        fits = [each for each in fits if height * each.hr_px // each.lr_px % _DIVISOR == 0] or [*self.small]
+        fits = [each for each in self.small if all(px * each.scale % _DIVISOR == 0 for px in (width, height))]
+        fits = fits or [*self.small]
         return for_size(fits, max(width, height)) or fits[-1]
 
     def better(self, model: Model, px: int, *, photo: bool) -> str:
@@ -113,7 +126,7 @@ def _included(kind: str, load: Callable[[str], Restorer]) -> list[Model]:
             found[_HR_PX // int(scale[1])] = name, file
     return [
         Model(name, px, _HR_PX, px * (_LARGEST_OF_ALL if px == max(found) else _LARGEST), file,
-              cache(partial(load, name)))
+              cache(partial(load, name)), _DIVISOR * px // _HR_PX)
         for px, (name, file) in sorted(found.items())
     ]  # fmt: skip
 

@@ -31,6 +31,7 @@ LR = NDArray[np.uint8]
 
 _SMALL: Final = 2  # an image of at most this many times the smallest input is LR
 _ENLARGED: Final = 4  # a square of at most this many times the network's output may be an enlarged LR
+_SURELY_ENLARGED: Final = 2.5  # a sharp face of this many times the input is never taken for an enlarged LR
 _OUTSIDE_AT_MOST: Final = 0.6  # share of a face's square beyond the photograph's border
 _MOST_PIXELS: Final = 100_000_000  # of an enlarged photograph
 _LEAST_PHOTO_PX: Final = 12  # a detector finds nothing in less
@@ -199,16 +200,27 @@ def _face(image: Image.Image, detection: Detection, turn: int, models: Sequence[
     except Rejected as reason:
         return Face(box, np.empty((0, 0, 3), np.uint8), models[0], angle, reason.detail)
     square = upright(image, box, angle)
-    enlarged = next((each for each in models if _is_enlarged_from(square, box, each)), None)
-    model = for_size(models, box.side)
-    if enlarged and (model is None or enlarged.lr_px < model.lr_px):
-        model = enlarged
+    model = _model_of(square, box.side, models)
     chosen = model or models[-1]
-    lr = reduce(square, chosen.lr_px, enlarged=chosen is enlarged)
+    enlarged, px = _is_enlarged_from(square, box.side, chosen), chosen.input_px(box.side)
+    if not enlarged and px != chosen.lr_px:  # the photograph's own pixels: networks restore interpolated ones worse
+        box = Box.around(box.left + box.side / 2, box.top + box.side / 2, px)
+        square = upright(image, box, angle)
+    lr = reduce(square, chosen.lr_px if enlarged else px, enlarged=enlarged)
     why = "" if model else f"with more detail than the {chosen.lr_px} px that {chosen.name} reads"
     why = why_not_frontal(detection.points, turn) or why
     return Face(box, lr, chosen, angle, "" if which == "all" else why)
 
 
-def _is_enlarged_from(square: Image.Image, box: Box, model: Model) -> bool:
-    return box.side > model.lr_px and is_enlarged_within(square, model.lr_px)
+def _model_of(square: Image.Image, side: int, models: Sequence[Model]) -> Model | None:
+    """Returns the model for a face of `side` pixels in its photograph; None if it has too much detail for all."""
+    enlarged = next((each for each in models if _is_enlarged_from(square, side, each)), None)
+    model = for_size(models, side)
+    if model is None or (enlarged and enlarged.lr_px < model.lr_px):
+        return enlarged
+    return model
+
+
+def _is_enlarged_from(square: Image.Image, side: int, model: Model) -> bool:
+    least = model.lr_px + 1 if model.step_px is None else _SURELY_ENLARGED * model.lr_px
+    return side >= least and is_enlarged_within(square, model.lr_px)

@@ -29,7 +29,9 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     found = []
     if kept := Counter(face["kept"] for row in rows for face in row.faces if "kept" in face):
         reasons = "; ".join(f"{number} {reason}" for reason, number in kept.most_common())
-        found.append(f"{counted(kept.total(), 'face')} left alone: {reasons}. faces=all restores them.")
+        found.append(
+            f"{counted(kept.total(), 'face')} left alone: {reasons}. faces=all restores all that lie in the picture."
+        )
     if turned := [row.input for row in rows if row.turn]:
         found.append(
             f"{counted(len(turned), 'photograph')} on the side or upside down, restored as stored: {turned[0]}"
