@@ -25,12 +25,9 @@ def included() -> ModelSet:
 
 
 @pytest.fixture
-def with_photos(monkeypatch, tmp_path) -> ModelSet:
-    for kind in ("portraits", "photos"):
-        for scale in ("x4", "x8"):
-            shutil.copyfile(
-                pretrained.included_models()[f"portraits_{scale}"], tmp_path / f"{kind}_{scale}.safetensors"
-            )
+def without_photos(monkeypatch, tmp_path) -> ModelSet:
+    for name in ("portraits_x4", "portraits_x8"):
+        shutil.copy(pretrained.included_models()[name], tmp_path)
     monkeypatch.setattr(pretrained, "_INCLUDED", tmp_path)
     return included_set(unloaded)
 
@@ -55,7 +52,7 @@ def test_of_an_enlarged_face(included, px, name):
 @pytest.mark.parametrize(("side", "name"), [(18, "x8"), (30, "x4"), (54, "x4"), (100, None)])
 @pytest.mark.parametrize("photos", [False, True])
 def test_of_a_face_in_a_photograph(request, detector, side, name, photos):
-    models = request.getfixturevalue("with_photos" if photos else "included")
+    models = request.getfixturevalue("included" if photos else "without_photos")
     canvas = Image.new("RGB", (300, 200), "gray")
     canvas.paste(face(2, side), (50, 40))
     detector((50, 40, side))
@@ -72,12 +69,12 @@ def test_a_large_face_without_detail_is_restored(included, detector):
     canvas.paste(blurred(2, 100), (50, 40))
     detector((50, 40, 100))
     [found] = decide(ImageFile(canvas), included).faces
-    assert (found.why_kept, found.model.name) == ("", "portraits_x8")
+    assert (found.why_kept, found.model.name) == ("", "photos_x8")
 
 
-def test_the_default_stays_the_protocols_model(with_photos):
+def test_the_default_stays_the_protocols_model(included):
     assert pretrained.included_models()["default"].stem == "portraits_x8"
-    assert [model.name for model in with_photos.photo] == ["photos_x8", "photos_x4"]
+    assert [model.name for model in included.photo] == ["photos_x8", "photos_x4"]
 
 
 def test_a_named_model_is_the_only_one(model: Path):
@@ -88,5 +85,5 @@ def test_a_named_model_is_the_only_one(model: Path):
 
 def test_what_suits_better_than_a_named_model(model: Path, included):
     named = ModelSet.of(load_runtime(model))
-    assert [named.better(named.photo[0], px, photo=True) for px in (16, 40, 100)] == ["", "portraits_x4", ""]
+    assert [named.better(named.photo[0], px, photo=True) for px in (16, 40, 100)] == ["", "photos_x4", ""]
     assert included.better(included.photo[0], 40, photo=True) == ""

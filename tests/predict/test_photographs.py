@@ -203,7 +203,7 @@ def test_the_manifest_names_the_model_of_each_face(default, images, detector):
     detector((180, 20, 100), (100, 80, 50), (20, 20, 18))
     result = predict(default())
     written = json.loads((result.folder / FILE).read_text().splitlines()[0])
-    assert [each.get("model") for each in written["faces"]] == [None, "portraits_x4", "portraits_x8"]
+    assert [each.get("model") for each in written["faces"]] == [None, "photos_x4", "photos_x8"]
     assert "more detail" in written["faces"][0]["kept"]
     assert "1 face left alone: 1 with more detail" in remarks(result.rows)[0]
 
