@@ -108,6 +108,18 @@ def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
     assert (len(set(teachers)), seeds) == (2, [1, 2])
 
 
+def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(tiny_config):
+    options = ("objective=distillation_image", "teacher.seed=3")
+    by_hand = train(tiny_config(PLAIN, "seed=3", run="runs/by_hand")).run
+    first, second, third = (
+        train(tiny_config(*options, f"teacher={kind}", run=f"runs/{number}")).run
+        for number, kind in enumerate(("pkdn", "twin", "twin"))
+    )
+    teachers = [Path(json.loads(run.provenance.read_text())["teacher"]["path"]).parents[1] for run in (second, third)]
+    assert teachers == [by_hand.path.resolve()] * 2
+    assert first.finished
+
+
 def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
     cfg, data = tiny_config("data.parsing_dropout=0.5"), {"sha256": store.sha256}
     identities = [run_identity(each, {}, data) for each in (cfg, tiny_config())]

@@ -55,9 +55,10 @@ def acquire_teacher(
         return _checked(load_network(wanted.checkpoint), cfg)
     network = OmegaConf.to_container(wanted.model, resolve=True)
     identity = run_identity(cfg, network, data)
-    if cfg.trainer.fast_dev_run and find_teacher(cfg.paths.runs, identity) is None:
+    fitting = find_teacher(cfg.paths.runs, identity, wanted.seed)
+    if cfg.trainer.fast_dev_run and fitting is None:
         return LoadedNetwork(build_network(wanted.model), {}, Path("untrained"), "untrained")
-    found = find_teacher(cfg.paths.runs, identity) or _train_once(cfg, identity, train_teacher)
+    found = fitting or _train_once(cfg, identity, train_teacher)
     results = found.read_results()
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")
     quality = "never validated" if psnr is None else f"val/psnr_y {psnr:.2f} dB"
@@ -71,10 +72,9 @@ def acquire_teacher(
 
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what interchangeable teachers share: network, data, input, the share of dropped maps, the seed if set."""
-    optional = {"seed": cfg.teacher.seed, "parsing_dropout": cfg.data.parsing_dropout or None}
-    found = {key: value for key, value in optional.items() if value is not None}
-    return {"network": network, "data": data["sha256"], **input_spec(cfg), **found}
+    """Returns what interchangeable teachers share: network, data, input, and the share of dropped maps if any."""
+    dropped = {"parsing_dropout": cfg.data.parsing_dropout} if cfg.data.parsing_dropout else {}
+    return {"network": network, "data": data["sha256"], **input_spec(cfg), **dropped}
 
 
 def input_spec(cfg: DictConfig) -> dict[str, Any]:
@@ -85,11 +85,20 @@ def input_spec(cfg: DictConfig) -> dict[str, Any]:
     return {key: data[key] for key in (*_INPUT_KEYS, *damaged, *strengths)}
 
 
-def find_teacher(root: str | Path, identity: Mapping[str, Any]) -> RunFolder | None:
-    """Returns the newest finished run below `root` with an identity, or None."""
+def find_teacher(root: str | Path, identity: Mapping[str, Any], seed: int | None = None) -> RunFolder | None:
+    """Returns the newest finished run below `root` that learnt from no teacher and has an identity, or None.
+
+    Args:
+        root: The folder.
+        identity: See `run_identity`.
+        seed: Of the run; any if None.
+    """
     for run in find_runs(root):
-        checkpoints = (run.best, run.last)  # a training that ends before its first validation has no best.ckpt
-        if run.read_results().get("identity") == identity and any(file.is_file() for file in checkpoints):
+        results = run.read_results()
+        fits = results.get("identity") == identity and not results.get("teacher")  # a twin must not be a student
+        fits = fits and seed in (None, results.get("seed"))
+        # A training that ends before its first validation has no best.ckpt.
+        if fits and any(file.is_file() for file in (run.best, run.last)):
             return run
     return None
 
@@ -108,13 +117,14 @@ def _train_once(
             "There is no finished teacher that fits, and a job of a W&B sweep cannot train one.\n"
             f"Train it first: {first}, then start the agent again."
         )
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    key = {**identity, **({} if cfg.teacher.seed is None else {"seed": cfg.teacher.seed})}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     home = RunFolder(Path(cfg.paths.runs) / cfg.teacher.experiment / f"auto-{digest}")
     run = RunFolder(Path(cfg.run_dir))
     if run.job.is_file():
         run.write_results(RunStatus.WAITING, {"for": str(home.path)})
     with exclusive(home.path, "trains the teacher"):
-        found = find_teacher(cfg.paths.runs, identity)  # by another job, in the meantime
+        found = find_teacher(cfg.paths.runs, identity, cfg.teacher.seed)  # by another job, in the meantime
         if found is not None:
             return found
         console.print(f"No finished teacher fits; training one first: {home.path}")
