@@ -236,6 +236,8 @@ def test_the_encoding_reaches_the_teacher():
         ("train", "expriment=student_celeba", "Did you mean 'experiment'?"),
         ("train", "trainer.max_steps=many", "trainer.max_steps=many: expected a whole number"),
         ("train", "data.scale=1.5", "data.scale=1.5: expected a whole number"),
+        ("train", "data.resident=foo", "data.resident=foo: expected true or false"),
+        ("train", "data.blind.sigma=0.5", "data.blind.sigma: expected a list, e.g. data.blind.sigma=[1,2]"),
         ("train", "model.widht=3", "Did you mean 'model.width'?"),
         ("evaluate", "splitt=val", "Did you mean 'split'?"),
     ],
@@ -243,6 +245,25 @@ def test_the_encoding_reaches_the_teacher():
 def test_a_mistake_is_named(verb, override, message):
     with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
         compose(verb, [override])
+    assert message in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "# @package _global_\ntrainer: {max_stepz: 3}\n",
+            "In conf/experiment/mine.yaml: Unknown key 'trainer.max_stepz'",
+        ),
+        ("defaults:\n  - override /data: portraits\n", "begin with the line '# @package _global_'"),
+    ],
+)
+def test_a_mistake_in_an_own_experiment_is_named(text, message, tmp_path, monkeypatch):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+        compose("train", ["experiment=mine"])
     assert message in explain(caught.value)
 
 

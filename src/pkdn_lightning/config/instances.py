@@ -180,11 +180,11 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     return parameters, hints
 
 
-def build_network(model: Mapping[str, Any]) -> "SRNetwork":
-    """Returns the untrained network that `model` describes."""
+def build_network(model: Mapping[str, Any], where: str = "model") -> "SRNetwork":
+    """Returns the untrained network that `model` describes; `where` names its part of the configuration."""
     from pkdn_lightning.networks.contract import SRNetwork  # torch, which configurations alone do not need
 
-    net = make(model, "model")
+    net = make(model, where)
     if not isinstance(net, SRNetwork):
         raise ConfigError(
             f"model._target_={model['_target_']} is a {type(net).__name__}, not a network of face super-resolution.\n"

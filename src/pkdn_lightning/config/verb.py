@@ -130,15 +130,18 @@ def explain(error: BaseException) -> str:
         hint = did_you_mean(wanted, error.options)
         return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(error.options)}"
     cause = error
-    while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
-        cause = cause.__cause__
+    while not isinstance(cause, OmegaConfBaseException) and (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
     message = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", str(error)).strip()
     if isinstance(cause, OmegaConfBaseException):
-        return _explain_omegaconf(cause, message)
+        file = re.match(r"In '([\w/]+)': ", message)  # which set the value
+        return (f"In conf/{file[1]}.yaml: " if file else "") + _explain_omegaconf(cause, message)
     unmatched = re.search(r"Could not override '([^']+)'", message)
     if unmatched and unmatched.group(1) in groups():
         name = unmatched.group(1)
         return f"This verb has no choice of {name}: its keys are set one by one, {name}.<key>=...; --help lists them."
+    if unmatched and "@experiment" in unmatched.group(1):
+        return "The experiment's file has to begin with the line '# @package _global_'; its overrides go nowhere."
     if unmatched:
         return str(unknown_key(unmatched.group(1), groups()))
     return message
@@ -162,6 +165,10 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     wrong = str(cause.msg or message).splitlines()[0]
     if unfit := re.fullmatch(r"Value '(.*?)' of type .*could not be converted to (\w+)", wrong):
         return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
+    if unfit := re.fullmatch(r"Value '(.*?)' is not a valid bool.*", wrong):
+        return f"{key}={unfit[1]}: expected true or false"
+    if wrong.endswith("is not a ListConfig, list or tuple."):
+        return f"{key}: expected a list, e.g. {key}=[1,2]"
     return wrong if not key or key in wrong else f"{key}: {wrong}"
 
 

@@ -57,7 +57,7 @@ def acquire_teacher(
     identity = run_identity(cfg, network, data)
     fitting = find_teacher(cfg.paths.runs, identity, wanted.seed)
     if cfg.trainer.fast_dev_run and fitting is None:
-        return LoadedNetwork(build_network(wanted.model), {}, Path("untrained"), "untrained")
+        return LoadedNetwork(build_network(wanted.model, "teacher.model"), {}, Path("untrained"), "untrained")
     found = fitting or _train_once(cfg, identity, train_teacher)
     results = found.read_results()
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")

@@ -197,7 +197,7 @@ def _open_data(cfg: DictConfig, net: SRNetwork, *, needs_teacher: bool) -> FaceS
 @torch.no_grad()
 def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
     """Compares the student's output of two faces with that of an untrained teacher."""
-    module = build_module(cfg, build_network(cfg.model), build_network(cfg.teacher.model), {}).eval()
+    module = build_module(cfg, build_network(cfg.model), build_network(cfg.teacher.model, "teacher.model"), {}).eval()
     batch = datamodule.preview("train", 2)
     if isinstance(module, StudentModule):
         with eagerly():
