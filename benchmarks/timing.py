@@ -205,7 +205,7 @@ def add_row(file: Path, **values: Any) -> str:
         size = opened.seek(0, os.SEEK_END)
         opened.seek(max(0, size - 1))
         torn = opened.read() not in (b"", b"\n")
-        opened.write(f"{chr(10) if torn else ''}{line}\n".encode())
+        opened.write(b"\n" * torn + line.encode() + b"\n")
         opened.flush()
         os.fsync(opened.fileno())
     return line

@@ -166,7 +166,7 @@ class Pretended:
         line = self.commands[-1]
         folder = Path(re.search(r"(?:run_dir|resume)=(\S+)", line)[1])
         if folder.name in self.failing:
-            return self.start(campaign, name, "-c", "print('no key modle'); exit(1)")
+            return self.start(campaign, name, "-c", "print('no such key'); exit(1)")
         folder.mkdir(parents=True, exist_ok=True)
         if "evaluate" in line:
             self.evaluated(folder, ["bicubic", *re.findall(r"models\.(\w+)=", line)])
@@ -250,7 +250,7 @@ def test_without_a_pace_it_guesses_and_finished_parts_are_left(pretended):
 )
 def test_a_failed_training_is_told_and_not_evaluated(pretended, capsys, failing, evaluated, ends):
     found, commands = pretended(570, failing=failing, ends=ends)
-    assert "no key modle" in capsys.readouterr().out
+    assert "no such key" in capsys.readouterr().out
     models = [re.findall(r"models\.(\w+)=", line) for line in commands if "pkdn_lightning.evaluate" in line]
     assert models == ([list(evaluated)] if evaluated else [])
     assert len(found[-1]["failed"]) == len(failing)
