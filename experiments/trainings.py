@@ -159,7 +159,7 @@ def has_weights(run: Path) -> bool:
 
 def steps(run: Path) -> int:
     """Returns the steps that a run trained; if it was cut off, those up to its last logged one."""
-    logged = max((int(row["step"]) for row in _curve(run) if row["step"]), default=0)
+    logged = max((int(row["step"]) + 1 for row in _curve(run) if row["step"]), default=0)
     return int(read_json(run / "results.json").get("steps", logged))
 
 
