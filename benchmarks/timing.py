@@ -196,10 +196,16 @@ def _driver() -> str:
 
 
 def add_row(file: Path, **values: Any) -> str:
-    """Appends a line of JSON to a file, so that it is there even if the host is lost; returns the line."""
+    """Appends a line of JSON to a file, so that it is there even if the host is lost; returns the line.
+
+    A last line without its end, of a process that was killed while writing, stays a line of its own.
+    """
     line = json.dumps(values, ensure_ascii=False, default=str)
-    with file.open("a", encoding="utf-8") as opened:
-        opened.write(line + "\n")
+    with file.open("a+b") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 1))
+        torn = opened.read() not in (b"", b"\n")
+        opened.write(b"\n" * torn + line.encode() + b"\n")
         opened.flush()
         os.fsync(opened.fileno())
     return line
@@ -280,7 +286,9 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def report(claims: Sequence[Claim], options: argparse.Namespace, device: str = "cpu") -> None:
-    """Prints the claims and saves them where asked to."""
+    """Prints the claims, if there are any, and saves them where asked to."""
+    if not claims:
+        return
     show(claims)
-    if options.save and claims:
+    if options.save:
         save(claims, RESULTS / f"performance_{device}")

@@ -6,6 +6,7 @@ array: the headers that JPEG files share, and maps, shrink most when they are co
 """
 
 import io
+import lzma
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 SETS: Final = {"celeba": SPLITS, "celebamask_hq": ("test",), "helen": ("test",)}
 """What is packed: one set to train on, and the test splits of the others."""
 _MAPS: Final = "parsing.npy"
+_UNREADABLE: Final = (OSError, EOFError, ValueError, KeyError, tarfile.TarError, lzma.LZMAError)
 
 
 def pack(faces: Path, file: Path, train: int | None = None) -> dict[str, int]:
@@ -61,6 +63,31 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
+def check_packed(file: Path) -> None:
+    """Reads the beginning of a packed file.
+
+    Raises:
+        DataError: If there is no such file, or `pack` did not write it.
+    """
+    if not file.is_file():
+        raise DataError(
+            f"{file}: there is no such file. Make it where the faces are: campaign.py pack FACES {file.name}"
+        )
+    try:
+        with tarfile.open(file, "r:xz") as archive:
+            first = getattr(archive.next(), "name", "nothing")
+    except _UNREADABLE as error:
+        raise _damaged(file, error) from None
+    if first.split("/")[0] not in SETS:
+        raise _damaged(file, f"it begins with {first}")
+
+
+def _damaged(file: Path, found: object) -> DataError:
+    return DataError(
+        f"{file} is no file of packed faces, or is damaged: {found}. Make it again: campaign.py pack FACES {file.name}"
+    )
+
+
 def make_stores(file: Path | None, folder: Path, count: int | None = None) -> dict[str, Path]:
     """Makes a store of each packed set and one of the included portraits, unless it is there already.
 
@@ -71,6 +98,9 @@ def make_stores(file: Path | None, folder: Path, count: int | None = None) -> di
 
     Returns:
         The stores by the name of the set; the first one is to be trained on.
+
+    Raises:
+        DataError: If the packed file is damaged.
     """
     sets = [*(SETS if file else ()), "portraits"]
     paths = {name: folder / name for name in sets}
@@ -89,6 +119,13 @@ _Rows = list[tuple[Entry, NDArray[np.uint8], NDArray[np.uint8]]]
 
 def _unpacked(file: Path) -> Iterator[tuple[str, _Rows]]:
     """Yields each set with its faces, in order."""
+    try:
+        yield from _sets(file)
+    except _UNREADABLE as error:
+        raise _damaged(file, error) from None
+
+
+def _sets(file: Path) -> Iterator[tuple[str, _Rows]]:
     with tarfile.open(file, "r:xz") as archive:
         images: list[tuple[str, NDArray[np.uint8]]] = []
         sets: dict[str, _Rows] = {}

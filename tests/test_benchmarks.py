@@ -75,8 +75,21 @@ def test_a_case_of_the_gpu_rows_that_fails_or_takes_too_long_costs_no_other(benc
 
 def test_the_gpu_rows_say_why_they_are_left_out(benchmark, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert measured(benchmark("gpu")) == set()
-    assert "no CUDA device" in capsys.readouterr().out
+    gpu = benchmark("gpu")
+    options = gpu.parser().parse_args([])
+    gpu.report(gpu.claims(options), options, "gpu")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no CUDA device" in line
+
+
+def test_a_row_after_a_torn_one_begins_a_line(benchmark, tmp_path):
+    file, add_row = tmp_path / "rows.jsonl", benchmark("timing").add_row
+    add_row(file, what="é")
+    with file.open("a", encoding="utf-8") as rows:
+        rows.write('{"what": "to')
+    for number in (1, 2):
+        add_row(file, what=number)
+    assert file.read_text("utf-8") == '{"what": "é"}\n{"what": "to\n{"what": 1}\n{"what": 2}\n'
 
 
 def test_both_loaders_agree_and_are_compared(benchmark):
