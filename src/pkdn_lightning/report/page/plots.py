@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from pkdn_lightning.report.atlas import LINEAGES, Entry
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
 from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
-from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, STYLE, colour, new_figure, to_svg
+from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, PANEL, STYLE, colour, new_figure, to_svg
 from pkdn_lightning.report.scores import Difference
 from pkdn_lightning.report.settings import cut
 from pkdn_lightning.report.table1 import signed
@@ -111,25 +111,34 @@ def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], bicu
 
 @matplotlib.rc_context(STYLE)
 def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
-    """Returns differences in PSNR with their intervals, one below the other, and zero as a line."""
+    """Returns differences in PSNR with their intervals, one below the other, and zero as a line.
+
+    An interval covers seeds and faces where there is such a one, else faces alone; the label of the axis says which.
+    """
     figure = new_figure(1080, 26 * len(effects) + 62, left=340, right=190, bottom=46, top=16)
     axes = figure.subplots()
+    kinds = {gain.covers_seeds for _, gain in effects}
+    over = "seeds and faces" if True in kinds else "faces"
+    dashed = " (dashed: over faces alone)" if len(kinds) > 1 else ""
+    words = []
     for place, (setting, gain) in enumerate(effects):
-        clear = gain.low > 0 or gain.high < 0
-        axes.plot([gain.low, gain.high], [place, place], color=INK if clear else MUTED, linewidth=2)
-        axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else "none")
-        numbers = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
+        low, high = gain.interval
+        clear = low > 0 or high < 0
+        line: dict[str, Any] = {"color": INK if clear else MUTED, "linewidth": 2}
+        axes.plot([low, high], [place, place], linestyle="-" if gain.covers_seeds or not dashed else (0, (3, 2)), **line)
+        axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else PANEL)
+        numbers = f"{signed(gain.mean)} [{signed(low)}, {signed(high)}]"
+        alone = ", over faces alone" if dashed and not gain.covers_seeds else ""
+        words.append(f"{setting}: {signed(gain.mean)} dB, {signed(low)} to {signed(high)}{alone}")
         axes.annotate(numbers, (1, place), (12, 0), va="center", **_BESIDE)
         axes.annotate(cut(setting, 50), (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
     axes.axvline(0, color=MUTED, linewidth=1.2)
-    axes.set(ylim=(len(effects) - 0.4, -0.6), xlabel="Δ PSNR (dB) to the reference, 95 % interval over faces")
+    caption = f"95 % interval over {over}"
+    axes.set(ylim=(len(effects) - 0.4, -0.6), xlabel=f"Δ PSNR (dB) to the reference, {caption}{dashed}")
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    words = "; ".join(
-        f"{setting}: {signed(gain.mean)} dB, {signed(gain.low)} to {signed(gain.high)}" for setting, gain in effects
-    )
-    return to_svg(figure, name, f"Differences in PSNR to the reference. {words}.")
+    return to_svg(figure, name, f"Differences in PSNR to the reference, {caption}. {'; '.join(words)}.")
 
 
 @matplotlib.rc_context(STYLE)
