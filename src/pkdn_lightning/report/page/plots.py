@@ -127,7 +127,9 @@ def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
         low, high = gain.interval
         clear = low > 0 or high < 0
         line: dict[str, Any] = {"color": INK if clear else MUTED, "linewidth": 2}
-        axes.plot([low, high], [place, place], linestyle="-" if gain.covers_seeds or not dashed else (0, (3, 2)), **line)
+        axes.plot(
+            [low, high], [place, place], linestyle="-" if gain.covers_seeds or not dashed else (0, (3, 2)), **line
+        )
         axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else PANEL)
         numbers = f"{signed(gain.mean)} [{signed(low)}, {signed(high)}]"
         alone = ", over faces alone" if dashed and not gain.covers_seeds else ""
