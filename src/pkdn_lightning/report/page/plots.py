@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from pkdn_lightning.report.atlas import LINEAGES, Entry
@@ -210,7 +210,7 @@ def _step_axis(axes: Axes, ticks: int) -> None:
 def _log_ticks(axis: Axis) -> None:
     """Sets the ticks of a logarithmic axis, with numbers that are written out and do not touch each other."""
     low, high = axis.get_view_interval()
-    window, across = axis.axes.get_window_extent(), axis.axis_name == "x"
+    window, across = axis.axes.get_window_extent(), isinstance(axis, XAxis)
     decade = (window.width if across else window.height) / math.log10(high / low)  # in pixels
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     ticks: dict[float, str] = {}
