@@ -124,8 +124,9 @@ HOSTILE = '<img src=x onerror="alert(1)">&amp;'
 def rich_report(_bases, celeba, tmp_path_factory, store):
     """A report of many kinds of runs on two test sets, one of them called HOSTILE; read only.
 
-    A teacher and one without FFB, PKDN with two seeds, four other pairs of weights, one with that other teacher, a
-    student without distillation, and an unfinished run. The rows without metrics.csv are the teachers.
+    A teacher and one without FFB, PKDN with two seeds, four other pairs of weights (one of them with two seeds), one
+    with that other teacher, a student without distillation, and an unfinished run. The rows without metrics.csv are the
+    teachers.
     """
     root = tmp_path_factory.mktemp("rich")
     make = RunMaker(root / "runs", celeba, _bases)
@@ -135,6 +136,7 @@ def rich_report(_bases, celeba, tmp_path_factory, store):
     for ts, fs in ((0.0, 10.0), (1.0, 10.0), (0.1, 0.0), (1.0, 0.0)):
         run = make(f"weights_{ts}_{fs}", f"objective.ts.weight={ts}", f"objective.fs.weight={fs}", teacher=teacher)
         write_metrics(run, 20.5, "sr", "ts", "fs")
+    make("weights_1.0_10.0_1", "seed=1", "objective.ts.weight=1.0", teacher=teacher)
     write_metrics(make("without", "teacher.model.ffb=false", teacher=other), 20, "sr", "ts", "fs")
     write_metrics(make(HOSTILE), 19, "sr")
     make("stopped" + HOSTILE, status="interrupted")

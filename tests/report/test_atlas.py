@@ -52,10 +52,11 @@ class TestTable:
     def test_lineages_have_columns_of_their_own(self):
         table = atlas_table(subject(SPARNet=27.1), "helen")
         assert table.columns[1:4] == [f"Published, {LINEAGES[each]}" for each in ("DIC", "SPARNet", "unknown")]
+        assert table.columns[-1] == "95 %"  # every row has its method's name
         row = next(row for row in table.sections[0].rows if row[0].text == "SPARNet")
         assert [cell.text for cell in row] == [
             *("SPARNet", "26.78 (PKDN)", "26.43 to 27.43 (SPARNet (paper), SPARNet (released), WFEN *)"),
-            *("26.95 (RE-SFMNet)", "1.00", "27.10", "26.90 to 27.30", "–"),
+            *("26.95 (RE-SFMNet)", "1.00", "27.10", "26.90 to 27.30"),
         ]
         text = to_markdown(table)
         assert "| KDFSRNet | 26.79 (PKDN) |" in text
@@ -68,6 +69,7 @@ class TestTable:
         rows = {entry.method: entry.measured for entry in measured_entries(shown, "helen")}
         assert [label for label, _ in rows["PKDN"]] == ["PKDN", "mine"]
         assert [label for label, _ in rows["bicubic"]] == ["bicubic"]
+        assert atlas_table(shown, "helen").columns[-1] == "Row"
         lines = [row for row in atlas_table(shown, "helen").sections[0].rows if row[0].text == "PKDN"]
         assert [(row[1].text, row[-1].text) for row in lines] == [("26.84 (PKDN)", "–"), ("–", "mine")]
 
@@ -78,6 +80,13 @@ class TestTable:
         shown.scale = 4
         assert atlas_table(shown, "helen") is None
         assert published_plot("p", measured_entries(shown, "helen"), {}) is None
+
+
+def test_the_plot_has_room_for_the_longest_label():
+    svg = parse(str(published_plot("p", entries("celeba"), {})))
+    (label,) = [text for text in svg.all("text") if text.text == "PKDN, teacher without PFB and FFB"]
+    right = float(label.attrs["x"] if "x" in label.attrs else label.attrs["transform"].split("(")[1].split()[0])
+    assert right > 7 * len(label.text)  # it ends there
 
 
 def test_the_plot_has_a_mark_per_source_and_per_row():

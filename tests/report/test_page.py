@@ -20,6 +20,7 @@ from pkdn_lightning.report.page.leaderboard import finding
 from pkdn_lightning.report.page.panels import choose_colours
 from pkdn_lightning.report.page.svg import COLOURS
 from pkdn_lightning.report.scores import Difference, Mean, RowScores
+from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE
 from tests.report.conftest import HOSTILE
 from tests.report.pages import Node, parse
 
@@ -70,7 +71,7 @@ class TestWhole:
         first = page.one("header")
         assert "x4" in first.one("h1").text
         facts = {fact.one("dt").text: fact.one("dd").text for fact in first.one("dl").all("div")}
-        assert facts["Compared"] == "9 rows of 10 runs, and bicubic"
+        assert facts["Compared"] == "9 rows of 11 runs, and bicubic"
         assert facts["Budget"] == "6 steps of 4 faces"
         assert "Y, border 8, 8-bit" in facts["Protocol"]
         assert facts["Measured on"] == f"celeba (5 faces), {HOSTILE} (5 faces)"
@@ -109,13 +110,24 @@ class TestLeaderboard:
         assert set(shown) == set(wanted)
         for label, cells in shown.items():
             found = dict(zip(columns[1:], cells, strict=True))
-            told = [found[name].one("b").text for name in ("PSNR (dB)", "SSIM", "Δ PSNR (dB)", "p (Holm)", "Seeds")]
-            assert told == [wanted[label][place] for place in (3, 5, 8, 11, 7)]
+            told = [
+                found[name].one("b").text
+                for name in ("PSNR (dB)", "SSIM", "Δ PSNR (dB)", OVER_SEEDS, "p (Holm)", "Seeds")
+            ]
+            assert told == [wanted[label][place] for place in (3, 5, 8, 10, 11, 7)]
             assert found["PSNR (dB)"].one("small").text == wanted[label][4]
             assert found["SSIM"].one("small").text == wanted[label][6]
             score = rich_report.subject.scores[list(rich_report.subject.scores)[number]][label]
             assert float(found["PSNR (dB)"].attrs["data-value"]) == pytest.approx(score.psnr.mean)
             assert ("data-value" in found["GMACs"].attrs) is (label != "bicubic")
+            assert ("data-value" in found[OVER_SEEDS].attrs) is (found[OVER_SEEDS].text != "–")
+        intervals = [wanted[label][10] for label in wanted if wanted[label][10] != "–"]
+        assert len(intervals) == 1  # of the one row that has two seeds in common with the reference
+        assert OVER_SEEDS_NOTE in page.one("section", id="leaderboard").text
+        assert (
+            intervals[0].replace(" to ", ", ")
+            in page.one("section", id="ablation").one("div", data_set=str(number)).text
+        )
 
     def test_what_sees_the_map_stands_apart(self, page, rich_report):
         comparable, bounds = board_of(page, 0).all("tbody")
@@ -261,6 +273,7 @@ class TestLittle:
         sections = [*SECTIONS[:4], "published", *SECTIONS[5:]]
         assert [section.attrs["id"] for section in page.all("section")] == sections
         assert [link.attrs["href"] for link in page.one("nav").all("a")] == [f"#{name}" for name in sections]
+        assert "over seeds and faces" not in page.one("section", id="leaderboard").text
         published = page.one("section", id="published")
         assert "27.56 (PKDN)" in published.one("table").text
         assert "measured here" in published.one("svg").attrs["aria-label"]
@@ -298,6 +311,19 @@ class TestMany:
 
 
 class TestFinding:
+    @staticmethod
+    def subject(values, **over_seeds):
+        faces = Faces((), np.zeros(0), np.zeros(0))
+
+        def score(label):
+            gain = values[label] - values["PKDN"]
+            difference = Difference(gain, gain - 0.1, gain + 0.1, 0.01, 0.01, **over_seeds.get(label, {}))
+            mean = Mean(values[label], None, values[label] - 1, values[label] + 1)
+            return RowScores(faces, mean, mean, *[difference if label != "PKDN" else None] * 2, 1)
+
+        rows = [SimpleNamespace(label=label, reads_parsing=False) for label in values if label != "bicubic"]
+        return SimpleNamespace(rows=rows, reference="PKDN", scores={"s": {each: score(each) for each in values}})
+
     @pytest.mark.parametrize(
         ("values", "said"),
         [
@@ -309,17 +335,15 @@ class TestFinding:
         ],
     )
     def test_one_line(self, values, said):
-        faces = Faces((), np.zeros(0), np.zeros(0))
+        assert said in finding(self.subject(values), "s")
 
-        def score(label):
-            gain = values[label] - values["PKDN"]
-            difference = Difference(gain, gain - 0.1, gain + 0.1, 0.01, 0.01) if label != "PKDN" else None
-            mean = Mean(values[label], None, values[label] - 1, values[label] + 1)
-            return RowScores(faces, mean, mean, difference, difference, 1)
-
-        rows = [SimpleNamespace(label=label, reads_parsing=False) for label in values if label != "bicubic"]
-        subject = SimpleNamespace(rows=rows, reference="PKDN", scores={"s": {each: score(each) for each in values}})
-        assert said in finding(subject, "s")
+    def test_the_interval_over_seeds_and_faces_decides_where_there_is_one(self):
+        wide = {"seeds_faces_low": -0.75, "seeds_faces_high": 0.5, "common_seeds": 2}
+        told = finding(self.subject({"bicubic": 24, "PKDN": 25, "DIC": 24.5}, DIC=wide), "s")
+        assert (
+            "0.50 dB above DIC (95 % over seeds and faces −0.50 to +0.75), which these seeds and faces cannot" in told
+        )
+        assert "1.00 dB above bicubic (95 % +0.90 to +1.10)" in told
 
 
 def contrast(one: str, other: str) -> float:

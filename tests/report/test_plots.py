@@ -59,6 +59,41 @@ class TestNames:
             assert min(width, height) < 4
 
 
+@pytest.mark.parametrize(
+    ("lowest", "highest"), [(0.06, 0.2), (70, 150), (1.06, 1.94), (0.9e-5, 1.7e-5), (900, 20_000), (0.01, 5000)]
+)
+def test_ticks_of_a_logarithm_do_not_touch(lowest, highest):
+    points = [Point("a", 0, lowest * 1.35, 20.0, True), Point("b", 1, highest / 1.35, 21.0, True)]
+    svg = parse(str(cost_plot("a", "Cost", "units", points, 19.0)))
+    texts = svg.one("g", id="a-matplotlib.axis_1").all("text")[:-1]  # the last one is the axis' title
+    ticks = sorted((float(text.attrs["x"]), len(text.text)) for text in texts)
+    assert ticks
+    for (one, length), (other, next_length) in itertools.pairwise(ticks):
+        assert other - one > 7 * (length + next_length) / 2
+
+
+class TestForest:
+    ONE = Difference(0.1, 0.05, 0.15, 0.01, 0.01)
+    BOTH = ONE._replace(seeds_faces_low=-0.2, seeds_faces_high=0.4, common_seeds=2)
+
+    @pytest.mark.parametrize(
+        ("gains", "caption", "filled"),
+        [
+            ([ONE], "over faces", 1),
+            ([BOTH], "over seeds and faces", 0),
+            ([ONE, BOTH], "over seeds and faces (dashed: over faces alone)", 1),
+        ],
+    )
+    def test_the_interval_that_is_drawn_is_named_and_fills_the_dot(self, gains, caption, filled):
+        svg = parse(str(forest_plot("f", [(str(place), gain) for place, gain in enumerate(gains)])))
+        texts = [text.text for text in svg.all("text")]
+        assert f"Δ PSNR (dB) to the reference, 95 % interval {caption}" in texts
+        assert ("+0.100 [−0.200, +0.400]" in texts) is (self.BOTH in gains)
+        dots = [use.attrs["style"] for use in svg.all("use") if "--ink" in use.attrs.get("style", "")]
+        assert sum("fill: var(--ink)" in style for style in dots) == filled
+        assert sum("fill: var(--panel)" in style for style in dots) == len(gains) - filled
+
+
 class TestText:
     def test_labels_are_taken_for_nothing_but_text(self):
         points = [Point(WILD, 0, 1.0, 20.0, True), Point("b", None, 1.0, 20.0, False)]

@@ -75,6 +75,8 @@ def atlas_table(subject: Subject, test_set: str) -> Table | None:
             lines.append([*published, *cells])
             published = [Cell(entry.method), *[Cell()] * (len(lineages) + 1)]
     columns = ["Method", *(f"Published, {LINEAGES[each]}" for each in lineages), "Spread", "Here", "95 %", "Row"]
+    if all(line[-1].text == NONE for line in lines):  # every row has its method's name
+        columns, lines = columns[:-1], [line[:-1] for line in lines]
     return Table(f"Published PSNR (dB) beside the measured one, {test_set}: x{subject.scale}", columns,
                  [Section(lines)], atlas_notes([row for entry in found for row in entry.published]))  # fmt: skip
 

@@ -49,6 +49,18 @@ class Difference(NamedTuple):
     seeds_faces_high: float | None = None
     common_seeds: int = 0
 
+    @property
+    def covers_seeds(self) -> bool:
+        """Whether there is an interval over seeds and faces."""
+        return self.seeds_faces_low is not None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval over seeds and faces, or the one over faces where there is none."""
+        if self.seeds_faces_low is None or self.seeds_faces_high is None:
+            return self.low, self.high
+        return self.seeds_faces_low, self.seeds_faces_high
+
 
 class RowScores(NamedTuple):
     """A row on a test set; the reference itself has no differences."""

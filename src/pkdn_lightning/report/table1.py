@@ -133,8 +133,8 @@ def gain_cells(gain: Difference | None) -> tuple[Cell, Cell, Cell]:
         return Cell(), Cell(), Cell()
     p = "< 0.001" if gain.p_holm < 0.001 else f"{gain.p_holm:.3f}"
     interval = f"{signed(gain.low)} to {signed(gain.high)}"
-    low, high = gain.seeds_faces_low, gain.seeds_faces_high
-    over_seeds = Cell() if low is None or high is None else Cell(f"{signed(low)} to {signed(high)}")
+    low, high = gain.interval
+    over_seeds = Cell(f"{signed(low)} to {signed(high)}", value=finite(low)) if gain.covers_seeds else Cell()
     mean = Cell(signed(gain.mean), value=finite(gain.mean), detail=interval)
     return mean, Cell(p, value=finite(gain.p_holm)), over_seeds
 

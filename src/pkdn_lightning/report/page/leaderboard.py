@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.scores import BASELINE, Difference, RowScores, Subject
-from pkdn_lightning.report.table1 import SEES_PARSING, quality_cells, signed
+from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE, SEES_PARSING, quality_cells, signed
 from pkdn_lightning.report.tables import Cell, Section
 
 
@@ -34,15 +34,31 @@ _COLUMNS: Final = (
 )
 
 
-def leaderboard(subject: Subject, test_set: str) -> tuple[list[Column], list[Section]]:
-    """Returns the columns after the row's name, and the rows: what sees LR alone, and what sees parsing maps too."""
+class Leaderboard(NamedTuple):
+    """The columns after the row's name, the rows (those that see parsing maps in a section of their own), and notes."""
+
+    columns: list[Column]
+    sections: list[Section]
+    notes: list[str]
+
+
+def leaderboard(subject: Subject, test_set: str, notes: Sequence[str]) -> Leaderboard:
+    """Returns the leaderboard of a test set.
+
+    Args:
+        subject: What the report is about.
+        test_set: Name of the test set.
+        notes: The notes of Table 1; those about columns that the leaderboard lacks are left out.
+    """
     scores, quality = subject.scores[test_set], quality_cells(subject, test_set)
     published = bool(subject.published(test_set))
+    over_seeds = any(score.psnr_gain.covers_seeds for score in scores.values() if score.psnr_gain)
 
     def line(row: Row) -> list[Cell]:
         cells = quality[row.label]
         name = Cell(row.label, detail=f"taught with {row.taught_with}" if row.taught_with else "")
-        shown = [name, cells.psnr, cells.ssim, cells.gain, cells.p, cells.seeds, *_cost_cells(row, subject)]
+        gain = [cells.gain, cells.gain_over_seeds] if over_seeds else [cells.gain]
+        shown = [name, cells.psnr, cells.ssim, *gain, cells.p, cells.seeds, *_cost_cells(row, subject)]
         return [*shown, cells.published_psnr] if published else shown
 
     rows = sorted([BASELINE, *subject.rows], key=lambda row: _descending_psnr(scores[row.label]))
@@ -53,10 +69,15 @@ def leaderboard(subject: Subject, test_set: str) -> tuple[list[Column], list[Sec
     columns = [
         Column("PSNR (dB)", _UP, _MEAN, _range([cells.psnr for cells in quality.values()])),
         Column("SSIM", _UP, _MEAN, _range([cells.ssim for cells in quality.values()])),
-        Column("Δ PSNR (dB)", _UP, f"PSNR minus that of {subject.reference}, face by face; below, the 95 % interval"),
-        *_COLUMNS,
+        Column(
+            "Δ PSNR (dB)",
+            _UP,
+            f"PSNR minus that of {subject.reference}, face by face; below, the 95 % interval over test faces",
+        ),
+        *([Column(OVER_SEEDS, _UP, "Interval of Δ PSNR (dB); sorted by its lower end")] if over_seeds else []),
+        *(_COLUMNS if published else _COLUMNS[:-1]),
     ]
-    return columns if published else columns[:-1], sections
+    return Leaderboard(columns, sections, [note for note in notes if over_seeds or note != OVER_SEEDS_NOTE])
 
 
 def finding(subject: Subject, test_set: str) -> str:
@@ -74,7 +95,8 @@ def finding(subject: Subject, test_set: str) -> str:
     # Differences are known to the reference only: the best row's, or that of the next row to the reference.
     other = reference if best != reference else ranked[1]
     lead = scores[best].psnr_gain or _negated(scores[other].psnr_gain)
-    uncertain = "" if lead.low > 0 else ", which these faces cannot tell apart"
+    compared = "seeds and faces" if lead.covers_seeds else "faces"
+    uncertain = "" if lead.interval[0] > 0 else f", which these {compared} cannot tell apart"
     return f"{best} leads with {quality}, {_in_words(lead, other)}{uncertain}; {to_bicubic}."
 
 
@@ -85,12 +107,16 @@ def _descending_psnr(score: RowScores) -> float:
 
 def _negated(gain: Difference | None) -> Difference:
     assert gain is not None  # the reference alone has none
-    return gain._replace(mean=-gain.mean, low=-gain.high, high=-gain.low)
+    negated = gain._replace(mean=-gain.mean, low=-gain.high, high=-gain.low)
+    low, high = gain.interval
+    return negated._replace(seeds_faces_low=-high, seeds_faces_high=-low) if gain.covers_seeds else negated
 
 
 def _in_words(gain: Difference, other: str) -> str:
     direction = "above" if gain.mean >= 0 else "below"
-    return f"{abs(gain.mean):.2f} dB {direction} {other} (95 % {signed(gain.low, 2)} to {signed(gain.high, 2)})"
+    low, high = gain.interval
+    kind = OVER_SEEDS if gain.covers_seeds else "95 %"
+    return f"{abs(gain.mean):.2f} dB {direction} {other} ({kind} {signed(low, 2)} to {signed(high, 2)})"
 
 
 def _range(column: Sequence[Cell]) -> tuple[float, float]:

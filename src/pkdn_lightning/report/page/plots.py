@@ -7,18 +7,20 @@ from typing import Any, Final, NamedTuple
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.axis import Axis, XAxis
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from pkdn_lightning.report.atlas import LINEAGES, Entry
 from pkdn_lightning.report.curves import LOSS, VALIDATION, WEIGHT, Curve
 from pkdn_lightning.report.page.label_placement import Label, label_dots, label_ends
-from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, STYLE, colour, new_figure, to_svg
+from pkdn_lightning.report.page.svg import DASHES, INK, MARKS, MUTED, PANEL, STYLE, colour, new_figure, to_svg
 from pkdn_lightning.report.scores import Difference
 from pkdn_lightning.report.settings import cut
 from pkdn_lightning.report.table1 import signed
 
 _LARGEST_RANGE: Final = 1e5
+_TICKS: Final = (1, 2, 5, 3, 7, 1.5, 4, 6, 8, 1.2)  # of a logarithmic axis, the first ones preferred
+_LETTER_PX: Final = 7.4  # a letter in a wide font, as the page does not choose its font
 _BESIDE: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
 
 Curves = Mapping[str, Mapping[str, Curve]]
@@ -67,7 +69,7 @@ def loss_plot(term: str, number: int, curves: Curves, places: Mapping[str, int])
     highest = max(float(curve.high.max()) for curve in drawn.values())
     if highest / _LARGEST_RANGE < lowest < highest / 5:  # a term that vanishes would leave no room for the others
         upper.set(yscale="log", ylim=(lowest / 1.15, highest * 1.15))
-        _log_ticks(upper.yaxis, lowest, highest)
+        _log_ticks(upper.yaxis)
     upper.set_ylabel("loss")
     if lower is not None:
         _draw_curves(lower, weights, places)
@@ -90,7 +92,7 @@ def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], bicu
     margin = 0.1 * (max(qualities) - min(qualities)) + 0.02
     axes.set(xscale="log", xlim=(lowest, highest), ylim=(min(qualities) - margin, max(qualities) + margin))
     axes.set(xlabel=f"{name} ({unit})", ylabel="PSNR (dB)")
-    _log_ticks(axes.xaxis, lowest, highest)
+    _log_ticks(axes.xaxis)
     _draw_bicubic(axes, bicubic, "bicubic")
     frontier = _frontier([point for point in points if point.comparable])
     axes.step(*zip(*frontier, strict=True) if frontier else ([], []), where="post", color=MUTED, linewidth=1, zorder=1)
@@ -111,25 +113,36 @@ def cost_plot(identity: str, name: str, unit: str, points: Sequence[Point], bicu
 
 @matplotlib.rc_context(STYLE)
 def forest_plot(name: str, effects: Sequence[tuple[str, Difference]]) -> Markup:
-    """Returns differences in PSNR with their intervals, one below the other, and zero as a line."""
+    """Returns differences in PSNR with their intervals, one below the other, and zero as a line.
+
+    An interval covers seeds and faces where there is such a one, else faces alone; the label of the axis says which.
+    """
     figure = new_figure(1080, 26 * len(effects) + 62, left=340, right=190, bottom=46, top=16)
     axes = figure.subplots()
+    kinds = {gain.covers_seeds for _, gain in effects}
+    over = "seeds and faces" if True in kinds else "faces"
+    dashed = " (dashed: over faces alone)" if len(kinds) > 1 else ""
+    words = []
     for place, (setting, gain) in enumerate(effects):
-        clear = gain.low > 0 or gain.high < 0
-        axes.plot([gain.low, gain.high], [place, place], color=INK if clear else MUTED, linewidth=2)
-        axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else "none")
-        numbers = f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
+        low, high = gain.interval
+        clear = low > 0 or high < 0
+        line: dict[str, Any] = {"color": INK if clear else MUTED, "linewidth": 2}
+        axes.plot(
+            [low, high], [place, place], linestyle="-" if gain.covers_seeds or not dashed else (0, (3, 2)), **line
+        )
+        axes.plot([gain.mean], [place], marker="o", markersize=7, color=INK, markerfacecolor=INK if clear else PANEL)
+        numbers = f"{signed(gain.mean)} [{signed(low)}, {signed(high)}]"
+        alone = ", over faces alone" if dashed and not gain.covers_seeds else ""
+        words.append(f"{setting}: {signed(gain.mean)} dB, {signed(low)} to {signed(high)}{alone}")
         axes.annotate(numbers, (1, place), (12, 0), va="center", **_BESIDE)
         axes.annotate(cut(setting, 50), (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
     axes.axvline(0, color=MUTED, linewidth=1.2)
-    axes.set(ylim=(len(effects) - 0.4, -0.6), xlabel="Δ PSNR (dB) to the reference, 95 % interval over faces")
+    caption = f"95 % interval over {over}"
+    axes.set(ylim=(len(effects) - 0.4, -0.6), xlabel=f"Δ PSNR (dB) to the reference, {caption}{dashed}")
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    words = "; ".join(
-        f"{setting}: {signed(gain.mean)} dB, {signed(gain.low)} to {signed(gain.high)}" for setting, gain in effects
-    )
-    return to_svg(figure, name, f"Differences in PSNR to the reference. {words}.")
+    return to_svg(figure, name, f"Differences in PSNR to the reference, {caption}. {'; '.join(words)}.")
 
 
 @matplotlib.rc_context(STYLE)
@@ -140,7 +153,8 @@ def published_plot(name: str, entries: Sequence[Entry], places: Mapping[str, int
     """
     if not entries:
         return None
-    figure = new_figure(1080, 30 * len(entries) + 62, left=200, right=20, bottom=46, top=16)
+    left = 24 + _LETTER_PX * max(len(entry.method) for entry in entries)
+    figure = new_figure(1080, 30 * len(entries) + 62, left=left, right=20, bottom=46, top=16)
     axes = figure.subplots()
     titles = {}
     for place, (method, published, measured) in enumerate(entries):
@@ -155,7 +169,7 @@ def published_plot(name: str, entries: Sequence[Entry], places: Mapping[str, int
                 axes.plot([psnr.low, psnr.high], [place + 0.28] * 2, color=own, linewidth=4, alpha=0.5)
                 axes.scatter(psnr.mean, place + 0.28, marker="|", s=90, color=own, linewidth=2.4, gid=gid)
                 titles[gid] = f"{label}, measured here: {psnr.mean:.2f} dB, {psnr.low:.2f} to {psnr.high:.2f}"
-        axes.annotate(cut(method, 30), (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
+        axes.annotate(method, (0, place), (-12, 0), va="center", ha="right", **_BESIDE)
     words = "; ".join(titles.values())
     axes.set(ylim=(len(entries) - 0.4, -0.6), xlabel="PSNR (dB)")
     axes.yaxis.set_major_locator(NullLocator())
@@ -193,13 +207,20 @@ def _step_axis(axes: Axes, ticks: int) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _log_ticks(axis: Axis, lowest: float, highest: float) -> None:
-    """Sets the ticks of a logarithmic axis, with numbers that are written out."""
-    decades = math.log10(highest / lowest) if highest > lowest else 0.0
-    subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.7 else tuple(map(float, range(1, 10)))
-    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
+def _log_ticks(axis: Axis) -> None:
+    """Sets the ticks of a logarithmic axis, with numbers that are written out and do not touch each other."""
+    low, high = axis.get_view_interval()
+    window, across = axis.axes.get_window_extent(), isinstance(axis, XAxis)
+    decade = (window.width if across else window.height) / math.log10(high / low)  # in pixels
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    ticks: dict[float, str] = {}
+    for value in (float(f"{factor}e{exponent}") for factor in _TICKS for exponent in exponents):
+        text = f"{value:,.6g}"
+        room = {tick: _LETTER_PX * (len(text) + len(other)) / 2 + 8 if across else 20 for tick, other in ticks.items()}
+        if low <= value <= high and all(decade * abs(math.log10(value / tick)) >= room[tick] for tick in ticks):
+            ticks[value] = text
+    axis.set_ticks(list(ticks), list(ticks.values()))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def _frontier(points: Sequence[Point]) -> list[tuple[float, float]]:

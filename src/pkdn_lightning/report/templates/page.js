@@ -40,6 +40,13 @@ all(".board thead th").forEach((header) => {
   });
 });
 
+// Boxes that are wider than the window say so.
+const markWide = (box) => box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+const widths = new ResizeObserver((entries) => {
+  requestAnimationFrame(() => entries.forEach((entry) => markWide(entry.target)));  // it changes the observed heights
+});
+all(".box").forEach((box) => widths.observe(box));
+
 const filter = document.getElementById("filter");
 function filterRows() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
