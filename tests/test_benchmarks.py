@@ -49,6 +49,7 @@ def test_the_gpu_rows_on_a_cpu(benchmark):
         assert row["over_floor"] * row["share_of_peak"] == pytest.approx(1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_case_of_the_gpu_rows_that_fails_or_takes_too_long_costs_no_other(benchmark, monkeypatch):
     gpu = benchmark("gpu")
 

@@ -86,7 +86,12 @@ def config(method: str, store: FaceStore, tmp_path, *overrides: str):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", SMALL)
+FIRST = ("dic", "kdfsrnet", "sparnet", "urdgn")  # of different schemes; the others are slow
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
 def test_a_method_trains_resumes_and_evaluates(method, faces, tmp_path):
     first = train(config(method, faces, tmp_path, "trainer.max_steps=2", "test=false", *CONSTANT_RATE))
     assert first.run.read_results()["steps"] == 2

@@ -18,7 +18,12 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("experiment", NETWORKS)
+LONG = ("fishfsrnet", "fsrnet", "sfmnet")
+
+
+@pytest.mark.parametrize(
+    "experiment", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NETWORKS]
+)
 def test_the_format_survives_every_block(experiment, monkeypatch):
     cfg = compose("train", [f"experiment={experiment}", *NETWORKS[experiment]])
     with cuda_device(monkeypatch):

@@ -95,6 +95,7 @@ def test_the_teacher_reads_the_map_in_both_forms():
         assert not torch.equal(net(lr, torch.zeros(1, 3, 128, 128)).sr, net(lr, torch.ones(1, 3, 128, 128)).sr)
 
 
+@pytest.mark.slow
 def test_a_student_with_skips_learns_two_faces():
     torch.manual_seed(0)
     net = PKDNStudent(width=8, rcabs_per_level=1, ffb=True, global_residual=True)

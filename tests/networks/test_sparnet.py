@@ -61,6 +61,7 @@ def test_every_parameter_gets_a_gradient():
         assert without_gradient(SPARNet(attention=attention, **SMALL), torch.rand(2, 3, 8, 8)) == []
 
 
+@pytest.mark.slow
 def test_it_learns_two_faces():
     torch.manual_seed(0)
     losses = learns_two_faces(SPARNet(**SMALL), lr_px=8, steps=15, rate=1e-2)

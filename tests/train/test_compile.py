@@ -120,6 +120,7 @@ def overwriting(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_cuda_graphs_may_overwrite_outputs_when_the_next_step_begins(compiled_config, overwriting, tmp_path):
     """And not before: the teacher's output is needed until the backward pass of the student."""
     options, steps = overwriting

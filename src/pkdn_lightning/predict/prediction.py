@@ -119,7 +119,9 @@ class _Run:
 
     def __init__(self, cfg: DictConfig, models: ModelSet, manifest: Manifest, references: References | None) -> None:
         self.cfg, self.models, self.manifest, self.references = cfg, models, manifest, references
-        self.settings, self.sha256 = {key: cfg[key] for key in _SETTINGS}, models.sha256()
+        runtime = models.small[0].load().runtime if models.named else "torch"
+        self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": runtime}
+        self.sha256 = models.sha256()
         self.skipped, self.rows = 0, dict[Path, Row]()
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
