@@ -1,6 +1,6 @@
 """What the benchmarks share: fair timing, claims with their targets, and the table they are printed in.
 
-Ratios are taken between variants that run in turns in one session, from the CPU seconds of the process: a busy
+Ratios are taken between variants that run in turns in one run, from the CPU seconds of the process: a busy
 machine then slows all variants alike, and waiting costs nothing. A claim is the median of the rounds' ratios, with
 their least and greatest.
 """

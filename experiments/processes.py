@@ -135,9 +135,9 @@ class Campaign:
         The end of its log is printed if it failed.
 
         Returns:
-            Whether it ended by itself and without an error, in this session or an earlier one.
+            Whether it ended by itself and without an error, now or before.
         """
-        if process is None:  # what it does was done by an earlier session
+        if process is None:  # it had ended before this call
             return True
         begun = time.monotonic()
         status: int | str

@@ -46,7 +46,7 @@ class Trainings:
         return self.campaign.work / "runs" / name
 
     def plan(self) -> dict[str, int]:
-        """Returns the steps of each training: those of an earlier session, or those that the time left allows."""
+        """Returns the steps of each training: those planned by an earlier call, or those that the time left allows."""
         planned = read_json(self.steps)
         if not planned:
             rates = self.pace()
@@ -102,7 +102,7 @@ class Trainings:
         if read_json(run / "results.json").get("status") == "finished":
             return None
         if not steps:
-            shutil.rmtree(run, ignore_errors=True)  # of a session that was killed while it measured
+            shutil.rmtree(run, ignore_errors=True)  # of a call that was killed while it measured
         verb = [name if steps else f"pace of {name}", "-m", "pkdn_lightning.train"]
         if (run / "checkpoints/last.ckpt").is_file():
             return self.campaign.start(*verb, f"resume={run}")

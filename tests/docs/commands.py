@@ -5,12 +5,14 @@ quotes, loops, variables and comments mean what they mean to a reader who types 
 """
 
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from hydra import initialize_config_dir
@@ -27,6 +29,16 @@ from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.schema import register_schemas
 
 ROOT = conf_dir().parent
+
+
+def script(file: Path) -> ModuleType:
+    """Returns a Python file that is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in (
     "README.md", "CONTRIBUTING.md", "experiments/README.md", "experiments/tracking/README.md",
 )))  # fmt: skip

@@ -1,6 +1,5 @@
 """The figures on the page of the method show the networks as they are."""
 
-import importlib.util
 import re
 
 import pytest
@@ -8,15 +7,12 @@ import torch
 
 from pkdn_lightning.networks.blocks import PFB
 from pkdn_lightning.networks.pkdn import PKDNTeacher
-from tests.docs.commands import ROOT
+from tests.docs.commands import ROOT, script
 
 
 @pytest.fixture(scope="module")
 def figures():
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs/figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(ROOT / "docs/figures.py")
 
 
 def test_they_are_what_is_drawn_from_the_networks(figures):

@@ -1,21 +1,16 @@
 """The cards of deviations have every method, and end the build of the site when they are wrong."""
 
-import importlib.util
-
 import pytest
 import yaml
 
 from pkdn_lightning.networks.cost import count_parameters
 from pkdn_lightning.networks.pkdn import PKDNTeacher
-from tests.docs.commands import ROOT
+from tests.docs.commands import ROOT, script
 
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs/tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(ROOT / "docs/tables.py")
 
 
 @pytest.fixture(scope="module")

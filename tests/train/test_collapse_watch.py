@@ -47,11 +47,11 @@ def test_what_is_told(course, told_at, capsys):
     net.hr = hr / 255
     batch = {"lr": degrade(hr, 4), "hr": net.hr}
     for number, net.at in enumerate(course, start=1):
-        trainer = SimpleNamespace(global_step=50 * number, is_global_zero=True)
+        trainer = SimpleNamespace(global_step=50 * number, log_every_n_steps=25, is_global_zero=True)
         watch.on_train_batch_end(trainer, module, None, batch, 0)
         assert net.training
         shown = capsys.readouterr().out
         assert ("restores as bicubic interpolation does" in shown) == (number == told_at), (number, shown)
     if told_at:
-        watch.on_train_batch_end(SimpleNamespace(global_step=50 * told_at, is_global_zero=True), module, None, batch, 0)
+        watch.on_train_batch_end(trainer, module, None, batch, 0)
         assert not capsys.readouterr().out  # once

@@ -18,7 +18,7 @@ _LATE: Final = 2000
 
 
 class CollapseWatch(lightning.Callback):
-    """Compares a network with bicubic interpolation on some faces of the batch, every 50 steps.
+    """Compares a network with bicubic interpolation on some faces of the batch, at logging steps 50 or more apart.
 
     A network with a global residual starts near bicubic interpolation, and can fall back to it: its layers then give a
     constant, and their gradients vanish. This is told once, when it is seen twice in a row after the network had learnt
@@ -26,15 +26,16 @@ class CollapseWatch(lightning.Callback):
     """
 
     def __init__(self) -> None:
-        self._away, self._seen, self._told = False, 0, False
+        self._away, self._seen, self._told, self._next = False, 0, False, _EVERY
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Restores the faces in evaluation mode, which changes no statistics and draws no random numbers."""
-        step = trainer.global_step
-        if self._told or step % _EVERY or step == 0 or not isinstance(pl_module, SRModule):
-            return
+        step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # by a connector
+        if self._told or step % interval or step < self._next or not isinstance(pl_module, SRModule):
+            return  # between logging steps the host must not wait for the device
+        self._next = step + _EVERY
         added, error = against_bicubic(pl_module, {name: tensor[:_FACES] for name, tensor in batch.items()})
         self._away = self._away or error < _LEARNT or error > _DIVERGED or step > _LATE
         self._seen = self._seen + 1 if added < 0.1 and error > 0.97 else 0
