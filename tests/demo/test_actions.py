@@ -133,6 +133,8 @@ class TestRestoring:
         image = ImageFile(face().resize((200, 100)))
         result = restore_image(image, models, LIMITS)
         untouched, one = (whole_image(image, result, chosen, "tiny").rgb for chosen in ([], [0]))
+        half = np.asarray(whole_image(image, result, [0], "tiny", strength=0.5).rgb, int)
+        assert np.abs(half - (np.asarray(untouched, int) + np.asarray(one)) / 2).max() <= 1
         assert one.size == (200 * result.upscale, 100 * result.upscale)
         changed = np.argwhere((np.asarray(untouched) != np.asarray(one)).any(2))
         assert len(changed) > 0

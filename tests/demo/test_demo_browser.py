@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from tests.demo.conftest import bomb
 from tests.predict.conftest import face
@@ -115,6 +115,14 @@ def test_a_photograph_is_restored_and_saved(visit, detector, tmp_path):
     assert saving.value.suggested_filename == "restored_photo.jpg"
     with Image.open(saving.value.path()) as result:
         assert result.size == (200, 100)
+    with page.expect_response(lambda answer: "queue/join" in answer.url):
+        page.locator("#strength input[type=number]").fill("0")
+    page.wait_for_timeout(1000)
+    with page.expect_download() as saving:
+        page.locator("#save").click()
+    original = face().resize((200, 100))
+    with Image.open(saving.value.path()) as result:  # as JPEG
+        assert ImageStat.Stat(ImageChops.difference(result, original)).mean[0] < 3
     for box in page.locator("#put-back input").all():
         box.uncheck()
     page.locator("#save").wait_for(state="hidden")

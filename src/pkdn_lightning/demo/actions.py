@@ -263,7 +263,9 @@ def _words_of_photo(faces: Sequence[RestoredFace], found: int) -> list[str]:
     return words
 
 
-def whole_image(image: ImageFile, result: Result, chosen: Sequence[int], student: str) -> ImageFile:
+def whole_image(
+    image: ImageFile, result: Result, chosen: Sequence[int], student: str, strength: float = 1.0
+) -> ImageFile:
     """Returns a photograph with some of its faces restored.
 
     Args:
@@ -271,9 +273,10 @@ def whole_image(image: ImageFile, result: Result, chosen: Sequence[int], student
         result: Its result.
         chosen: Indices of the faces to paste back.
         student: Name of the student.
+        strength: Share of the restored faces in the result, 0 to 1; the rest is the original.
     """
     faces = [result.faces[number] for number in sorted(set(chosen)) if number < len(result.faces)]
     placed = [Face(face.box, face.lr, face.model, face.angle) for face in faces if face.box is not None]
     lr, restoring = [face.lr for face in faces], [face.model for face in faces]
     decision = Decision("photo", "", lr, restoring, placed, result.upscale)
-    return assemble(image, decision, [face.sr[student] for face in faces])
+    return assemble(image, decision, [face.sr[student] for face in faces], strength)

@@ -28,6 +28,7 @@ _OPENING: Final = (
     "An example: a portrait reduced to a few pixels, and the face that is made from them. Upload an image of your own, "
     "or try another example."
 )
+_FULL: Final = 100  # % of the restored face in a photograph
 _SHOWN: Final = (1600, 1600)  # maximum pixels of a photograph on the page; the saved file has all of them
 
 # Options of a gallery for choosing one image; its captions are also the alternative texts.
@@ -65,6 +66,7 @@ class _Shown(NamedTuple):
     legend: gr.HTML
     whole: gr.Column
     put_back: gr.CheckboxGroup
+    strength: gr.Slider
     photo: gr.ImageSlider
     save: gr.DownloadButton
 
@@ -130,6 +132,8 @@ def _shown(limits: Limits) -> _Shown:
     with gr.Column(visible=False, elem_id="result") as everything:
         with gr.Column(visible=False, elem_id="whole") as whole:
             put_back = gr.CheckboxGroup(label="Paste back into the photograph", elem_id="put-back")
+            strength = gr.Slider(0, 100, _FULL, step=5, label="Strength, %", elem_id="strength", buttons=[],
+                                 info="Share of the restored face; the rest is the original.")  # fmt: skip
             photo = gr.ImageSlider(label="Photograph: before and after", format="jpeg", buttons=["fullscreen"],
                                    elem_id="photo", max_height=560)  # fmt: skip
             save = gr.DownloadButton("Save the photograph", elem_id="save")
@@ -147,7 +151,7 @@ def _shown(limits: Limits) -> _Shown:
         legend = gr.HTML(elem_id="legend", padding=False)
     return _Shown(
         result, number, said, everything, heading, faces, left, right, pair, slider, divider, strip, legend, whole,
-        put_back, photo, save,
+        put_back, strength, photo, save,
     )  # fmt: skip
 
 
@@ -177,8 +181,9 @@ class _Clicks:
             "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=0),
             "whole": gr.Column(visible=is_photo),
             "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.low_res]),
+            "strength": gr.Slider(value=_FULL),
             **self.face(result, 0, left, right),
-            **(self.photo(file, result, [names[number] for number in result.low_res]) if is_photo else {}),
+            **(self.photo(file, result, [names[number] for number in result.low_res], _FULL) if is_photo else {}),
         }
 
     def nothing(self, words: str = "", *, failed: bool = True) -> dict[str, Any]:
@@ -203,13 +208,13 @@ class _Clicks:
             "legend": markup.legend(face.parsing),
         }
 
-    def photo(self, file: str, result: Result, chosen: Sequence[str]) -> dict[str, Any]:
-        """Shows a photograph with some faces restored, and writes it for download."""
+    def photo(self, file: str, result: Result, chosen: Sequence[str], percent: float) -> dict[str, Any]:
+        """Shows a photograph with some faces restored, blended with the original, and writes it for download."""
         if not chosen:
             return {"photo": gr.ImageSlider(visible=False), "save": gr.DownloadButton(visible=False)}
         image = open_upload(Path(file), self.limits)
         numbers = [number for number, name in enumerate(_names(result)) if name in chosen]
-        after = whole_image(image, result, numbers, self.models.students[0].name)
+        after = whole_image(image, result, numbers, self.models.students[0].name, percent / 100)
         suffix = ".jpg" if after.alpha is None else ".png"
         target = self.folder / Path(file).parent.name / f"restored_{Path(file).stem}{suffix}"
         after.save(target)
@@ -262,11 +267,13 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
     def choose(result: Result | None, left: str, right: str, event: gr.SelectData) -> dict[Any, Any]:
         return {shown.number: event.index, **face(result, event.index, left, right)}
 
-    def put_back(upload: Mapping[str, Any] | None, result: Result | None, chosen: list[str]) -> dict[Any, Any]:
+    def put_back(
+        upload: Mapping[str, Any] | None, result: Result | None, chosen: list[str], percent: float
+    ) -> dict[Any, Any]:
         if result is None or upload is None:
             return updates(clicks.nothing("The result was deleted meanwhile. Restore the image again."))
         try:
-            return updates(clicks.photo(upload["path"], result, chosen))
+            return updates(clicks.photo(upload["path"], result, chosen, percent))
         except PKDNError as error:
             return updates(clicks.nothing(error.detail if isinstance(error, Rejected) else str(error)))
 
@@ -286,4 +293,7 @@ def _connect(given: _Given, shown: _Shown, clicks: _Clicks) -> None:
     shown.divider.input(
         None, shown.divider, shown.slider, js="place => ({__type__: 'update', slider_position: place})", **quiet
     )
-    shown.put_back.input(put_back, [given.image, shown.result, shown.put_back], everything, **raw)
+    gr.on(
+        [shown.put_back.input, shown.strength.input], put_back,
+        [given.image, shown.result, shown.put_back, shown.strength], everything, trigger_mode="always_last", **raw,
+    )  # fmt: skip
