@@ -6,7 +6,7 @@ All are test portraits, which are in the public domain and which no included mod
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ Pixels = NDArray[np.uint8]
 def low_resolution(hr: Pixels, degradation: str, scale: int) -> Pixels:
     """Returns LR (B, h, w, 3) of the first test portraits (B, H, W, 3), as an evaluation sees it."""
     cfg = compose("train", ["experiment=student_small", f"degradation={degradation}", f"data.scale={scale}"])
-    blind = make_blind(cfg.data.degradation, OmegaConf.to_container(cfg.data.blind), scale, hr.shape[1])
+    strengths: Any = OmegaConf.to_container(cfg.data.blind)
+    blind = make_blind(cfg.data.degradation, strengths, scale, hr.shape[1])
     rows = np.arange(FIRST_TEST_ROW, FIRST_TEST_ROW + len(hr))
     drawn = {name: torch.from_numpy(values) for name, values in blind.draw_fixed(rows).items()} if blind else {}
     return to_pixels(degrade(torch.from_numpy(hr).permute(0, 3, 1, 2), scale, cfg.data.degradation, drawn))
