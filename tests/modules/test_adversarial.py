@@ -35,12 +35,15 @@ class Discriminator(nn.Module):
         return self.layer(faces.mean((-2, -1)))
 
 
-def module(gate=False, weight=0.5) -> AdversarialModule:
+ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
+def module(gate=False, weight=0.5, optimizer=ADAM) -> AdversarialModule:
     torch.manual_seed(0)
     made = AdversarialModule(
         Enlarge(),
         Objective({"sr": (Weight(1.0), Reconstruction("l2"))}),
-        partial(torch.optim.Adam, lr=0.01),
+        optimizer,
         discriminator=Discriminator(),
         adversarial_weight=weight,
         gate=gate,
@@ -130,12 +133,43 @@ def test_the_gate(true, restored, network, adversary):
     assert module(gate=False)._gated(errors) == (None, None)
 
 
-def test_a_gated_network_does_not_move(batch):
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.RMSprop])
+def test_a_gated_network_does_not_move(batch, optimizer):
+    """Also with optimisers whose momentum moves weights without a gradient."""
+    made = module(gate=True, optimizer=partial(optimizer, lr=0.01))
+
+    def trained(update):
+        made._gated = lambda errors: (torch.tensor(update), torch.tensor(True))
+
+        def closure():
+            total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
+            made.optimizers().zero_grad()
+            total.backward()
+            return total
+
+        made.optimizer_step(0, 0, made.optimizers(), closure)
+        states = [value.clone() for state in made.optimizers().state.values() for value in state.values()]
+        return [*(each.detach().clone() for each in made.net.parameters()), *states]
+
+    first, rested, again = trained(True), trained(False), trained(True)
+    assert all(map(torch.equal, first, rested))
+    assert not any(map(torch.equal, rested, again))
+
+
+def test_a_network_that_rests_at_first_has_a_fresh_optimiser(batch):
     made = module(gate=True)
     made._gated = lambda errors: (torch.tensor(False), torch.tensor(True))
-    total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
-    total.backward()
-    assert all((parameter.grad == 0).all() for parameter in made.net.parameters())
+    weight = next(made.net.parameters())
+    before = weight.detach().clone()
+
+    def closure():
+        total, _ = made.loss(batch, made.restore(batch), Progress(0, 0))
+        total.backward()
+        return total
+
+    made.optimizer_step(0, 0, made.optimizers(), closure)
+    assert torch.equal(weight, before)
+    assert not any(value.any() for state in made.optimizers().state.values() for value in state.values())
 
 
 @pytest.mark.parametrize("make_optimizer", [torch.optim.Adam, torch.optim.RMSprop])

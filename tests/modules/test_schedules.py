@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pkdn_lightning.modules.schedules import ConstantThenLinear, GentleStartThenDecay, OneCycle
+from pkdn_lightning.modules.schedules import GentleStartThenDecay, OneCycle
 
 
 def rates(make, steps: int) -> list[float]:
@@ -15,10 +15,6 @@ def rates(make, steps: int) -> list[float]:
         optimizer.step()
         scheduler.step()
     return found
-
-
-def test_constant_then_linear_to_zero():
-    assert rates(ConstantThenLinear, 8) == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
 
 
 def test_a_gentle_start_and_a_factor_after_each_epoch():

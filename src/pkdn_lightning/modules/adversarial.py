@@ -1,6 +1,7 @@
 """Adversarial training: URDGN with its gate, FSRGAN, DICGAN."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -74,26 +75,37 @@ class Adversary:
             for parameter in self.net.parameters():
                 if parameter.grad is not None:
                     torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
-        before = {} if wanted is None else {id(value): value.clone() for value in self._values()}
-        self.optimizer.step()
-        if wanted is None:
-            return
-        with torch.no_grad():
-            for value in self._values():  # the optimiser's own begin at 0
-                value.copy_(torch.where(wanted, value, before.get(id(value), torch.zeros_like(value))))
-
-    def _values(self) -> list[Tensor]:
-        """Returns weights and the optimiser's state, all of which a step changes in place."""
-        assert self.optimizer is not None
-        states = [
-            each for state in self.optimizer.state.values() for each in state.values() if isinstance(each, Tensor)
-        ]
-        return [*self.net.parameters(), *states]
+        with _undone_unless(self.optimizer, lambda: wanted, possible=wanted is not None):
+            self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
         """Returns weights and optimiser state."""
         assert self.optimizer is not None
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+
+@contextmanager
+def _undone_unless(optimizer: Optimizer, wanted: Callable[[], Tensor | None], *, possible: bool) -> Iterator[None]:
+    """Undoes the optimiser's step taken inside, in weights and optimiser state, unless it is wanted.
+
+    Args:
+        optimizer: The optimiser.
+        wanted: Returns a boolean scalar on the device after the step; None keeps the step.
+        possible: Whether the step may be undone; if not, nothing is copied.
+    """
+
+    def values() -> list[Tensor]:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        states = [each for state in optimizer.state.values() for each in state.values() if isinstance(each, Tensor)]
+        return [*weights, *states]
+
+    before = {id(value): value.detach().clone() for value in values()} if possible else {}
+    yield
+    keep = wanted() if possible else None
+    if keep is not None:
+        with torch.no_grad():
+            for value in values():  # the optimiser's own begin at 0
+                value.copy_(torch.where(keep, value, before.get(id(value), torch.zeros_like(value))))
 
 
 class AdversarialModule(StudentModule):
@@ -104,7 +116,8 @@ class AdversarialModule(StudentModule):
         discriminator: Returns logits (B, 1) that separate true from restored faces.
         adversarial_weight: Weight of the adversarial loss.
         gate: URDGN's gate: the discriminator skips a step if its loss on true or restored faces is below 0.3, the
-            network skips a step if one of them is above 0.7; if both would skip, both are updated.
+            network skips a step if one of them is above 0.7; if both would skip, both are updated. A skipped step
+            changes neither weights nor the optimiser's state; it counts for the learning rate schedule.
         **kwargs: See `StudentModule`.
     """
 
@@ -115,6 +128,7 @@ class AdversarialModule(StudentModule):
         self.adversary = Adversary(discriminator)
         self.adversarial_weight, self.gate = adversarial_weight, gate
         self._saved: Mapping[str, Any] | None = None
+        self._updates: Tensor | None = None  # whether any batch since the last step updates the network
 
     @property
     def role(self) -> str:
@@ -135,9 +149,16 @@ class AdversarialModule(StudentModule):
             "true": errors.true.detach(),
             "restored": errors.restored.detach(),
         }
-        if update_network is not None:  # multiplied by 0 instead of skipped: step counts and schedules stay in sync
-            total = total * update_network
+        if update_network is not None:  # where gradients are accumulated, this batch adds none
+            total = torch.where(update_network, total, total.detach())
+            self._updates = update_network if self._updates is None else self._updates | update_network
         return total, parts
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Takes a step of the network, and undoes it if the gate says so."""
+        with _undone_unless(_unwrapped(self.optimizers()), lambda: self._updates, possible=self.gate):
+            super().optimizer_step(*args, **kwargs)
+        self._updates = None
 
     def configure_optimizers(self) -> Any:
         """Returns the network's optimiser and scheduler; also creates the discriminator's optimiser."""
@@ -146,9 +167,12 @@ class AdversarialModule(StudentModule):
         if self._saved is not None:
             self.adversary.net.load_state_dict(self._saved["net"])
             self.adversary.optimizer.load_state_dict(self._saved["optimizer"])
+        configured = super().configure_optimizers()
         if self.gate and self.device.type == "cuda":
-            _count_on_device(self.adversary.optimizer, self.device)
-        return super().configure_optimizers()
+            network = configured["optimizer"] if isinstance(configured, dict) else configured
+            for optimizer in (self.adversary.optimizer, network):
+                _count_on_device(optimizer, self.device)
+        return configured
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the discriminator."""
@@ -176,8 +200,14 @@ class AdversarialModule(StudentModule):
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser
 
 
+def _unwrapped(optimizer: Any) -> Optimizer:
+    """Returns the optimiser inside of Lightning's."""
+    found: Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return found
+
+
 def _count_on_device(optimizer: Optimizer, device: torch.device) -> None:
-    """Has an optimiser count its steps on the device, which `Adversary.learn` undoes there."""
+    """Has an optimiser count its steps on the device, where `_undone_unless` undoes them."""
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = True

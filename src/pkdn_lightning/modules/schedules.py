@@ -25,20 +25,6 @@ class OneCycle(OneCycleLR):
         super().__init__(optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, **kwargs)
 
 
-class ConstantThenLinear(LambdaLR):
-    """A constant rate, then linear decay to 0 (SPARNet).
-
-    Args:
-        optimizer: The optimiser.
-        total_steps: Length of the training.
-        constant: Fraction of the training at the constant rate.
-    """
-
-    def __init__(self, optimizer: Optimizer, total_steps: int, constant: float = 0.5) -> None:
-        begin = int(total_steps * constant)
-        super().__init__(optimizer, lambda step: min(1.0, max(0.0, (total_steps - step) / max(1, total_steps - begin))))
-
-
 class GentleStartThenDecay(LambdaLR):
     """Warmup at 1/50 of the rate for 10 steps and 1/5 for 20 more, with exponential decay per epoch (UR-DGN).
 
