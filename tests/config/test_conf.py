@@ -255,6 +255,10 @@ def test_a_mistake_is_named(verb, override, message):
             "# @package _global_\ntrainer: {max_stepz: 3}\n",
             "In conf/experiment/mine.yaml: Unknown key 'trainer.max_stepz'",
         ),
+        (
+            "# @package _global_\ndefaults:\n  - override /modle: sisn\n",
+            "In conf/experiment/mine.yaml: Unknown key 'modle'",
+        ),
         ("defaults:\n  - override /data: portraits\n", "begin with the line '# @package _global_'"),
     ],
 )
@@ -342,3 +346,8 @@ def test_files_of_ones_own_that_nothing_reads_are_named(tmp_path, monkeypatch):
         "conf/modell/ is not read: no group has this name. Did you mean conf/model/?",
         "conf/train.yaml is not read; settings of your own go into conf/experiment/<name>.yaml.",
     ]
+
+
+def test_arguments_of_another_class_are_named_with_how_to_leave_them_out():
+    with pytest.raises(ConfigError, match="Unknown key 'model.width'(?s:.*)'~model.width' '~model.ffb'"):
+        check_arguments(lambda depth: None, {"width": 1, "depth": 2, "ffb": 3}, "model")

@@ -91,7 +91,7 @@ BY_HAND = [
         ("data.batch_size=0", "data.batch_size=0"),
         ("trainer.precision=17", "trainer.precision=17: expected one of auto, 32-true"),
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu, but PyTorch found no GPU"),
-        ("trainer.devices=0", "trainer"),
+        ("trainer.devices=0", "trainer.devices=0: expected at least one"),
         ("trainer.devices=4", "4 processes cannot share 3 val faces"),
         ("trainer.devices=abc", "trainer"),
         ("trainer.strategy=abc", "trainer"),

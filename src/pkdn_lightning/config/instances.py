@@ -150,9 +150,13 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], wh
     """Checks names, choices and plain types of arguments against a signature."""
     parameters, hints = _signature(target)
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for key in arguments:
-            if key not in parameters:
-                raise unknown_key(f"{where}.{key}", [f"{where}.{each}" for each in parameters])
+        if foreign := [f"{where}.{key}" for key in arguments if key not in parameters]:
+            unknown = unknown_key(foreign[0], [f"{where}.{each}" for each in parameters])
+            removed = " ".join(f"'~{key}'" for key in foreign)
+            name = getattr(target, "__name__", target)
+            raise ConfigError(
+                f"{unknown}\nThese are the arguments of {name}. Without what was set for another: {removed}"
+            )
     for key, value in arguments.items():
         if key in hints:
             check(f"{where}.{key}", value, hints[key])

@@ -133,9 +133,10 @@ def explain(error: BaseException) -> str:
     while not isinstance(cause, OmegaConfBaseException) and (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
     message = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", str(error)).strip()
+    file = re.match(r"In '([\w/]+)': ", message)  # which set the value
+    where = f"In conf/{file[1]}.yaml: " if file else ""
     if isinstance(cause, OmegaConfBaseException):
-        file = re.match(r"In '([\w/]+)': ", message)  # which set the value
-        return (f"In conf/{file[1]}.yaml: " if file else "") + _explain_omegaconf(cause, message)
+        return where + _explain_omegaconf(cause, message)
     unmatched = re.search(r"Could not override '([^']+)'", message)
     if unmatched and unmatched.group(1) in groups():
         name = unmatched.group(1)
@@ -143,7 +144,7 @@ def explain(error: BaseException) -> str:
     if unmatched and "@experiment" in unmatched.group(1):
         return "The experiment's file has to begin with the line '# @package _global_'; its overrides go nowhere."
     if unmatched:
-        return str(unknown_key(unmatched.group(1), groups()))
+        return where + str(unknown_key(unmatched.group(1), groups()))
     return message
 
 

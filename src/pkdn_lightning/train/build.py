@@ -188,6 +188,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
         ConfigError: If Lightning rejects an argument.
     """
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]  # a mapping
+    if arguments["devices"] in (0, "0", []):
+        raise ConfigError(f"trainer.devices={arguments['devices']}: expected at least one, or auto.")
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
     arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
     side_by_side = _runs_beside_others()
