@@ -149,14 +149,14 @@ def _target(spec: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], di
 def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
     """Checks names, choices and plain types of arguments against a signature."""
     parameters, hints = _signature(target)
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        if foreign := [f"{where}.{key}" for key in arguments if key not in parameters]:
-            unknown = unknown_key(foreign[0], [f"{where}.{each}" for each in parameters])
-            removed = " ".join(f"'~{key}'" for key in foreign)
-            name = getattr(target, "__name__", target)
-            raise ConfigError(
-                f"{unknown}\nThese are the arguments of {name}. Without what was set for another: {removed}"
-            )
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    foreign = [] if takes_any else [f"{where}.{key}" for key in arguments if key not in parameters]
+    if foreign:
+        unknown = unknown_key(foreign[0], [f"{where}.{each}" for each in parameters])
+        name, removed = getattr(target, "__name__", target), " ".join(f"'~{key}'" for key in foreign)
+        raise ConfigError(
+            f"{unknown}\nThese are the arguments of {name}. To leave out what was set for another class: {removed}"
+        )
     for key, value in arguments.items():
         if key in hints:
             check(f"{where}.{key}", value, hints[key])
