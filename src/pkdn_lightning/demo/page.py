@@ -162,7 +162,7 @@ class _Clicks:
         self.models, self.limits, self.folder = models, limits, folder
 
     def restore(self, file: str | None, mode: str, left: str | None, right: str | None) -> dict[str, Any]:
-        """Restores an image and shows its first face."""
+        """Restores an image and shows one of its faces: in a photograph the largest that was restored."""
         if file is None:
             return self.nothing(_BEGIN, failed=False)
         try:
@@ -171,18 +171,18 @@ class _Clicks:
         except PKDNError as error:
             return self.nothing(error.detail if isinstance(error, Rejected) else str(error))
         several, is_photo = len(result.faces) > 1, result.mode == "photo"
-        names = _names(result)
+        names, first = _names(result), result.low_res[0] if is_photo and result.low_res else 0
         return {
             "result": result,
-            "number": 0,
+            "number": first,
             "said": markup.said(result.said),
             "all": gr.Column(visible=True),
             "heading": gr.HTML(visible=several),
-            "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=0),
+            "faces": gr.Gallery(_thumbnails(result) if several else [], visible=several, selected_index=first),
             "whole": gr.Column(visible=is_photo),
             "put_back": gr.CheckboxGroup(names, value=[names[number] for number in result.low_res]),
             "strength": gr.Slider(value=_FULL),
-            **self.face(result, 0, left, right),
+            **self.face(result, first, left, right),
             **(self.photo(file, result, [names[number] for number in result.low_res], _FULL) if is_photo else {}),
         }
 
