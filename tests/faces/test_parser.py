@@ -17,7 +17,8 @@ from PIL import Image
 from pkdn_lightning.config.instances import make
 from pkdn_lightning.data.labels import LABELS, MIRRORED, ORDERS
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, repair_sides
+from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser
+from pkdn_lightning.faces.sides import repair_sides
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.networks.bisenet import BiSeNet
 from tests.conftest import real_face
