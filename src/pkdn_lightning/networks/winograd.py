@@ -89,4 +89,4 @@ def faster_on_cpus(net: nn.Module) -> nn.Module:
     for name, conv in list(fused.named_modules()):
         if isinstance(conv, nn.Conv2d) and Winograd.replaces(conv):
             fused.set_submodule(name, Winograd(conv))
-    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
