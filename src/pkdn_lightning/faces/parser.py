@@ -35,7 +35,6 @@ _CALIBRATION_FACES: Final = 16  # they determine the ranges of 8-bit values
 
 PUBLIC_SHA256: Final = "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567"
 """The public BiSeNet weights: 79999_iter.pth of zllrunning/face-parsing.PyTorch."""
-
 _LEAST_PX: Final = 32  # the network halves its input five times
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel of RGB
 
@@ -109,12 +108,9 @@ class BiSeNetParser:
         self._calibration: NDArray[np.uint8] | None = None
 
     def calibrate(self, faces: Iterable[NDArray[np.uint8]]) -> None:
-        """Takes the faces that determine the ranges of 8-bit values; without effect for other precisions.
+        """Draws faces, (S, S, 3) uint8 RGB each, that determine the ranges of 8-bit values; none for other precisions.
 
         Without this call, `parse` takes the faces of its first call, so that maps depend on which were parsed first.
-
-        Args:
-            faces: (S, S, 3) uint8 RGB each, of the data that will be parsed. Only as many as needed are drawn.
         """
         if self.precision == "int8" and (drawn := list(islice(faces, _CALIBRATION_FACES))):
             self._calibration = np.stack(drawn)
@@ -138,8 +134,6 @@ class BiSeNetParser:
         for face in faces:
             if face.shape != faces[0].shape or face.ndim != 3 or face.shape[2] != 3 or len(set(face.shape[:2])) > 1:
                 raise ShapeError(f"Expected square RGB faces of one size, got {faces[0].shape} and {face.shape}.")
-        if not faces:
-            return []
         if self._calibration is None:
             self.calibrate(faces)
         maps: list[NDArray[np.uint8] | Rejected] = []
