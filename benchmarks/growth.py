@@ -88,6 +88,20 @@ def growing_stores(counts: list[int], rounds: int) -> list[Claim]:
     return made
 
 
+def growing_preparation(counts: list[int]) -> list[Claim]:
+    """Measures the peak memory of preparing stores of several sizes, each once in a fresh process."""
+    script = str(Path(__file__).with_name("preparation.py"))
+    found = {}
+    for count in counts:
+        command = [sys.executable, script, "--peak", str(count)]
+        found[count] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+    least, most = min(counts), max(counts)
+    ratio = found[most] / found[least]
+    told = ", ".join(f"{count:,}: {peak:.0f} MB" for count, peak in found.items())
+    return [Claim("8", f"peak memory of preparing {most:,} photographs", f"{least:,}", ratio, ratio, ratio, MEMORY,
+                  at_most=True, note=told)]  # fmt: skip
+
+
 def _process(rank: int, world: int, options: argparse.Namespace, answer: Any) -> None:
     import torch.distributed as dist
 
@@ -123,7 +137,7 @@ def growing_processes(options: argparse.Namespace) -> list[Claim]:
 
 def claims(options: argparse.Namespace) -> list[Claim]:
     """Measures stores, and processes where asked to."""
-    made = growing_stores(options.faces, options.rounds)
+    made = growing_stores(options.faces, options.rounds) + growing_preparation(options.prepared)
     return made + (growing_processes(options) if options.processes else [])
 
 
@@ -131,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the options."""
     options = arguments(__doc__)
     options.add_argument("--faces", type=int, nargs="+", default=[1_000, 10_000, 200_000])
+    options.add_argument("--prepared", type=int, nargs="+", default=[2_000, 20_000], help="photographs to prepare")
     options.add_argument("--processes", type=int, nargs="+", default=[], metavar="COUNT")
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--width", type=int, default=64, help="of both networks")

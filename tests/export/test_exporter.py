@@ -20,6 +20,7 @@ from pkdn_lightning.export import export, graphs
 from pkdn_lightning.export import exporter as exporting_running
 from pkdn_lightning.export.exporter import FILES, RECORD
 from pkdn_lightning.export.quantize import quantise
+from pkdn_lightning.models import onnx_int8
 from pkdn_lightning.models.pretrained import CARD_KEY, write_pretrained
 from pkdn_lightning.models.runtimes import load_runtime
 from pkdn_lightning.networks.contract import SROutput
@@ -303,7 +304,7 @@ class TestErrors:
         assert exported(teacher, tmp_path / "out", "formats=[safetensors]").checks == {}
 
     def test_without_onnx_the_message_says_what_to_install(self, model, tmp_path, monkeypatch):
-        monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+        monkeypatch.setattr(onnx_int8, "find_spec", lambda name: None)
         with pytest.raises(ConfigError, match=r"pip install 'pkdn-lightning\[export\]'"):
             exported(model, tmp_path / "out")
         assert not (tmp_path / "out").exists()

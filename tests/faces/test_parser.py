@@ -17,7 +17,8 @@ from PIL import Image
 from pkdn_lightning.config.instances import make
 from pkdn_lightning.data.labels import LABELS, MIRRORED, ORDERS
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError
-from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser, repair_sides
+from pkdn_lightning.faces.parser import PUBLIC_SHA256, BiSeNetParser
+from pkdn_lightning.faces.sides import repair_sides
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.networks.bisenet import BiSeNet
 from tests.conftest import real_face
@@ -94,6 +95,37 @@ def test_no_faces_need_no_weights(parser):
     assert "_net" not in vars(made)
 
 
+def test_batches_change_nothing_on_a_cpu(parser):
+    faces, made = real_faces(3, 32), parser(batch_size=8)
+    np.testing.assert_array_equal(made.parse(["a"] * 3, faces), [made.parse(["a"], [face])[0] for face in faces])
+
+
+@pytest.mark.slow  # tracing the network takes 10 s
+def test_int8_depends_on_its_calibration_faces_only(parser):
+    pytest.importorskip("onnxruntime")
+    faces = real_faces(6, 64)
+    full = np.stack(parser().parse(["a"] * 6, faces))
+    made = []
+    for given in (faces[:4], faces[4:]):
+        low = parser(precision="int8")
+        low.calibrate(iter(faces[:2]))
+        low.parse(["a"] * len(given), given)
+        made += low.parse(["a"] * len(given), given)
+    assert (np.stack(made) == full).mean() > 0.9
+    other = parser(precision="int8")
+    other.calibrate(faces[:2])
+    np.testing.assert_array_equal(other.parse(["a"] * 6, faces), made)
+    assert low.provenance() | {"precision": "int8", "runtime": "onnxruntime"} == low.provenance()
+
+
+def test_int8_on_a_gpu_or_without_its_extra(parser, monkeypatch):
+    with pytest.raises(ConfigError, match=r"precision=int8 is for CPUs, and the device is meta"):
+        parser(precision="int8", device="meta").provenance()
+    monkeypatch.setattr("pkdn_lightning.models.onnx_int8.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'pkdn-lightning\[export\]'. Or: parser.precision=auto"):
+        parser(precision="int8").provenance()
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_agrees_mostly(parser, precision):
     face = real_faces(1, 64)
@@ -120,6 +152,7 @@ def test_provenance(parser, weights):
         "weights_sha256": file_sha256(Path(weights)),
         "input_px": 64,
         "precision": "float32",
+        "runtime": "torch",
         "repair_sides": True,
     }
     pinned = BiSeNetParser(weights=weights, device="cpu")  # says what it will insist on, without reading the file

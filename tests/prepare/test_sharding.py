@@ -151,11 +151,15 @@ def test_a_damaged_shard_is_named(tmp_path, name, gone):
 
 def test_nothing_is_overwritten(tmp_path):
     make_shards(tmp_path / "tiny", JOBS["plain"], 2)
-    with pytest.raises(DataError, match="shard-0001-of-0002 exists already"):
-        make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
+    first = contents(Shard(1, 2).path(tmp_path / "tiny"))
+    make_shards(tmp_path / "tiny", JOBS["plain"], 2, [1])
+    with pytest.raises(DataError, match=r"-0001-of-0002 was made with other options: made\.seed is 0 there, 3 now"):
+        make_shards(tmp_path / "tiny", Job(Tiny(seed=3), "tiny"), 2, [1])
+    assert contents(Shard(1, 2).path(tmp_path / "tiny")) == first
     join(tmp_path / "tiny")
-    with pytest.raises(DataError, match="tiny exists already"):
-        join(tmp_path / "tiny")
+    for again in (join, lambda path: make_shards(path, JOBS["plain"], 2)):
+        with pytest.raises(DataError, match="tiny exists already"):
+            again(tmp_path / "tiny")
 
 
 def test_names_that_look_like_patterns(tmp_path, wholes):

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,8 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     """
     multirun = bool({"-m", "--multirun"} & set(arguments))
     if multirun and verb != "train":
-        raise ConfigError(f"-m is for sweeps of trainings: pkdn train -m ...; pkdn {verb} runs once.")
+        shards = " shards=8 makes a store in eight jobs." if verb == "prepare" else ""
+        raise ConfigError(f"-m is for sweeps of trainings: pkdn train -m ...; pkdn {verb} runs once.{shards}")
     typed = {argument.partition("=")[0] for argument in arguments}
     alternatives = [sorted(typed & names)[0] for names in _ONE_OF if typed & names]
     if len(alternatives) > 1:
@@ -60,6 +61,32 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
             )
         quoted.append(argument if is_option else _quoted(verb, argument, multirun=multirun))
     return quoted
+
+
+def as_jobs(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Returns Hydra's arguments for overrides: `shards=n` of the verb `prepare` is a multirun over n shards.
+
+    Raises:
+        ConfigError: If the number is none, or the command does something other than making a store.
+
+    Example:
+        >>> as_jobs("prepare", ["data=lfw", "shards=2"])
+        ['-m', 'data=lfw', 'shards=2', 'shard=1/2,2/2']
+    """
+    values = dict(each.partition("=")[::2] for each in overrides)
+    count = values.get("shards", "null")
+    if verb != "prepare" or count == "null" or values.get("dry_run", "false").lower() == "true" or _only_shown(values):
+        return list(overrides)
+    if not re.fullmatch(r"[1-9]\d{0,3}", count):
+        raise ConfigError(f"shards={count}: expected a whole number from 1 to 9999, e.g. shards=8")
+    for other in ("shard", "join", "verify"):
+        if values.get(other, "null") != "null":
+            raise ConfigError(f"shards={count} and {other}={values[other]} exclude each other. Type one of them.")
+    return ["-m", *overrides, "shard=" + ",".join(f"{number}/{count}" for number in range(1, int(count) + 1))]
+
+
+def _only_shown(arguments: Iterable[str]) -> bool:
+    return bool({"--cfg", "-c", "--info", "-i"} & set(arguments))
 
 
 def _renamed(argument: str) -> str:

@@ -120,6 +120,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
     OmegaConf.register_new_resolver("gpu_per_job", lambda: min(1, len(gpus())), replace=True)
     OmegaConf.register_new_resolver("threads_per_job", lambda: None if gpus() else 1, replace=True)
+    OmegaConf.register_new_resolver("jobs_folder", lambda out, store: f"{out or store}.jobs", replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("by_size", by_size, replace=True)

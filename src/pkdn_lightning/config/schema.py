@@ -440,6 +440,7 @@ class PrepareConfig:
         out: Folder of the store; data.store if null.
         workers: Processes; one per core if null, 0 for none.
         threads: CPU threads of the parser; torch decides if null.
+        shards: Prepares this many parts as jobs, on what launch says, and joins them.
         shard: i/n prepares part i of n, on several machines.
         join: A store whose parts are to be joined.
         dry_run: Reports what would be done.
@@ -454,6 +455,7 @@ class PrepareConfig:
     out: File | None = None
     workers: Annotated[int, Range(0, 1024)] | None = None
     threads: Threads | None = None
+    shards: Annotated[int, Range(1, 9999)] | None = None
     shard: str | None = None
     join: File | None = None
     dry_run: bool = False

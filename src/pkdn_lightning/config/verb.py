@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]  # no stubs
 
-from pkdn_lightning.config.command_line import as_overrides
+from pkdn_lightning.config.command_line import as_jobs, as_overrides
 from pkdn_lightning.config.compose import verb_dir
 from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
@@ -57,7 +57,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
                 return
             check_own_names(overrides)
             sys.stderr.writelines(f"{note}\n" for note in unread_in_own_conf())
-            sys.argv[1:] = overrides
+            sys.argv[1:] = as_jobs(verb, overrides)
             app()
     finally:
         sys.argv[1:] = typed

@@ -4,7 +4,6 @@ pkdn export model=runs/student_celeba/2026-01-31_12-00-00 output=exported/
 pkdn export model=<run> output=exported/ 'formats=[onnx,int8]' store=stores/celeba
 
 graphs        writes torch.export programs and ONNX models, with the card in the file
-onnx_rewrite  rewrites an ONNX graph for 8-bit kernels
 quantize      quantises an ONNX model to 8 bits
 comparison    compares each file with the original on faces
 exporter      the steps of an export

@@ -12,13 +12,14 @@ from torch import Tensor
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from pkdn_lightning.export.comparison import Check, Faces, check, check_faces, restore
-from pkdn_lightning.export.graphs import OPSET, check_onnx, trace, write_onnx, write_pt2
+from pkdn_lightning.export.graphs import OPSET, trace, write_onnx, write_pt2
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
 from pkdn_lightning.models.hub import push_to_hub, save_pretrained
 from pkdn_lightning.models.model_card import with_provenance
+from pkdn_lightning.models.onnx_int8 import check_onnx
 from pkdn_lightning.models.pretrained import WEIGHTS
 from pkdn_lightning.models.runtimes import fixed_size, load_runtime
 from pkdn_lightning.runs import provenance
@@ -97,7 +98,7 @@ def _check(cfg: DictConfig, loaded: LoadedNetwork) -> None:
             "available. Export a student."
         )
     if {"onnx", "int8"} & set(graphs):
-        check_onnx()
+        check_onnx("formats=[safetensors,pt2]")
 
 
 def _open(cfg: DictConfig, loaded: LoadedNetwork) -> Path:

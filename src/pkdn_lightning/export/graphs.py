@@ -2,12 +2,8 @@
 
 import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pkdn_lightning.data.degradation import describe
-from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.files import whole_file
 from pkdn_lightning.models.card import CARD_KEY
 from pkdn_lightning.models.checksum import add_checksum
+from pkdn_lightning.models.onnx_int8 import check_onnx, quiet
 from pkdn_lightning.models.runtimes import fixed_size
 from pkdn_lightning.networks.blocks import Down
 
@@ -83,7 +79,7 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
     Raises:
         ConfigError: If the extra is not installed.
     """
-    check_onnx()
+    check_onnx("formats=[safetensors,pt2]")
     import onnx
 
     with quiet():
@@ -114,16 +110,6 @@ def properties(card: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def check_onnx() -> None:
-    """Checks that the packages for ONNX export are installed.
-
-    Raises:
-        ConfigError: If one is missing.
-    """
-    if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
-        raise ConfigError("ONNX is an extra: pip install 'pkdn-lightning[export]'. Or: formats=[safetensors,pt2]")
-
-
 def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) -> None:
     """Names the dynamic axes and sets the sizes of the fixed ones: the exporter writes `s75` and `'16'`."""
     axes = value.type.tensor_type.shape.dim
@@ -133,16 +119,3 @@ def _name_axes(value: Any, program: torch.export.ExportedProgram, scale: int) ->
             axis.dim_param = name if scale == 1 or number == 0 else f"{scale}*{name}"
         elif axis.dim_param.isdigit():
             axis.dim_value = int(axis.dim_param)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences irrelevant output of exporters: graph rewrites, a missing torchvision, their own deprecations."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -7,4 +7,6 @@ pretrained    safetensors on disk and on the hub, and the included weights (besi
 hub           publishes a model
 model_card    writes its README
 runtimes      runs checkpoints, torch.export programs and ONNX graphs
+onnx_int8     quantises ONNX graphs to 8 bits
+onnx_rewrite  rewrites ONNX graphs for 8-bit kernels
 """

@@ -224,7 +224,13 @@ def _refuse_pickles(file: Path) -> None:
                 raise refused from error
 
 
-def _onnx_runtime(file: Path) -> Restorer:
+def onnx_session(file: Path) -> Any:
+    """Returns a session of ONNX Runtime on the CPU with as many threads as torch has.
+
+    Raises:
+        CheckpointError: If the file is not an ONNX model.
+        ConfigError: If the extra is missing.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -233,9 +239,13 @@ def _onnx_runtime(file: Path) -> Restorer:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are in the exceptions
     try:
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base
         raise CheckpointError(f"{file} cannot be read: it is truncated or not an ONNX model.") from error
+
+
+def _onnx_runtime(file: Path) -> Restorer:
+    session = onnx_session(file)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)" or len(outputs) != 1:
         found = ", ".join(f"{each.name} {each.shape} {each.type}" for each in inputs)

@@ -199,9 +199,13 @@ class BiSeNet(nn.Module):
         Returns:
             Logits in the order of `BISENET_LABELS`, (B, classes, H, W).
         """
+        return F.interpolate(self.coarse(image), size=image.shape[-2:], mode="bilinear", align_corners=True)
+
+    def coarse(self, image: Tensor) -> Tensor:
+        """Returns the logits at 1/8 of the image's resolution."""
         eighth, context8, _ = self.cp(image)
-        logits = self.conv_out(self.ffm(eighth, context8))
-        return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=True)
+        logits: Tensor = self.conv_out(self.ffm(eighth, context8))
+        return logits
 
 
 def _stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:

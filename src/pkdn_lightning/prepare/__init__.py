@@ -2,17 +2,20 @@
 
 pkdn prepare data=celeba data.source.path=~/Downloads/celeba parser=bisenet parser.weights=79999_iter.pth
 pkdn prepare data=photos data.source.path=~/photos data.name=mine dry_run=true
+pkdn prepare data=celeba ... shards=8 launch=slurm    eight jobs, then one store
 pkdn prepare data=celeba ... shard=1/8          one of eight machines; afterwards: pkdn prepare join=stores/celeba
 pkdn prepare verify=stores/mine
 """
 
 import csv
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.console import console
+from pkdn_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,6 +58,12 @@ def prepare(cfg: "DictConfig") -> "FaceStore | None":
     if cfg.dry_run:
         _print_plan(job, path)
         return None
+    if cfg.shards:
+        for number in range(1, cfg.shards + 1):
+            prepare_shard(job, path, Shard(number, cfg.shards), workers=cfg.workers)
+        store = join(path)
+        _report(store)
+        return store
     if cfg.shard:
         made = prepare_shard(job, path, Shard.parse(cfg.shard), workers=cfg.workers)
         console.print(f"Shard {made}. When all are there: pkdn prepare join={path}")
@@ -125,4 +134,23 @@ def _describe(store: "FaceStore") -> str:
 def main() -> None:
     """Runs the verb from the command line."""
     # Shells do not expand the ~ in `data.source.path=~/x`, and Hydra's grammar does not allow it.
-    run_verb("prepare", prepare)
+    run_verb("prepare", _task)
+    # The jobs of shards=n, if this command had some, have ended.
+    jobs = sys.modules.get("pkdn_lightning.prepare.shard_jobs")
+    if jobs is not None and (store := jobs.join_session()) is not None:
+        _report(store)
+
+
+def _task(cfg: "DictConfig") -> "FaceStore | None":
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        from pkdn_lightning.prepare.shard_jobs import run_shard
+
+        run_shard(cfg)
+        return None
+    if (launch := hydra.runtime.choices.get("launch")) is not None:
+        raise ConfigError(f"launch={launch} runs the shards of a store as jobs. Say how many: shards=8 launch={launch}")
+    return prepare(cfg)

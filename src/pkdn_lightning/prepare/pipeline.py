@@ -34,6 +34,7 @@ from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.prepare.workers import in_order, worker_count
 
 CHUNK = 64
+_CALIBRATION = 32  # photographs, evenly spaced, from which a parser may take its calibration faces
 
 
 class Job(NamedTuple):
@@ -172,7 +173,16 @@ def begin(job: Job, path: Path, *, progress: bool) -> Sequence[Candidate]:
     candidates = job.source.candidates()
     if progress:
         console.print(f"{len(candidates):,} photographs.")
+    _calibrate(job, candidates)
     return candidates
+
+
+def _calibrate(job: Job, candidates: Sequence[Candidate]) -> None:
+    """Offers faces to a parser that has `calibrate`: the same for every shard and every resumption."""
+    if (calibrate := getattr(job.parser, "calibrate", None)) is not None:
+        places = range(0, len(candidates), max(1, len(candidates) // _CALIBRATION))[:_CALIBRATION]
+        found = (_Reader(job.source, None)([candidates[place]])[0] for place in places)
+        calibrate(face.hr for face in found if isinstance(face, Face))
 
 
 def fill(

@@ -15,7 +15,15 @@ from pkdn_lightning.file_schema import check_contents
 from pkdn_lightning.prepare.data_card import describe
 from pkdn_lightning.prepare.pipeline import CHUNK, Job, begin, fill, keep
 from pkdn_lightning.prepare.source import Face
-from pkdn_lightning.prepare.store_writer import ACCEPTED, REJECT_COLUMNS, REJECTED, StoreWriter, differences, read_state
+from pkdn_lightning.prepare.store_writer import (
+    ACCEPTED,
+    REJECT_COLUMNS,
+    REJECTED,
+    StoreWriter,
+    differences,
+    read_state,
+    refuse_existing,
+)
 
 _STATE = {
     "bytes": {"hr.npy": int, "index.csv": int, "rejects.csv": int, "tried.bin": int},
@@ -54,10 +62,25 @@ class Shard(NamedTuple):
 
 
 def prepare_shard(job: Job, path: Path, shard: Shard, *, workers: int | None = None, progress: bool = True) -> Path:
-    """Makes one share of the store that will be at `path`, and returns where the share is; see `prepare_store`."""
+    """Makes one share of the store that will be at `path`, and returns where the share is; see `prepare_store`.
+
+    A share that is there already is kept.
+
+    Raises:
+        DataError: If there is a store at `path`, or the share was made with other options.
+    """
+    refuse_existing(path)
     candidates = begin(job, shard.path(path), progress=progress)
     share = candidates[shard.share(len(candidates))]
-    with job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)}) as writer:
+    writer = job.writer(shard.path(path), {"shard": list(shard), **job.plan(candidates)})
+    if writer.path.is_dir():
+        for key, there, now in differences(_state(writer.path)["plan"], writer.plan)[:1]:
+            raise DataError(
+                f"{writer.path} was made with other options: {key} is {there!r} there, {now!r} now.\n"
+                "Continue with its options, or remove that folder to make it anew."
+            )
+        return writer.path
+    with writer:
         fill(writer, job, share, workers=workers, progress=progress)
         writer.seal()
         writer.move()

@@ -98,7 +98,7 @@ class StoreWriter:
             if self.path.exists():
                 if (self.path / "manifest.json").exists() and read_state(self.path) is not None:
                     self._remove_scaffold()  # of a run killed when the store was in its place already
-                raise DataError(f"{self.path} exists already and is kept. Give another place (out=...) or remove it.")
+                refuse_existing(self.path)
             self._open()
             on_error.pop_all()
         return self
@@ -291,6 +291,16 @@ class StoreWriter:
             with suppress(OSError):  # closing writes only what was not committed
                 file.close()
         self._files.clear()
+
+
+def refuse_existing(path: Path) -> None:
+    """Checks that there is nothing at a path.
+
+    Raises:
+        DataError: If there is something: nothing is ever overwritten.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists already and is kept. Give another place (out=...) or remove it.")
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

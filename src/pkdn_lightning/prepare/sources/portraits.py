@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pkdn_lightning.data.portraits import SIZE_PX, names, portrait
 from pkdn_lightning.data.store import Entry
 from pkdn_lightning.prepare.source import Face
-from pkdn_lightning.values import Natural, Range
+from pkdn_lightning.values import Range
 
 
 class PortraitsSource:
@@ -32,9 +32,9 @@ class PortraitsSource:
     def __init__(
         self,
         *,
-        train: Natural | None = None,
-        val: Natural | None = None,
-        test: Natural | None = None,
+        train: Annotated[int, Range(1, 856)] | None = None,
+        val: Annotated[int, Range(0, 60)] | None = None,
+        test: Annotated[int, Range(0, 100)] | None = None,
         size_px: Annotated[int, Range(8, SIZE_PX)] = SIZE_PX,
     ) -> None:
         self.counts = {"train": train, "val": val, "test": test}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pkdn_lightning.export.onnx_rewrite import pool_whole_maps, shuffle_channels_last
-from pkdn_lightning.export.quantize import on_features
+from pkdn_lightning.models.onnx_int8 import on_features
+from pkdn_lightning.models.onnx_rewrite import pool_whole_maps, shuffle_channels_last
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
