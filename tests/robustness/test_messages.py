@@ -106,6 +106,7 @@ BY_HAND = [
         ("callbacks.best.monitor=val/psnr", "val/psnr"),
         ("teacher=pkdn teacher.checkpoint=nowhere objective=distillation", "nowhere"),
         ("module.init_from=nowhere", "nowhere"),
+        ("module.init_from=teacher", "this run has no teacher"),
         ("objective.ts.weight=1", "Unknown key 'objective.ts'"),
         ("objective.sr.weight=-1", "objective.sr.weight=-1"),
         ("objective.sr.schedule=linar", "Did you mean 'linear'?"),

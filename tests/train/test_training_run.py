@@ -192,8 +192,10 @@ def test_precisions(tiny_config, precision):
     assert all(value.dtype == torch.float32 for value in weights(result.run.last).values())
 
 
-def test_starting_from_the_teachers_weights(tiny_config, teacher_run):
-    run = train(tiny_config(PLAIN, f"module.init_from={teacher_run.path}", "optimizer.lr=0.0")).run
+@pytest.mark.parametrize("named", [True, False])
+def test_starting_from_the_teachers_weights(tiny_config, teacher_run, named):
+    start = [PLAIN, f"module.init_from={teacher_run.path}"] if named else ["module.init_from=teacher"]
+    run = train(tiny_config(*start, f"teacher.checkpoint={teacher_run.path}", "optimizer.lr=0.0")).run
     taught, student = load_model(teacher_run.path).state_dict(), load_model(run.path).state_dict()
     shared = [name for name in student if name in taught and student[name].shape == taught[name].shape]
     assert {"head.weight", "down.0.conv.weight", "up.1.conv.bias", "tail.weight"} <= set(shared)

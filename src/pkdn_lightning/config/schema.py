@@ -146,7 +146,7 @@ class ModuleConfig:
         compile: Compiles the networks by torch.compile: true, false, or graphs, which also records CUDA graphs, for
             small batches. If null, only a tuned, long run on a GPU compiles.
         recompute: Gradient checkpointing: half the memory of a step for a quarter more time.
-        init_from: A run or checkpoint to copy weights of equal name and shape from.
+        init_from: A run or checkpoint to copy weights of equal name and shape from, or `teacher`: the run's teacher.
         discriminator: The discriminator of an adversarial method.
         adversarial_weight: Weight of the adversarial loss.
         gate: Rests the network or the discriminator while the other is behind.

@@ -73,7 +73,7 @@ def build_datamodule(
 def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, card: Mapping[str, Any]) -> SRModule:
     """Returns the training scheme of `cfg` for a network and, if it learns from one, its trained teacher."""
     if cfg.module.init_from:
-        _start_from(net, cfg.module.init_from)
+        _start_from(net, cfg.module.init_from, teacher)
     if cfg.module.recompute:
         recompute_blocks(net)
     arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
@@ -281,11 +281,19 @@ def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
     )
 
 
-def _start_from(net: nn.Module, source: str) -> None:
-    """Copies weights of a trained network where names and shapes agree."""
-    trained = load_network(source).net.state_dict()
+def _start_from(net: nn.Module, source: str, teacher: nn.Module | None) -> None:
+    """Copies weights of a trained network where names and shapes agree: of a run, a file, or the `teacher`."""
+    if source == "teacher" and teacher is None:
+        raise ConfigError(
+            "module.init_from=teacher: this run has no teacher. Choose an objective that has one, e.g. "
+            "objective=distillation_image, or name a run: module.init_from=<run folder>"
+        )
+    trained = teacher if source == "teacher" else load_network(source).net
+    assert trained is not None
     own = net.state_dict()
-    shared = {name: value for name, value in trained.items() if name in own and own[name].shape == value.shape}
+    shared = {
+        name: value for name, value in trained.state_dict().items() if name in own and own[name].shape == value.shape
+    }
     if not shared:
         raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
     net.load_state_dict(shared, strict=False)
