@@ -5,14 +5,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.augmentation import Augmentation
-from pkdn_lightning.data.datamodule import (
-    FaceSRDataModule,
-    OrderedBatchSampler,
-    Plan,
-    ShuffledBatchSampler,
-    StoreDataset,
-    prepare_batch,
-)
+from pkdn_lightning.data.batches import OrderedBatchSampler, Plan, ShuffledBatchSampler, StoreDataset, prepare_batch
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import encode, mirror
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.data.batches import Batch
 from pkdn_lightning.errors import ConfigError, TrainingError
 from pkdn_lightning.losses import Objective, Progress, Reconstruction
 from pkdn_lightning.metrics.collection import face_sr_metrics
@@ -43,7 +43,7 @@ _INPUT: Final = {"encoding": "colour", "degradation": "pil"}  # of the `FaceSRDa
 class SRModule(lightning.LightningModule):
     """Trains one super-resolution network.
 
-    Batches are mappings with the keys of `data.datamodule.Batch` that the network and the objective read, from any
+    Batches are mappings with the keys of `data.batches.Batch` that the network and the objective read, from any
     DataLoader.
 
     Args:
@@ -140,18 +140,30 @@ class SRModule(lightning.LightningModule):
         progress = Progress(step=self.global_step, epoch=self.current_epoch)
         total, parts = self.loss(batch, self.restore(batch), progress)
         self._check_finite(total.detach(), parts)
-        faces = len(batch["hr"])
-        self.log("train/loss", total, batch_size=faces)
+        values = {"train/loss": total.detach()} | {f"train/loss/{name}": part for name, part in parts.items()}
+        # As tensors, on the host: Lightning would move each float to the device, and wait for it.
+        active = self.objective.active(progress).items()
+        values |= {f"train/weight/{name}": torch.tensor(weight) for name, weight in active}
+        for name, value in values.items():
+            self._log_step(name, value)
         if self._is_logged() or total.device.type == "cpu":
             # Lightning reads what the bar shows after every step, so it gets a copy on the host.
-            self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
-        self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
-        self.log_dict(
-            # as tensors, on the host: Lightning would move each float to the device, and wait for it
-            {f"train/weight/{name}": torch.tensor(weight) for name, weight in self.objective.active(progress).items()},
-            batch_size=faces,
-        )
+            self._log_step("loss", total.detach().cpu(), prog_bar=True, logger=False)
         return total
+
+    def _log_step(self, name: str, value: Tensor, **options: bool) -> None:
+        """Logs a value of a training step, as `log` does.
+
+        After the first step it only replaces the value: `log` checks its arguments and copies its state each time,
+        half a millisecond a value.
+        """
+        known = self.trainer._results
+        metric = None if known is None else known.get(f"training_step.{name}")
+        if metric is None:
+            self.log(name, value, batch_size=1, **options)
+            return
+        metric.forward(value.detach(), 1)  # the batch size counts in means over an epoch only
+        metric.has_reset = False
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Updates the validation metrics."""
