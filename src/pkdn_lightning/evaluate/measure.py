@@ -225,7 +225,7 @@ class Inputs:
             return self._faces
         key = (method.encoding or "colour", *method.damage)
         if key not in self._made:
-            self._made[key] = prepare_parsing(self._maps, *key)
+            self._made[key] = prepare_parsing(self._maps, *key)  # type: ignore[arg-type]  # checked at training
         return {**self._faces, "parsing": self._made[key]}
 
 
