@@ -109,9 +109,7 @@ class FAU(nn.Module):
         self.act = nn.Sequential(nn.BatchNorm2d(before), nn.LeakyReLU(0.2, True))
         first, second = ("up", "") if scale == "up" else ("", scale)
         self.body = nn.Sequential(Layer(before, after, first), Layer(after, after, second, act=False))
-        self.gate = nn.Sequential(
-            Hourglass(after, width, depth), Layer(width, 1, norm=False, act=False), nn.Sigmoid()
-        )
+        self.gate = nn.Sequential(Hourglass(after, width, depth), Layer(width, 1, norm=False, act=False), nn.Sigmoid())
         plain = not scale and before == after
         self.shortcut = nn.Identity() if plain else Layer(before, after, scale, norm=False, act=False)
 

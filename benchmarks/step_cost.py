@@ -40,9 +40,7 @@ _SETTINGS: Final = (
 
 def configured(store: Path, run: Path, steps: int) -> DictConfig:
     """Returns the configuration of a training of some steps."""
-    return compose(
-        "train", [*_SETTINGS, f"data.store={store}", f"trainer.max_steps={steps}", f"run_dir={run / 'run'}"]
-    )
+    return compose("train", [*_SETTINGS, f"data.store={store}", f"trainer.max_steps={steps}", f"run_dir={run / 'run'}"])
 
 
 class _Clock(lightning.Callback):

@@ -151,7 +151,7 @@ class SRModule(lightning.LightningModule):
             self._log_step("loss", total.detach().cpu(), prog_bar=True, logger=False)
         return total
 
-    def _log_step(self, name: str, value: Tensor, **options: bool) -> None:
+    def _log_step(self, name: str, value: Tensor, *, prog_bar: bool = False, logger: bool = True) -> None:
         """Logs a value of a training step, as `log` does.
 
         After the first step it only replaces the value: `log` checks its arguments and copies its state each time,
@@ -160,7 +160,7 @@ class SRModule(lightning.LightningModule):
         known = self.trainer._results
         metric = None if known is None else known.get(f"training_step.{name}")
         if metric is None:
-            self.log(name, value, batch_size=1, **options)
+            self.log(name, value, prog_bar=prog_bar, logger=logger, batch_size=1)
             return
         metric.forward(value.detach(), 1)  # the batch size counts in means over an epoch only
         metric.has_reset = False

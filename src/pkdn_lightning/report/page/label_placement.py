@@ -60,9 +60,9 @@ def label_dots(axes: Axes, dots: Sequence[tuple[float, float]], labels: Sequence
             continue
         taken[count] = boxes[free[0]]
         count += 1
-        dx, dy = offset = _OFFSETS[free[0]]
+        offset = _OFFSETS[free[0]]
         leader = {**_LEADER, "shrinkB": 5} if offset not in _NEAR else None
-        side = "left" if dx > 0 else "right" if dx < 0 else "center"
+        side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
         style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": SIZE_PX, "arrowprops": leader}
         axes.annotate(text, label[1:3], offset, textcoords="offset points", gid=label.gid, **style)
 

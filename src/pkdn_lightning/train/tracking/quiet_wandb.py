@@ -31,4 +31,4 @@ def _without_launch() -> AbstractContextManager[Any]:
     looks = "_detect_and_apply_job_inputs"
     if "wandb.sdk.launch" in sys.modules or not hasattr(Run, looks):
         return nullcontext()
-    return mock.patch.object(Run, looks, lambda run: None)
+    return mock.patch.object(Run, looks, return_value=None)
