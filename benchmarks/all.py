@@ -13,7 +13,10 @@ from typing import Final
 import torch
 from timing import arguments, report
 
-ROWS: Final = ("loader", "training_step", "latency", "memory", "startup", "growth", "metrics")
+ROWS: Final = (
+    "loader", "training_step", "latency", "memory", "startup", "growth", "metrics", "verbs", "step_cost", "precision",
+    "peers",
+)  # fmt: skip
 
 
 def main() -> None:
