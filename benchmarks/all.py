@@ -13,7 +13,10 @@ from typing import Final
 import torch
 from timing import arguments, report
 
-ROWS: Final = ("loader", "training_step", "latency", "memory", "startup", "growth", "metrics", "parsing")
+ROWS: Final = (
+    "loader", "training_step", "latency", "memory", "startup", "growth", "metrics", "parsing", "verbs", "step_cost",
+    "precision", "peers",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -1,127 +1,177 @@
-"""Row 1: batches ready for the network, against a folder of PNGs read one image at a time, the peers' way.
+"""Row 1: batches ready for the network, against KDFSRNet's folders of PNGs and against arrays in memory.
 
     python benchmarks/loader.py
 
-Both give LR, HR and one-hot parsing maps of the same portraits, in float32, in one process. The peers' way: Pillow
-opens HR and map, Pillow shrinks HR to LR, `torch.nn.functional.one_hot` encodes the map, a DataLoader stacks.
+All give HR, LR and coloured parsing maps of the same portraits in float32, in one process, and mirror half of the faces
+as `recipe=fast` does. KDFSRNet's dataset class, written again from its description: Pillow opens HR, LR and map, three
+PNGs of the size of HR, mirrored or turned by 90 degrees; `ToTensor` converts them, a DataLoader stacks. The arrays in
+memory hold 8-bit HR, LR made beforehand, and maps.
 """
 
 import argparse
+import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from timing import Claim, arguments, compared, interleaved, report
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.data.degradation import degrade
-from pkdn_lightning.data.labels import LABELS
+from pkdn_lightning.data.degradation import degrade, enlarge
+from pkdn_lightning.data.labels import PALETTE
+from pkdn_lightning.data.parsing import encode, mirror
 from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.prepare.store_writer import StoreWriter
 
-READY, GATHERED = 15.0, 40.0
+READY, GATHERED, IN_MEMORY = 15.0, 40.0, 1.0
+FLIPPED = 0.5
 
 
 class ImageFolder(Dataset[dict[str, Tensor]]):
-    """HR faces and parsing maps as PNG files."""
+    """KDFSRNet's data: HR, LR enlarged to the size of HR, and coloured maps as PNG files.
 
-    def __init__(self, folder: Path) -> None:
-        self.files = sorted(folder.glob("*_hr.png"))
+    Args:
+        folder: Where the files are.
+        augment: Mirrors faces or turns them by 90 degrees, at random.
+    """
+
+    def __init__(self, folder: Path, *, augment: bool) -> None:
+        self.files, self.augment = sorted(folder.glob("*_hr.png")), augment
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         file = self.files[index]
-        hr = Image.open(file).convert("RGB")
-        lr = hr.resize((hr.width // 8, hr.height // 8), Image.Resampling.BICUBIC)
-        labels = np.array(Image.open(file.with_name(file.name.replace("_hr", "_parsing"))))
-        parsing = F.one_hot(torch.from_numpy(labels).long(), len(LABELS)).permute(2, 0, 1).float()
-        return {"lr": _tensor(lr), "hr": _tensor(hr), "parsing": parsing}
+        parts = [Image.open(_beside(file, kind)).convert("RGB") for kind in ("hr", "lr", "parsing")]
+        if self.augment:
+            mirrored, turned = random.random() < 0.5, random.random() < 0.5  # the same for all three
+            if mirrored:
+                parts = [part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for part in parts]
+            if turned:
+                parts = [part.transpose(Image.Transpose.ROTATE_90) for part in parts]
+        return dict(zip(("hr", "lr", "parsing"), map(_tensor, parts), strict=True))
+
+
+def _beside(file: Path, kind: str) -> Path:
+    return file.with_name(file.name.replace("_hr", f"_{kind}"))
 
 
 def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    """Returns what torchvision's ToTensor does."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
 
 
-def make(folder: Path, count: int) -> tuple[ImageFolder, FaceStore]:
-    """Writes the same faces as images and as a store."""
+class InMemory:
+    """Batches of arrays in memory, with LR made beforehand; the least that a loader can do.
+
+    Args:
+        store: The faces.
+        batch_size: Faces per batch.
+    """
+
+    def __init__(self, store: FaceStore, batch_size: int) -> None:
+        assert store.parsing is not None
+        self.batch_size = batch_size
+        self.hr, self.parsing = torch.tensor(store.hr).permute(0, 3, 1, 2), torch.tensor(store.parsing)
+        self.lr = (degrade(self.hr, 8) * 255).round().to(torch.uint8)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for rows in torch.randperm(len(self.hr)).split(self.batch_size):
+            chosen = torch.rand(len(rows)) < FLIPPED
+            parts = {name: each[rows] for name, each in (("hr", self.hr), ("lr", self.lr), ("parsing", self.parsing))}
+            for name, flip in (("hr", _flip), ("lr", _flip), ("parsing", mirror)):
+                for face in chosen.nonzero().flatten().tolist():  # faster than all of them by their indices
+                    parts[name][face] = flip(parts[name][face])
+            yield {"hr": parts["hr"] / 255, "lr": parts["lr"] / 255, "parsing": encode(parts["parsing"], "colour")}
+
+
+def _flip(images: Tensor) -> Tensor:
+    return images.flip(-1)
+
+
+def make(folder: Path, count: int) -> FaceStore:
+    """Writes the same faces as images and as a store, which is returned."""
     (folder / "images").mkdir()
     with StoreWriter(folder / "store", name="portraits") as writer:
         for number, face in zip(range(count), cycle(portraits("train", 256)), strict=False):
             writer.add(Entry(f"{number:06d}", "train"), face.hr, face.parsing)
-            Image.fromarray(face.hr).save(folder / "images" / f"{number:06d}_hr.png")
-            Image.fromarray(face.parsing).save(folder / "images" / f"{number:06d}_parsing.png")
+            hr = Image.fromarray(face.hr)
+            lr = hr.resize((hr.width // 8, hr.height // 8), Image.Resampling.BICUBIC)
+            colours = Image.fromarray(np.array(PALETTE, np.uint8)[face.parsing])
+            for kind, image in (("hr", hr), ("lr", lr.resize(hr.size, Image.Resampling.BICUBIC)), ("parsing", colours)):
+                image.save(folder / "images" / f"{number:06d}_{kind}.png")
         writer.finish()
-    return ImageFolder(folder / "images"), FaceStore.open(folder / "store")
+    return FaceStore.open(folder / "store")
 
 
 def claims(options: argparse.Namespace) -> list[Claim]:
-    """Measures ready batches under both encodings, and the bare gather."""
+    """Measures ready batches with and without flips, and the bare gather."""
     keep_freed_memory()  # as train does
     with tempfile.TemporaryDirectory() as place:
-        images, store = make(Path(place), options.faces)
-        theirs = DataLoader(images, batch_size=options.batch_size, shuffle=True)
-        suites = {
-            encoding: FaceSRDataModule(store.path, encoding=encoding, batch_size=options.batch_size)  # type: ignore[arg-type]
-            for encoding in ("onehot", "colour")
+        store = make(Path(place), options.faces)
+        folders = {augment: ImageFolder(Path(place) / "images", augment=augment) for augment in (False, True)}
+        theirs = {augment: DataLoader(each, options.batch_size, shuffle=True) for augment, each in folders.items()}
+        ours = {
+            share: FaceSRDataModule(store.path, batch_size=options.batch_size, flip_probability=share)
+            for share in (0.0, FLIPPED)
         }
-        _agree(images, suites["onehot"])
+        memory = InMemory(store, options.batch_size)
+        _agree(folders[False], ours[0.0])
 
-        def served(encoding: str, finish: Callable[[Any], Any]) -> Callable[[], None]:
+        def served(share: float, *, ready: bool = True) -> Callable[[], None]:
             def work() -> None:
-                for raw in suites[encoding].train_dataloader():
-                    finish(raw)
+                for raw in ours[share].train_dataloader():
+                    if ready:
+                        ours[share].on_after_batch_transfer(raw, 0)
 
             return work
 
         def opened() -> None:
-            for file in images.files:
-                np.array(Image.open(file).convert("RGB"))
-                np.array(Image.open(file.with_name(file.name.replace("_hr", "_parsing"))))
+            for file in folders[False].files:
+                for kind in ("hr", "parsing"):
+                    np.array(Image.open(_beside(file, kind)).convert("RGB"))
 
         taken = interleaved(
             {
-                "theirs": lambda: [None for _ in theirs],
+                "theirs": lambda: [None for _ in theirs[False]],
+                "theirs, flipped": lambda: [None for _ in theirs[True]],
+                "memory, flipped": lambda: [None for _ in memory],
                 "opened": opened,
-                "onehot": served("onehot", lambda raw: suites["onehot"].on_after_batch_transfer(raw, 0)),
-                "colour": served("colour", lambda raw: suites["colour"].on_after_batch_transfer(raw, 0)),
-                "reduced": served("colour", lambda raw: degrade(raw["hr"].permute(0, 3, 1, 2), 8)),
-                "gathered": served("colour", lambda raw: None),
+                "ours": served(0.0),
+                "ours, flipped": served(FLIPPED),
+                "gathered": served(0.0, ready=False),
             },
             options.rounds,
         )
     rate = {name: f"{options.faces / min(each):,.0f}" for name, each in taken.items()}
 
-    lr = min(taken["reduced"]) - min(taken["gathered"])
-
     def claim(what: str, ours: str, theirs: str, against: str, target: float) -> Claim:
         note = f"{rate[ours]} faces a CPU second, theirs {rate[theirs]}"
-        if ours != "gathered":
-            note += f"; LR equal to Pillow's takes {lr / min(taken[ours]):.0%} of it"
         return Claim("1", what, against, *compared(taken[theirs], taken[ours]), target, note=note)
 
-    peers = "PNG folder, Pillow, one by one, one-hot"
+    peers = "KDFSRNet's dataset class"
     return [
-        claim("ready batches, one-hot maps", "onehot", "theirs", peers, READY),
-        claim("ready batches, coloured maps (the default)", "colour", "theirs", peers, READY),
+        claim("ready batches", "ours", "theirs", peers, READY),
+        claim("ready batches, half of them mirrored", "ours, flipped", "theirs, flipped", f"{peers}, flips", READY),
+        claim("the same", "ours, flipped", "memory, flipped", "arrays in memory, LR made beforehand", IN_MEMORY),
         claim("the bare gather: a GPU run's host does no more", "gathered", "opened", "opening the PNGs", GATHERED),
     ]
 
 
 def _agree(images: ImageFolder, suite: FaceSRDataModule) -> None:
-    """Checks that both sides give the same faces."""
+    """Checks that both sides give the same faces, and LR up to its enlargement, which is the network's here."""
     ours: Any = suite.preview("train", 4)
+    ours["lr"] = enlarge(ours["lr"], 8)
     for number in range(4):
         for name, tensor in images[number].items():
             torch.testing.assert_close(ours[name][number].contiguous(), tensor)

@@ -97,11 +97,25 @@ def test_both_loaders_agree_and_are_compared(benchmark):
     assert measured(benchmark("loader"), "--faces", "16", "--batch-size", "4") == {"1"}
 
 
-@pytest.mark.slow  # starts eight processes
+@pytest.mark.slow  # starts many processes
 def test_store_and_step_workers(benchmark):
     assert measured(benchmark("training_step"), "--batch", "1", "--width", "4") == {"2"}
     assert measured(benchmark("memory"), "--batch", "1", "--width", "4") == {"6"}
     assert measured(benchmark("growth"), "--faces", "16", "64") == {"8"}
+    assert measured(benchmark("precision"), "--batch", "1", "--width", "4") == {"14"}
+    assert measured(benchmark("peers"), "--batch", "1", "--shrink", "16") == {"15"}
+
+
+@pytest.mark.slow  # whole processes
+def test_verbs_and_the_cost_of_a_step(benchmark):
+    assert measured(benchmark("verbs"), "--faces", "16") == {"11", "12"}
+    assert measured(benchmark("step_cost"), "--steps", "2") == {"13"}
+
+
+def test_the_peers_networks_have_the_published_sizes(benchmark):
+    peers = benchmark("peer_networks")
+    nets = (peers.SPARNet(32), peers.KDFSRNet(3, 6, 64), peers.KDFSRNet(6, 2, 64))
+    assert [sum(weight.numel() for weight in net.parameters()) for net in nets] == [10518867, 5203995, 2526027]
 
 
 def test_results_are_kept_with_target_and_conditions(benchmark, tmp_path):

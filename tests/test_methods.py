@@ -6,7 +6,7 @@ import torch
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
-from pkdn_lightning.data.datamodule import Plan, StoreDataset, prepare_batch
+from pkdn_lightning.data.batches import Plan, StoreDataset, prepare_batch
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.errors import DataError

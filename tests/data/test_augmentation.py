@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.augmentation import VIEW, Augmentation, view_faces, view_landmarks, view_parsing
-from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSampler
+from pkdn_lightning.data.batches import ShuffledBatchSampler
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError
 
 STRONG = Augmentation(zoom_in=0.3, zoom_out=0.1, turn_deg=10, shift=0.1, colour=0.2)

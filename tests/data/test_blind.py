@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pkdn_lightning.data.batches import ShuffledBatchSampler
 from pkdn_lightning.data.blind import ROUNDS, make_blind
-from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSampler
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.strengths import Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError

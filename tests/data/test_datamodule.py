@@ -5,14 +5,8 @@ import pytest
 import torch
 
 from pkdn_lightning.data.augmentation import Augmentation
-from pkdn_lightning.data.datamodule import (
-    FaceSRDataModule,
-    OrderedBatchSampler,
-    Plan,
-    ShuffledBatchSampler,
-    StoreDataset,
-    prepare_batch,
-)
+from pkdn_lightning.data.batches import OrderedBatchSampler, Plan, ShuffledBatchSampler, StoreDataset, prepare_batch
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.parsing import encode, mirror
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
@@ -188,3 +182,16 @@ def test_a_damaged_map_reaches_the_network_and_nothing_else_changes(store):
         assert torch.equal(batch["lr"], faces["none"]["lr"])
         assert torch.equal(batch["hr"], faces["none"]["hr"])
         assert torch.equal(batch["parsing"], faces["none"]["parsing"]) == (kind == "none")
+
+
+def test_kept_lr_is_the_lr_of_the_mirrored_face(store, monkeypatch):
+    def batches(module):
+        return [module.on_after_batch_transfer(raw, 0) for _ in range(2) for raw in module.train_dataloader()]
+
+    kept = batches(FaceSRDataModule(store.path, batch_size=4, flip_probability=0.5))
+    monkeypatch.setattr("pkdn_lightning.data.lr_cache.MAX_BYTES", 0)
+    made = batches(FaceSRDataModule(store.path, batch_size=4, flip_probability=0.5))
+    assert len(kept) == len(made) > 2
+    for ours, theirs in zip(kept, made, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pkdn_lightning.data.datamodule import prepare_batch
+from pkdn_lightning.data.batches import prepare_batch
 from pkdn_lightning.data.heatmaps import component_heatmaps, landmark_heatmaps, mirror_landmarks
 from pkdn_lightning.data.labels import HEATMAP_CHANNELS, LABELS
 from tests.conftest import real_face

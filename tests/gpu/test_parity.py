@@ -7,7 +7,7 @@ import torch
 from pkdn_lightning.config import compose
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.data.augmentation import Augmentation
-from pkdn_lightning.data.datamodule import prepare_batch
+from pkdn_lightning.data.batches import prepare_batch
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.faces.parser import BiSeNetParser
 from pkdn_lightning.hardware import full_float32

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.data.datamodule import OrderedBatchSampler
+from pkdn_lightning.data.batches import OrderedBatchSampler
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.evaluate.measure import measure
 from pkdn_lightning.networks.contract import SRNetwork

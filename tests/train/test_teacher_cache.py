@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pkdn_lightning.config.instances import build_network
-from pkdn_lightning.data.datamodule import Plan
+from pkdn_lightning.data.batches import Plan
 from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, PKDNError
 from pkdn_lightning.models.checkpoints import LoadedNetwork

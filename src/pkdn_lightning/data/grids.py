@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.data.batches import Batch
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.files import whole_file

@@ -26,7 +26,8 @@ def mirror(parsing: Tensor) -> Tensor:
     Returns:
         The same shape and type.
     """
-    return _mirrored(parsing.dtype, parsing.device)[parsing.flip(-1).long()]
+    swapped = _mirrored(parsing.dtype, parsing.device).index_select(0, parsing.flip(-1).int().flatten())
+    return swapped.view(parsing.shape)
 
 
 def encode(parsing: Tensor, encoding: Encoding) -> Tensor:

@@ -16,6 +16,7 @@ from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.evaluate.measure import (
     BICUBIC,
+    Inputs,
     InputSpec,
     Method,
     bicubic_method,
@@ -24,7 +25,6 @@ from pkdn_lightning.evaluate.measure import (
     gather,
     measure,
     network_method,
-    prepare_inputs,
 )
 from pkdn_lightning.evaluate.perceptual_metrics import make_perceptual_metrics
 from pkdn_lightning.files import whole_file, write_json, write_text
@@ -94,8 +94,10 @@ def _save_faces(
 ) -> None:
     raw = gather(store, spec.plan(store, store.indices(spec.split)[:faces]), device)
     networks = [method for method in methods if method.name != BICUBIC]
-    restored = {method.name: method.restore(prepare_inputs(raw, spec, method)) for method in networks}
-    save_grid(face_columns(prepare_inputs(raw, spec, methods[0]), restored, spec.scale), file)
+    inputs = Inputs(raw, spec)
+    shown = inputs.of(methods[0], parsing=True)
+    restored = {method.name: method.restore(inputs.of(method)) for method in networks}
+    save_grid(face_columns(shown, restored, spec.scale), file)
 
 
 def _write(

@@ -11,8 +11,16 @@ from rich.progress import track
 from torch import Tensor
 
 from pkdn_lightning.console import console
+from pkdn_lightning.data.batches import (
+    Batch,
+    OrderedBatchSampler,
+    Plan,
+    StoreDataset,
+    fixed_plan,
+    prepare_batch,
+    prepare_parsing,
+)
 from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
-from pkdn_lightning.data.datamodule import Batch, OrderedBatchSampler, Plan, StoreDataset, fixed_plan, prepare_batch
 from pkdn_lightning.data.degradation import enlarge
 from pkdn_lightning.data.parsing import Damage
 from pkdn_lightning.data.store import FaceStore
@@ -160,8 +168,9 @@ def measure(
     for plan in track(plans, title, total=len(plans), transient=True):
         raw = gather(store, plan, device)
         measured = []
+        inputs = Inputs(raw, spec)
         for method in methods:
-            batch = prepare_inputs(raw, spec, method)
+            batch = inputs.of(method)
             sr = method.restore(batch)
             values = psnr_and_ssim(sr, batch["hr"], protocols)
             values |= {name: metric(sr, batch["hr"]) for name, metric in (perceptual_metrics or {}).items()}
@@ -196,16 +205,28 @@ def gather(store: FaceStore, plan: Plan, device: torch.device) -> dict[str, Tens
     return {key: value.to(device) for key, value in StoreDataset(store)[plan].items()}
 
 
-def prepare_inputs(raw: Mapping[str, Tensor], spec: InputSpec, method: Method) -> Batch:
-    """Returns the batch that a method reads, made from gathered faces."""
-    return prepare_batch(
-        raw,
-        scale=spec.scale,
-        degradation=spec.degradation,
-        encoding=method.encoding or "colour",  # type: ignore[arg-type]  # checked at training
-        parsing_damage=method.damage[0],
-        parsing_damage_px=method.damage[1],
-    )
+class Inputs:
+    """What methods read of the same faces. LR is made once, and each kind of parsing maps once.
+
+    Args:
+        raw: Gathered faces; see `gather`.
+        spec: Split, degradation and batch size.
+    """
+
+    def __init__(self, raw: Mapping[str, Tensor], spec: InputSpec) -> None:
+        self._maps = {"parsing": raw["parsing"], "row": raw["row"]} if "parsing" in raw else {}
+        faces = {name: value for name, value in raw.items() if name != "parsing"}
+        self._faces = prepare_batch(faces, scale=spec.scale, degradation=spec.degradation, encoding="colour")
+        self._made: dict[tuple[Any, ...], Tensor] = {}
+
+    def of(self, method: Method, *, parsing: bool = False) -> Batch:
+        """Returns the batch of a method, with its parsing maps if it reads them, or if `parsing` asks for them."""
+        if not (self._maps and (method.encoding or parsing)):
+            return self._faces
+        key = (method.encoding or "colour", *method.damage)
+        if key not in self._made:
+            self._made[key] = prepare_parsing(self._maps, *key)  # type: ignore[arg-type]  # checked at training
+        return {**self._faces, "parsing": self._made[key]}
 
 
 def describe(name: str) -> str:

@@ -1,6 +1,7 @@
 """PSNR and SSIM: per image (`functional`) and averaged over a dataset (`collection`)."""
 
-from pkdn_lightning.metrics.collection import MeanOverImages, face_sr_metrics
+from typing import TYPE_CHECKING
+
 from pkdn_lightning.metrics.functional import (
     HEADLINE,
     PROTOCOLS,
@@ -12,6 +13,9 @@ from pkdn_lightning.metrics.functional import (
     ssim,
     ssim_y,
 )
+
+if TYPE_CHECKING:
+    from pkdn_lightning.metrics.collection import MeanOverImages, face_sr_metrics
 
 __all__ = [
     "HEADLINE",
@@ -26,3 +30,12 @@ __all__ = [
     "ssim",
     "ssim_y",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Imported on first use: torchmetrics takes seconds to import, and evaluation does without.
+    if name in ("MeanOverImages", "face_sr_metrics"):
+        from pkdn_lightning.metrics import collection
+
+        return getattr(collection, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.data.batches import Batch
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.modules.student import StudentModule
 from pkdn_lightning.networks.contract import SROutput

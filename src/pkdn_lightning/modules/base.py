@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.data.batches import Batch
 from pkdn_lightning.errors import ConfigError, TrainingError
 from pkdn_lightning.losses import Objective, Progress, Reconstruction
 from pkdn_lightning.metrics.collection import face_sr_metrics
@@ -43,7 +43,7 @@ _INPUT: Final = {"encoding": "colour", "degradation": "pil"}  # of the `FaceSRDa
 class SRModule(lightning.LightningModule):
     """Trains one super-resolution network.
 
-    Batches are mappings with the keys of `data.datamodule.Batch` that the network and the objective read, from any
+    Batches are mappings with the keys of `data.batches.Batch` that the network and the objective read, from any
     DataLoader.
 
     Args:
@@ -141,16 +141,16 @@ class SRModule(lightning.LightningModule):
         total, parts = self.loss(batch, self.restore(batch), progress)
         self._check_finite(total.detach(), parts)
         faces = len(batch["hr"])
-        self.log("train/loss", total, batch_size=faces)
+        if self._is_logged():  # at other steps nobody reads the values, and `log` takes half a millisecond for each
+            self.log("train/loss", total, batch_size=faces)
+            self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
+            # As tensors, on the host: Lightning would move each float to the device, and wait for it.
+            active = self.objective.active(progress).items()
+            weights = {f"train/weight/{name}": torch.tensor(weight) for name, weight in active}
+            self.log_dict(weights, batch_size=faces)
         if self._is_logged() or total.device.type == "cpu":
             # Lightning reads what the bar shows after every step, so it gets a copy on the host.
             self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
-        self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
-        self.log_dict(
-            # as tensors, on the host: Lightning would move each float to the device, and wait for it
-            {f"train/weight/{name}": torch.tensor(weight) for name, weight in self.objective.active(progress).items()},
-            batch_size=faces,
-        )
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -284,8 +284,10 @@ class SRModule(lightning.LightningModule):
             self._raise_if_not_finite()
 
     def _is_logged(self) -> bool:
-        """Returns whether the host may wait for the device at this step."""
-        return bool(self.global_step % self.trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]  # connector
+        """Returns whether values are logged at this step, and the host may wait for the device: as Lightning logs,
+        and at the first step."""
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # connector
+        return self.global_step == 0 or (every > 0 and (self.global_step + 1) % every == 0)
 
     def _raise_if_not_finite(self) -> None:
         if self._all_finite is None or bool(self._all_finite):

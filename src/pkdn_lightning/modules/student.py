@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from pkdn_lightning.data.datamodule import Batch
+from pkdn_lightning.data.batches import Batch
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.modules.base import SRModule

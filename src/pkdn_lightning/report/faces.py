@@ -14,7 +14,7 @@ from rich.progress import track
 
 from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.pixels import to_pixels
-from pkdn_lightning.evaluate.measure import BICUBIC, gather, prepare_inputs
+from pkdn_lightning.evaluate.measure import BICUBIC, Inputs, gather
 from pkdn_lightning.report.measurements import Measurements
 from pkdn_lightning.report.methods import is_ablation
 from pkdn_lightning.report.rows import Row
@@ -95,7 +95,7 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         measurements: Loads the networks.
         count: How many faces of a test set.
     """
-    chosen, raws, found = {}, {}, {}
+    chosen, inputs, found = {}, {}, {}
     for test_set, store in measurements.stores.items():
         scores = subject.scores[test_set]
         gain = scores[subject.reference].faces.psnr - scores[BICUBIC].faces.psnr
@@ -104,12 +104,13 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         percentiles = [100 * (place + 0.5) / len(names) for place in range(len(names))]
         found[test_set] = RestoredFaces(names, percentiles, {}, {})
         rows = store.indices(measurements.spec.split)[faces]
-        raws[test_set] = gather(store, measurements.spec.plan(store, rows), measurements.device)
+        raw = gather(store, measurements.spec.plan(store, rows), measurements.device)
+        inputs[test_set] = Inputs(raw, measurements.spec)
     for row in track([BASELINE, *subject.rows], "Restoring faces", transient=True):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label)
         for test_set, (_, _, images, psnr) in found.items():
-            batch = prepare_inputs(raws[test_set], measurements.spec, method)
+            batch = inputs[test_set].of(method)
             images.pop(HR, None)  # stays last
             images |= {
                 LR: to_pixels(batch["lr"]),

@@ -1,5 +1,7 @@
 """Settings that a configuration leaves open, chosen for the machine. Values that are set are never changed."""
 
+from typing import Final
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -7,7 +9,7 @@ from pkdn_lightning.hardware import bfloat16_gain, choose_precision, on_gpu
 
 _COMPILING_PAYS_STEPS = 5000
 """Compiling takes minutes and saves hundredths of a second a step; shorter trainings do without."""
-_WORTH_ROUNDING = 1.05
+WORTH_ROUNDING: Final = 1.05
 """How much faster bfloat16 has to be."""
 
 
@@ -41,7 +43,7 @@ def _precision(cfg: DictConfig) -> str | None:
     if not (cfg.tuned and _on_cpu(cfg)):
         return f"trainer.precision={cfg.trainer.precision} (the accelerator's own)"
     gain = bfloat16_gain()
-    if gain > _WORTH_ROUNDING:
+    if gain > WORTH_ROUNDING:
         cfg.trainer.precision = "bf16-mixed"
     return f"trainer.precision={cfg.trainer.precision} (here bfloat16 takes {1 / gain:.1f} times as long as float32)"
 

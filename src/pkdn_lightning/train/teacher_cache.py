@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from pkdn_lightning.console import ProgressLines, console
-from pkdn_lightning.data.datamodule import FaceSRDataModule, Plan
+from pkdn_lightning.data.batches import Plan
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import exclusive, file_sha256, read_json, whole_file, write_json
 from pkdn_lightning.hardware import full_float32

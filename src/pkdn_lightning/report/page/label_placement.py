@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from pkdn_lightning.report.page.svg import MUTED
 from pkdn_lightning.report.settings import cut
@@ -45,22 +46,40 @@ def label_dots(axes: Axes, dots: Sequence[tuple[float, float]], labels: Sequence
         labels: The labels, the most important first.
     """
     window = axes.get_window_extent()
-    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in axes.transData.transform(dots)]
+    places = axes.transData.transform(np.array(dots, float).reshape(-1, 2))
+    taken = np.empty((len(dots) + len(labels), 4))  # left, bottom, right, top; labels are added as they are placed
+    taken[: len(dots)] = np.hstack([places - 5, places + 5])
+    count = len(dots)
     for label in labels:
         text = brief(label.text)
         x, y = axes.transData.transform((label.x, label.y))
-        width = len(text) * _LETTER_PX
-        for dx, dy in _OFFSETS:
-            left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
-            box = Bbox.from_bounds(left, y + dy - SIZE_PX / 2, width, SIZE_PX)
-            if box.count_overlaps(taken) or not (window.contains(*box.min) and window.contains(*box.max)):
-                continue
-            taken.append(box)
-            leader = {**_LEADER, "shrinkB": 5} if (dx, dy) not in _NEAR else None
-            side = "left" if dx > 0 else "right" if dx < 0 else "center"
-            style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": SIZE_PX, "arrowprops": leader}
-            axes.annotate(text, label[1:3], (dx, dy), textcoords="offset points", gid=label.gid, **style)
-            break
+        boxes = _candidates(x, y, len(text) * _LETTER_PX)
+        inside = np.all((boxes[:, :2] >= window.min) & (boxes[:, 2:] <= window.max), axis=1)
+        free = np.flatnonzero(inside & ~_overlap(boxes, taken[:count]))
+        if not len(free):
+            continue
+        taken[count] = boxes[free[0]]
+        count += 1
+        offset = _OFFSETS[free[0]]
+        leader = {**_LEADER, "shrinkB": 5} if offset not in _NEAR else None
+        side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
+        style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": SIZE_PX, "arrowprops": leader}
+        axes.annotate(text, label[1:3], offset, textcoords="offset points", gid=label.gid, **style)
+
+
+def _candidates(x: float, y: float, width: float) -> NDArray[np.float64]:
+    """Returns the places of a label beside the dot (x, y), the nearest first: left, bottom, right, top in pixels."""
+    dx, dy = np.array(_OFFSETS).T
+    left = x + dx - np.select([dx > 0, dx < 0], [0.0, width], width / 2)
+    bottom = y + dy - SIZE_PX / 2
+    return np.stack([left, bottom, left + width, bottom + SIZE_PX], axis=1)
+
+
+def _overlap(boxes: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns which of the boxes (N, 4) overlap one of those in `taken` (M, 4)."""
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    apart = np.any((high <= taken[:, :2]) | (low >= taken[:, 2:]), axis=2)
+    return np.any(~apart, axis=1)
 
 
 def label_ends(axes: Axes, ends: Sequence[Label]) -> None:

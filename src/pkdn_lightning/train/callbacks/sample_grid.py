@@ -7,7 +7,8 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor
 
-from pkdn_lightning.data.datamodule import Batch, FaceSRDataModule
+from pkdn_lightning.data.batches import Batch
+from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.grids import face_columns, save_grid
 from pkdn_lightning.modules.base import eagerly
 from pkdn_lightning.modules.student import StudentModule
