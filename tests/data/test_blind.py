@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pkdn_lightning.data.blind import ROUNDS, make_blind
+from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.datamodule import FaceSRDataModule, ShuffledBatchSampler
 from pkdn_lightning.data.degradation import degrade
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.export.comparison import check_faces
 from pkdn_lightning.functional.jpeg import jpeg

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_landmarks, view_parsing
-from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
+from pkdn_lightning.data.blind import Blind, make_blind
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_heatmaps, mirror_landmarks
-from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
+from pkdn_lightning.data.labels import Damage, Encoding
+from pkdn_lightning.data.parsing import blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.values import Degradation
 
