@@ -171,6 +171,7 @@ def _onnx_runtime(file: Path, threads: int | None) -> Restorer:
         raise ConfigError("ONNX Runtime is an extra: pip install 'pkdn-lightning[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no time of others
     options.log_severity_level = 4  # errors are in the exceptions
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

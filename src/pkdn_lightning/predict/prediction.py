@@ -76,6 +76,8 @@ class Task(NamedTuple):
 def run_prediction(cfg: DictConfig) -> Prediction:
     """Restores what `cfg` names; see `predict.predict`."""
     _check(cfg)
+    # Read when torch is imported: threads that wait for each other leave the cores to other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if cfg.accelerator == "gpu":  # says at once if there is none
         from pkdn_lightning.hardware import set_up
 
