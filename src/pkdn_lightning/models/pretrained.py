@@ -11,6 +11,7 @@ code, so files from untrusted sources can be read.
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -166,7 +167,12 @@ def find_pretrained(name: str) -> Path | None:
 
 def included_models() -> dict[str, Path]:
     """Returns the files of the models that come with the package, by their names."""
-    found = {file.stem: file for file in sorted(_INCLUDED.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
+    return {**_models_in(_INCLUDED)}
+
+
+@cache
+def _models_in(folder: Path) -> dict[str, Path]:
+    found = {file.stem: file for file in sorted(folder.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
     x8 = [found[name] for name in (_DEFAULT_MODEL, *found) if name in found and name.endswith("_x8")]
     return {DEFAULT: x8[0], **found} if x8 else found
 

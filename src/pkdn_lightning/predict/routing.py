@@ -171,13 +171,15 @@ def _detected(image: Image.Image) -> tuple[list[Detection], int]:
     upright_faces = detect_faces(image, thorough=True)
     if any(face.confidence >= _SURE for face in upright_faces):
         return upright_faces, 0
-    tried = []
-    for turn, method in _TURNS.items():
-        turned = image.transpose(method)
-        found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE]
-        tried.append(([turned_back(face, turned.size, turn) for face in found], turn))
+    tried = [(_surely_detected(image, turn), turn) for turn in _TURNS]
     best, turn = max(tried, key=lambda each: sum(face.confidence for face in each[0]))
     return (best, turn) if best else (upright_faces, 0)
+
+
+def _surely_detected(image: Image.Image, turn: int) -> list[Detection]:
+    turned = image.transpose(_TURNS[turn])
+    found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE]
+    return [turned_back(face, turned.size, turn) for face in found]
 
 
 _TURNS: Final = {  # counterclockwise
