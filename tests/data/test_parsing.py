@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pkdn_lightning.data.labels import ENCODING_CHANNELS, LABELS, MIRRORED, PALETTE
-from pkdn_lightning.data.parsing import ENCODINGS, blur, damage, encode, mirror
+from pkdn_lightning.data.labels import ENCODING_CHANNELS, ENCODINGS, LABELS, MIRRORED, PALETTE
+from pkdn_lightning.data.parsing import blur, damage, encode, mirror
 from tests.conftest import real_face
 
 

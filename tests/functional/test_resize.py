@@ -9,7 +9,8 @@ from PIL import Image
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.colour import luma_bt601, round_8bit
-from pkdn_lightning.functional.resize import MODES, bicubic, bicubic_8bit
+from pkdn_lightning.functional.modes import MODES
+from pkdn_lightning.functional.resize import bicubic, bicubic_8bit
 
 SIZES = [  # (height, width) before, after
     ((128, 128), (16, 16)),

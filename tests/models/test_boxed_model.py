@@ -12,6 +12,7 @@ from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.export.comparison import restore
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.models.runtimes import load_runtime
 
@@ -41,7 +42,7 @@ def test_the_8_bit_model_restores_like_the_original(name, faces):
     original, small = load_runtime(name), load_runtime(f"{name}_int8")
     assert (small.runtime, small.scale) == ("onnx", original.scale)
     lr = degrade(faces, original.scale)
-    loss = psnr_y(original(lr), faces) - psnr_y(small(lr), faces)
+    loss = psnr_y(restore(original, lr), faces) - psnr_y(restore(small, lr), faces)
     assert loss.mean() < 0.15
     assert small.card["provenance"] == original.card["provenance"]
 
@@ -70,7 +71,7 @@ def test_passed_on_it_says_where_it_comes_from(tmp_path):
 def test_they_restore_portraits_far_better_than_bicubic(name, gain, faces):
     net = load_runtime(name)
     lr = degrade(faces, net.scale)
-    gains = psnr_y(net(lr), faces) - psnr_y(enlarge(lr, net.scale), faces)
+    gains = psnr_y(restore(net, lr), faces) - psnr_y(enlarge(lr, net.scale), faces)
     assert gains.mean() > gain
     assert gains.min() > 1
 
@@ -80,6 +81,6 @@ def test_they_restore_portraits_far_better_than_bicubic(name, gain, faces):
 def test_those_for_photographs_restore_blurred_and_noisy_portraits_better(scale, faces):
     drawn = make_blind("blind", None, scale, 128).draw_fixed(np.arange(len(faces)))
     lr = degrade(faces, scale, "blind", {name: torch.from_numpy(each) for name, each in drawn.items()})
-    clean, photo = (psnr_y(load_runtime(f"{kind}_x{scale}")(lr), faces) for kind in ("portraits", "photos"))
+    clean, photo = (psnr_y(restore(load_runtime(f"{kind}_x{scale}"), lr), faces) for kind in ("portraits", "photos"))
     assert (photo - clean).mean() > 0.7
     assert (photo - psnr_y(enlarge(lr, scale), faces)).mean() > 1.5

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from pkdn_lightning.faces.crop import Box
-from pkdn_lightning.predict.paste import Placed, match, paste, soft_mask
+from pkdn_lightning.predict.back_projection import fit_enlarged
+from pkdn_lightning.predict.paste import Placed, paste, soft_mask
 
 from .conftest import face
 
@@ -63,6 +64,6 @@ def test_colours_are_those_of_the_lr_and_details_the_networks():
     lr = np.asarray(face(3, 16))
     sr = np.asarray(face(3)).astype(int)
     reddish = (sr + np.array([40, 0, -20])).clip(0, 255).astype(np.uint8)
-    matched = match(reddish, lr)
+    matched = fit_enlarged(reddish, lr)
     assert np.abs(matched.astype(int) - sr).mean() < 2.5 < np.abs(reddish.astype(int) - sr).mean() / 4
-    np.testing.assert_allclose(match(np.asarray(face(3)), lr).astype(int), sr, atol=2)
+    np.testing.assert_allclose(fit_enlarged(np.asarray(face(3)), lr).astype(int), sr, atol=2)

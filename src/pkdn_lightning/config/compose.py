@@ -52,7 +52,7 @@ def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     import hydra
 
-    register()
+    register(verb)
     check_own_names(overrides)
     with hydra.initialize_config_dir(config_dir=str(verb_dir(verb)), version_base="1.3"):
         cfg = hydra.compose(verb, overrides=list(overrides))

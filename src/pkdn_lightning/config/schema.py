@@ -585,16 +585,14 @@ SCHEMAS: Final = {
 """The schema of each verb."""
 
 
-def register_schemas() -> None:
-    """Registers the schemas with Hydra; the first default of each verb's file names its schema."""
+def register_schema(verb: str) -> None:
+    """Registers the schema of a verb with Hydra; the first default of the verb's file names it."""
     store = ConfigStore.instance()
     # For `--help` Hydra deep-copies the whole store once per group, which takes two seconds. There is one store per
     # process and its `load` returns copies, so the store itself need not be copied.
     setattr(ConfigStore, "__deepcopy__", lambda self, memo: self)  # noqa: B010  # the class does not declare it
-    for verb, schema in SCHEMAS.items():
-        if f"{verb}_schema.yaml" in store.repo:  # registered; repeating it takes a quarter of a composition
-            continue
-        store.store(name=f"{verb}_schema", node=_opened(schema))
+    if verb in SCHEMAS and f"{verb}_schema.yaml" not in store.repo:
+        store.store(name=f"{verb}_schema", node=_opened(SCHEMAS[verb]))
 
 
 def _opened(schema: type) -> DictConfig:

@@ -9,7 +9,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from pkdn_lightning.config.resolvers import register_resolvers
-from pkdn_lightning.config.schema import register_schemas
+from pkdn_lightning.config.schema import register_schema
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.trust import conf_dir, own_conf
 
@@ -25,10 +25,10 @@ class OwnConf(SearchPathPlugin):
             search_path.append("own conf", f"file://{own}")
 
 
-def register() -> None:
-    """Registers schemas, resolvers and the own `conf/` with Hydra."""
+def register(verb: str) -> None:
+    """Registers the schema of a verb, the resolvers and the own `conf/` with Hydra."""
     register_resolvers()
-    register_schemas()
+    register_schema(verb)
     if OwnConf not in Plugins.instance().discover(SearchPathPlugin):
         Plugins.instance().register(OwnConf)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]  # no stubs
@@ -34,7 +36,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
         task: What to do; its return value is what a sweeper optimises.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints exceptions itself instead of raising them
-    register()
+    register(verb)
 
     @hydra.main(version_base="1.3", config_path=str(verb_dir(verb)), config_name=verb)
     def app(cfg: DictConfig) -> Any:
@@ -58,11 +60,24 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
             check_own_names(overrides)
             sys.stderr.writelines(f"{note}\n" for note in unread_in_own_conf())
             sys.argv[1:] = as_jobs(verb, overrides)
-            app()
+            sweeps = verb == "train" or "-m" in sys.argv
+            with contextlib.nullcontext() if sweeps else _run_once():
+                app()
     finally:
         sys.argv[1:] = typed
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None  # or what is composed next in this process would be named after this job
+
+
+@contextlib.contextmanager
+def _run_once() -> Iterator[None]:
+    """Spares a verb without sweeps the composition by which Hydra finds out whether it is to sweep."""
+    original = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = original  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -19,8 +19,9 @@ from pkdn_lightning.data.augmentation import Augmentation, view_faces, view_land
 from pkdn_lightning.data.blind import Blind
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.data.heatmaps import Heatmaps, component_heatmaps, landmark_heatmaps, mirror_landmarks
+from pkdn_lightning.data.labels import Damage, Encoding
 from pkdn_lightning.data.lr_cache import LRCache
-from pkdn_lightning.data.parsing import Damage, Encoding, blur, damage, encode, mirror
+from pkdn_lightning.data.parsing import blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
 
 

@@ -24,13 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.functional.jpeg import jpeg
 from pkdn_lightning.functional.resize import bicubic_8bit
 
-ROUNDS: Final = {"blind": 1, "blind2": 2}
-"""The blind degradations with their numbers of rounds."""
 _BICUBIC, _BILINEAR, _AREA = 0, 1, 2
 _FIXED_SEED: Final = 20240914  # of evaluation: not a training's seed, so that results of all runs compare
 

@@ -23,12 +23,12 @@ from pkdn_lightning.data.batches import (
     fixed_plan,
     prepare_batch,
 )
-from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
+from pkdn_lightning.data.blind import Blind, make_blind
 from pkdn_lightning.data.heatmaps import Heatmaps
+from pkdn_lightning.data.labels import Damage, Encoding
 from pkdn_lightning.data.lr_cache import LRCache
-from pkdn_lightning.data.parsing import Damage, Encoding
 from pkdn_lightning.data.store import FaceStore, check_labels
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.values import Degradation
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pkdn_lightning.data.blind import ROUNDS, degrade_blind
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.blind import degrade_blind
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import ConfigError, ShapeError
-from pkdn_lightning.functional.resize import MODES, Mode, bicubic, bicubic_8bit
+from pkdn_lightning.functional.modes import MODES, Mode
+from pkdn_lightning.functional.resize import bicubic, bicubic_8bit
 from pkdn_lightning.trust import find, is_named_by_user, is_trusted
 
 

@@ -3,7 +3,7 @@
 `l_*` is the person's left, which lies on the right of the image; mirroring swaps left and right labels (`MIRRORED`).
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 LABELS: Final = (
     "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
@@ -36,6 +36,10 @@ def _mirrored() -> tuple[int, ...]:
 
 MIRRORED: Final = _mirrored()
 """`MIRRORED[i]` is the label of class `i` in the mirrored image."""
+
+Encoding = Literal["colour", "onehot", "index"]
+ENCODINGS: Final = get_args(Encoding)
+Damage = Literal["none", "shuffled", "displaced", "blurred", "other", "empty"]
 
 ENCODING_CHANNELS: Final = {"colour": 3, "onehot": len(LABELS), "index": 1}
 """Channels of a parsing map in each encoding; see `data.parsing.encode`."""

@@ -1,18 +1,14 @@
 """Transforms of parsing maps: mirroring, encoding, and degradation for ablations. The labels are in `data.labels`."""
 
 import math
-from typing import Final, Literal, get_args
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE
+from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE, Damage, Encoding
 from pkdn_lightning.functional.constants import constant
-
-Encoding = Literal["colour", "onehot", "index"]
-ENCODINGS: Final = get_args(Encoding)
-Damage = Literal["none", "shuffled", "displaced", "blurred", "other", "empty"]
 
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Final, Self, get_type_hints
 
 from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.values import Interval, Odd, Share, check
+
+ROUNDS: Final = {"blind": 1, "blind2": 2}
+"""The blind degradations with their numbers of rounds."""
 
 _Sigma = Annotated[list[float], Interval(0.01, 4)]
 _Length = Annotated[list[float], Interval(0, 8)]

@@ -3,7 +3,7 @@
 They do not depend on Gradio.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.demo.examples import known_map
@@ -23,6 +22,7 @@ from pkdn_lightning.demo.restorers import Models
 from pkdn_lightning.errors import DataError, PKDNError
 from pkdn_lightning.faces.crop import Box
 from pkdn_lightning.faces.rejection import Rejected
+from pkdn_lightning.models.runtimes import Faces, Restore
 from pkdn_lightning.predict.alignment import upright
 from pkdn_lightning.predict.detail import is_enlarged
 from pkdn_lightning.predict.image_file import ImageFile
@@ -194,7 +194,7 @@ def _resized(square: Image.Image, side: int) -> Pixels:
 def _restored(faces: Sequence[RestoredFace], models: Models, deadline: Deadline) -> list[dict[str, Pixels]]:
     """Returns each student's result for each face; a second student is one model."""
 
-    def in_time(restore: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
+    def in_time(restore: Restore, lr: Faces) -> Faces:
         deadline.check()
         return restore(lr)
 

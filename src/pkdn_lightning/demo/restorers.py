@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -11,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pkdn_lightning.data.parsing import Encoding, encode
+from pkdn_lightning.data.labels import Encoding
+from pkdn_lightning.data.parsing import encode
 from pkdn_lightning.demo.examples import known_map
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.faces.parser import BiSeNetParser, Parser
@@ -114,7 +114,11 @@ def load_models(cfg: "DictConfig") -> Models:
         ConfigError: If they do not match.
     """
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
-    load = partial(load_runtime, runtime=cfg.runtime, precision=cfg.precision, trust=cfg.trust, device=device)
+    options = {key: cfg[key] for key in ("runtime", "precision", "accelerator", "threads", "trust")}
+
+    def load(name: str) -> Restorer:
+        return load_runtime(name, **options)
+
     if not (cfg.other or cfg.teacher or cfg.parser):
         models = choose_models(cfg.model, load)
         return Models([Student(_name(models.small[0].name, []) if models.named else RESTORED, models)], device=device)

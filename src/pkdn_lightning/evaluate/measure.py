@@ -20,10 +20,11 @@ from pkdn_lightning.data.batches import (
     prepare_batch,
     prepare_parsing,
 )
-from pkdn_lightning.data.blind import ROUNDS, Blind, make_blind
+from pkdn_lightning.data.blind import Blind, make_blind
 from pkdn_lightning.data.degradation import enlarge
-from pkdn_lightning.data.parsing import Damage
+from pkdn_lightning.data.labels import Damage
 from pkdn_lightning.data.store import FaceStore
+from pkdn_lightning.data.strengths import ROUNDS
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.metrics import HEADLINE, PROTOCOLS, quality
 from pkdn_lightning.models.checkpoints import load_network

@@ -1,7 +1,6 @@
 """Compares exported files with the original on faces."""
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -92,14 +91,14 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
     return Faces(lr, hr, lr, f"{len(rows)} faces of {opened.name}/{split}", "of these faces")
 
 
-def restore(restorer: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
+def restore(restorer: Restorer, lr: Tensor) -> Tensor:
     """Returns the restored faces, computed in batches."""
-    return torch.cat([restorer(batch) for batch in torch.split(lr, _BATCH)])
+    return torch.from_numpy(np.concatenate([restorer(batch.numpy()) for batch in torch.split(lr, _BATCH)]))
 
 
 def check(restorer: Restorer, lr: Tensor, hr: Tensor, original: Tensor) -> Check:
     """Returns the comparison of a model's results with the original's, (N, 3, H, W)."""
-    restorer(lr[:_BATCH])  # warm-up
+    restore(restorer, lr[:_BATCH])  # warm-up
     begun = time.perf_counter()
     sr = restore(restorer, lr)
     ms = (time.perf_counter() - begun) * 1000 / len(lr)

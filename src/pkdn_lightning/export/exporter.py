@@ -21,7 +21,8 @@ from pkdn_lightning.models.hub import push_to_hub, save_pretrained
 from pkdn_lightning.models.model_card import with_provenance
 from pkdn_lightning.models.onnx_int8 import check_onnx
 from pkdn_lightning.models.pretrained import WEIGHTS
-from pkdn_lightning.models.runtimes import fixed_size, load_runtime
+from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.models.torch_runtimes import fixed_size
 from pkdn_lightning.runs import provenance
 
 FILES: Final[Mapping[str, str]] = {
@@ -57,7 +58,7 @@ def run_export(cfg: DictConfig) -> Export:
         (folder / _UNFINISHED).unlink()
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
-    original = load_runtime(cfg.model)
+    original = load_runtime(cfg.model, threads=cfg.threads)
     faces = check_faces(cfg.store, cfg.split, cfg.faces, original)
     lr, hr, source = faces.lr, faces.hr, faces.source
     if "int8" in cfg.formats and len(faces.calibration) < 2:
@@ -68,7 +69,8 @@ def run_export(cfg: DictConfig) -> Export:
     folder = _open(cfg, loaded)
     notes = _write(cfg, loaded, folder, faces)
     checks = {
-        name: check(load_runtime(folder / FILES[name], trust=True), lr, hr, expected)  # just written here
+        # This process wrote the files, hence trust=True.
+        name: check(load_runtime(folder / FILES[name], threads=cfg.threads, trust=True), lr, hr, expected)
         for name in FILES
         if name in cfg.formats
     }
@@ -146,15 +148,15 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, faces: Faces) -
                 write_onnx(program, loaded.card, onnx)
                 if "int8" in cfg.formats:
                     status.update("8 bits")
-                    notes["int8"] = _write_int8(onnx, folder / FILES["int8"], faces)
+                    notes["int8"] = _write_int8(cfg, onnx, folder / FILES["int8"], faces)
     return notes
 
 
-def _write_int8(onnx: Path, target: Path, faces: Faces) -> str:
-    exact = load_runtime(onnx)
+def _write_int8(cfg: DictConfig, onnx: Path, target: Path, faces: Faces) -> str:
+    exact = load_runtime(onnx, threads=cfg.threads)
 
     def closeness(file: Path, lr: Tensor) -> float:
-        return closeness_db(restore(load_runtime(file), lr), restore(exact, lr))
+        return closeness_db(restore(load_runtime(file, threads=cfg.threads), lr), restore(exact, lr))
 
     made = quantise(onnx, target, faces.calibration, closeness)
     ends = "stay in float32" if made.float_ends else "are in 8 bits"

@@ -15,7 +15,7 @@ from pkdn_lightning.files import whole_file
 from pkdn_lightning.models.card import CARD_KEY
 from pkdn_lightning.models.checksum import add_checksum
 from pkdn_lightning.models.onnx_int8 import check_onnx, quiet
-from pkdn_lightning.models.runtimes import fixed_size
+from pkdn_lightning.models.torch_runtimes import fixed_size
 from pkdn_lightning.networks.blocks import Down
 
 OPSET: Final = 20

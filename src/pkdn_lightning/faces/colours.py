@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 _GREY_AT_MOST: Final = 8  # levels between channels: compression tints grey images by this much
+_ROWS: Final = 256  # of an image at a time
 _MODES: Final = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}  # by a profile's colour space
 
 
@@ -29,7 +30,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if "A" in image.getbands() or ("transparency" in image.info and image.mode != "RGB"):
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def in_srgb(rgb: Image.Image, profile: bytes | None) -> Image.Image:
@@ -39,8 +40,11 @@ def in_srgb(rgb: Image.Image, profile: bytes | None) -> Image.Image:
 
 def is_grey(rgb: Image.Image) -> bool:
     """Returns whether an RGB image shows greys only, but for the slight tint of a compression."""
-    red, *others = rgb.split()
-    return all(not any(ImageChops.difference(red, each).histogram()[_GREY_AT_MOST + 1 :]) for each in others)
+    for top in range(0, rgb.height, _ROWS):  # most images answer in their first rows, and memory stays small
+        red, *others = rgb.crop((0, top, rgb.width, min(top + _ROWS, rgb.height))).split()
+        if any(any(ImageChops.difference(red, each).histogram()[_GREY_AT_MOST + 1 :]) for each in others):
+            return False
+    return True
 
 
 def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -220,5 +220,6 @@ def cut(
     square = image.crop((box.left, box.top, right, bottom))
     if outside > 0:
         rows, columns = np.arange(box.top, bottom).clip(0, height - 1), np.arange(box.left, right).clip(0, width - 1)
-        square = Image.fromarray(np.asarray(image)[rows[:, None], columns])
+        inside = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+        square = Image.fromarray(np.asarray(inside)[rows[:, None] - rows[0], columns - columns[0]])
     return np.asarray(square.resize((size_px, size_px), resample), dtype=np.uint8)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pkdn_lightning.data.labels import LABELS, ORDERS, LabelOrder
 from pkdn_lightning.faces.colours import in_srgb, to_rgb
@@ -165,8 +165,10 @@ def turned(image: Image.Image) -> tuple[Image.Image, bool]:
     Damaged EXIF data is removed from the image; the orientation is applied if that much of it is legible.
     """
     try:
-        sound = bool(image.getexif()) or not image.info.get("exif")  # a truncated block holds no entry
-        return ImageOps.exif_transpose(image), sound
+        exif = image.getexif()
+        sound = bool(exif) or not image.info.get("exif")  # a truncated block holds no entry
+        upright = exif.get(ExifTags.Base.Orientation, 1) == 1
+        return image if upright else ImageOps.exif_transpose(image), sound  # which would copy an upright one, too
     except _DAMAGE:
         for key in ("exif", "Raw profile type exif"):
             image.info.pop(key, None)

@@ -19,16 +19,13 @@ Reference:
 
 import math
 from contextlib import nullcontext
-from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.functional.constants import constant
-
-Mode = Literal["pil", "matlab"]
-MODES: Final = get_args(Mode)
+from pkdn_lightning.functional.modes import MODES, Mode
 
 
 def widest_float(device: torch.device) -> torch.dtype:

@@ -3,12 +3,11 @@
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
-from pkdn_lightning.data.blind import ROUNDS
-from pkdn_lightning.data.parsing import ENCODINGS, Damage
-from pkdn_lightning.data.strengths import Strengths
+from pkdn_lightning.data.labels import ENCODINGS, Damage
+from pkdn_lightning.data.strengths import ROUNDS, Strengths
 from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.file_schema import check_contents
-from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.functional.modes import MODES
 from pkdn_lightning.trust import DOTTED_NAME
 
 CARD_KEY: Final = "pkdn_lightning"

@@ -14,15 +14,14 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import CheckpointError, did_you_mean
+from pkdn_lightning.errors import CheckpointError
 from pkdn_lightning.files import file_sha256
 from pkdn_lightning.models.card import CARD_KEY as CARD_KEY
 from pkdn_lightning.models.card import check_card
 from pkdn_lightning.models.checksum import check_checksum
-from pkdn_lightning.models.pretrained import DEFAULT, find_pretrained, included_models, read_pretrained
+from pkdn_lightning.models.pretrained import DEFAULT, read_pretrained, resolve_checkpoint
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.published_weights import recognise
-from pkdn_lightning.runs import open_run
 from pkdn_lightning.trust import find, is_named_by_user, is_trusted
 
 _NETWORKS: Final = "pkdn_lightning.networks."
@@ -72,32 +71,6 @@ def load_network(path: str | Path) -> LoadedNetwork:
     net = network_from_card(card["network"], file)
     load_weights(net, weights, file)
     return LoadedNetwork(net.eval(), card, file, file_sha256(file))
-
-
-def resolve_checkpoint(path: str | Path) -> Path:
-    """Returns the weights file of a run folder, file name or model name.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    name, path = str(path), Path(path).expanduser()
-    if not name:
-        raise CheckpointError("No model is named. Give a run folder, a file, owner/name on the hub, or default.")
-    if path.is_file():
-        return path
-    pretrained = find_pretrained(name if not path.exists() else str(path))
-    if pretrained is not None:
-        return pretrained
-    if not path.exists():
-        raise CheckpointError(
-            f"No run folder and no checkpoint at {path}.{did_you_mean(name, included_models())}\n"
-            f"Included models: {', '.join(included_models())}"
-        )
-    run = open_run(path)
-    for file in (run.best, run.last):
-        if file.is_file():
-            return file
-    raise CheckpointError(f"The run {path} has no checkpoint yet: neither best.ckpt nor last.ckpt.")
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -11,17 +11,18 @@ code, so files from untrusted sources can be read.
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
-from pkdn_lightning.errors import CheckpointError
+from pkdn_lightning.errors import CheckpointError, did_you_mean
 from pkdn_lightning.files import whole_file, write_json
 from pkdn_lightning.models.card import CARD_KEY, check_card
 from pkdn_lightning.models.checksum import check_checksum, safetensors_with_checksum
+from pkdn_lightning.runs import open_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
@@ -42,15 +43,17 @@ class Pretrained(NamedTuple):
     """
 
     card: Mapping[str, Any]
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, "Tensor"]
 
 
-def write_pretrained(folder: str | Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Path:
+def write_pretrained(folder: str | Path, card: Mapping[str, Any], weights: Mapping[str, "Tensor"]) -> Path:
     """Writes weights and card into a folder, and returns the weights file.
 
     Raises:
         CheckpointError: If the folder already holds weights, or cannot be written.
     """
+    from safetensors.torch import save
+
     file = Path(folder, WEIGHTS)
     if file.exists():
         raise CheckpointError(f"{file} exists already and was not changed. Give another folder, or remove it first.")
@@ -72,6 +75,8 @@ def read_pretrained(file: Path) -> Pretrained:
     Raises:
         CheckpointError: If the file is damaged, is not a safetensors file, or has no valid card.
     """
+    from safetensors import SafetensorError, safe_open
+
     check_checksum(file)
     try:
         with safe_open(file, framework="pt") as opened:
@@ -99,6 +104,32 @@ def _parsed(text: str, origin: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"The description of the network in {origin} is not valid JSON: {error}.") from error
     return check_card(card, origin)
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """Returns the weights file of a run folder, file name or model name.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    name, path = str(path), Path(path).expanduser()
+    if not name:
+        raise CheckpointError("No model is named. Give a run folder, a file, owner/name on the hub, or default.")
+    if path.is_file():
+        return path
+    pretrained = find_pretrained(name if not path.exists() else str(path))
+    if pretrained is not None:
+        return pretrained
+    if not path.exists():
+        raise CheckpointError(
+            f"No run folder and no checkpoint at {path}.{did_you_mean(name, included_models())}\n"
+            f"Included models: {', '.join(included_models())}"
+        )
+    run = open_run(path)
+    for file in (run.best, run.last):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"The run {path} has no checkpoint yet: neither best.ckpt nor last.ckpt.")
 
 
 def find_pretrained(name: str) -> Path | None:
@@ -136,7 +167,12 @@ def find_pretrained(name: str) -> Path | None:
 
 def included_models() -> dict[str, Path]:
     """Returns the files of the models that come with the package, by their names."""
-    found = {file.stem: file for file in sorted(_INCLUDED.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
+    return {**_models_in(_INCLUDED)}
+
+
+@cache
+def _models_in(folder: Path) -> dict[str, Path]:
+    found = {file.stem: file for file in sorted(folder.glob("*_x*")) if file.suffix in (".safetensors", ".onnx")}
     x8 = [found[name] for name in (_DEFAULT_MODEL, *found) if name in found and name.endswith("_x8")]
     return {DEFAULT: x8[0], **found} if x8 else found
 

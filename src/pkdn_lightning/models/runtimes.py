@@ -1,30 +1,31 @@
 """Runs trained models in PyTorch, as a `torch.export` program (.pt2), or in ONNX Runtime.
 
-A `Restorer` has the same interface for all of them.
+A `Restorer` has the same interface for all of them: NumPy arrays. Only `torch_runtimes` imports torch, which takes more
+than a second, so that a model in ONNX Runtime starts without it.
 """
 
-import io
 import json
-import zipfile
+import os
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from pkdn_lightning.errors import CheckpointError, ConfigError, DeviceError, PKDNError, ShapeError
 from pkdn_lightning.files import file_sha256
-from pkdn_lightning.hardware import is_device_failure, is_out_of_memory
 from pkdn_lightning.models.card import CARD_KEY, check_card
-from pkdn_lightning.models.checkpoints import load_network, resolve_checkpoint
 from pkdn_lightning.models.checksum import check_checksum
+from pkdn_lightning.models.pretrained import resolve_checkpoint
 from pkdn_lightning.values import check
 
 RuntimeName = Literal["torch", "onnx", "pt2"]
 Precision = Literal["32", "bf16"]
+Faces = NDArray[np.float32]
+"""Faces (B, 3, h, w), nominally in [0, 1]."""
+Restore = Callable[[Faces], Faces]
 _BY_SUFFIX: Final[Mapping[str, RuntimeName]] = {".onnx": "onnx", ".pt2": "pt2"}
 _TRAINED_PX: Final = 128  # side of HR faces, for models without `size_px` in their card
 
@@ -34,8 +35,8 @@ class Restorer:
     """A trained model in one of the runtimes.
 
     Attributes:
-        restore: Takes LR faces in [0, 1], (B, 3, h, w) float32 on the CPU, and returns SR (B, 3, h * scale,
-            w * scale) of the same type, not clamped.
+        restore: Takes LR faces in [0, 1], (B, 3, h, w) float32, and returns SR (B, 3, h * scale, w * scale) of the
+            same type, not clamped.
         card: Description of the model; see `checkpoints.LoadedNetwork`.
         path: The model's file.
         sha256: The file's hash.
@@ -43,7 +44,7 @@ class Restorer:
         size: Height and width that LR must have, or None for any size that the network accepts.
     """
 
-    restore: Callable[[Tensor], Tensor]
+    restore: Restore
     card: Mapping[str, Any]
     path: Path
     sha256: str
@@ -65,7 +66,7 @@ class Restorer:
         """Side of LR faces in training."""
         return self.hr_px // self.scale
 
-    def __call__(self, lr: Tensor) -> Tensor:
+    def __call__(self, lr: Faces) -> Faces:
         """Returns restored faces.
 
         Raises:
@@ -73,7 +74,7 @@ class Restorer:
             ConfigError: If memory ran out.
             DeviceError: If the GPU failed.
         """
-        if self.size is not None and tuple(lr.shape[-2:]) != self.size:
+        if self.size is not None and lr.shape[-2:] != self.size:
             raise ShapeError(
                 f"LR is {lr.shape[-2]}x{lr.shape[-1]}, but {self.path.name} was exported for {self.size[0]}x"
                 f"{self.size[1]} only. Use the model it was exported from for other sizes."
@@ -84,8 +85,10 @@ class Restorer:
             raise _explained(error, lr) from error
 
 
-def _explained(error: RuntimeError, lr: Tensor) -> PKDNError:
+def _explained(error: RuntimeError, lr: Faces) -> PKDNError:
     """Returns what an error of torch means for a user: too little memory, a broken device, or a wrong input."""
+    from pkdn_lightning.hardware import is_device_failure, is_out_of_memory
+
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if is_out_of_memory(error):
         return ConfigError(f"Out of memory for LR of shape {tuple(lr.shape)}. Set a smaller batch_size.")
@@ -102,7 +105,8 @@ def load_runtime(
     *,
     runtime: RuntimeName | Literal["auto"] = "auto",
     precision: Precision = "32",
-    device: torch.device | None = None,
+    accelerator: str = "cpu",
+    threads: int | None = None,
     trust: bool = False,
 ) -> Restorer:
     """Returns a trained model in a runtime.
@@ -111,7 +115,8 @@ def load_runtime(
         model: See `load_model`; or a `.pt2` or `.onnx` file that the verb `export` wrote.
         runtime: `auto` chooses by the file's suffix.
         precision: `bf16` computes convolutions in bfloat16, faster on hardware that supports it; `torch` only.
-        device: Where to compute; `torch` only. The CPU if None.
+        accelerator: Where to compute, `cpu`, `gpu` or `auto`; `torch` only.
+        threads: CPU threads; None leaves the choice to the runtime.
         trust: Allows a .pt2 file, which can run any code when it is read. The other formats hold no code.
 
     Raises:
@@ -126,7 +131,9 @@ def load_runtime(
     if chosen != _BY_SUFFIX.get(suffix, "torch"):
         raise ConfigError(f"runtime={chosen} does not run {model}. Export it first: pkdn export model={model}")
     if chosen == "torch":
-        return _torch_runtime(file, precision, device or torch.device("cpu"))
+        from pkdn_lightning.models.torch_runtimes import torch_runtime
+
+        return torch_runtime(file, precision, accelerator, threads)
     if precision != "32":
         raise ConfigError(f"precision={precision} is for runtime=torch; the precision of an exported file is fixed.")
     if chosen == "pt2" and not trust:
@@ -136,10 +143,14 @@ def load_runtime(
             "files hold no code and need no trust."
         )
     check_checksum(file)
-    return _onnx_runtime(file) if chosen == "onnx" else _pt2_runtime(file)
+    if chosen == "onnx":
+        return _onnx_runtime(file, threads)
+    from pkdn_lightning.models.torch_runtimes import pt2_runtime
+
+    return pt2_runtime(file, threads)
 
 
-def flip_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def flip_ensemble(restore: Restore) -> Restore:
     """Returns a restorer that averages the results of each face and of its mirror image, mirrored back.
 
     Reference:
@@ -147,85 +158,18 @@ def flip_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
         because faces are upright.
     """
 
-    def restored(lr: Tensor) -> Tensor:
-        return (restore(lr) + restore(lr.flip(-1)).flip(-1)) / 2
+    def restored(lr: Faces) -> Faces:
+        return (restore(lr) + restore(lr[..., ::-1].copy(order="K"))[..., ::-1]) / np.float32(2)
 
     return restored
 
 
-def _torch_runtime(model: Path, precision: Precision, device: torch.device) -> Restorer:
-    loaded = load_network(model)
-    if loaded.net.uses_parsing:
-        raise ConfigError(
-            f"{model} is a {type(loaded.net).__name__}, which reads the parsing map of the true face and cannot "
-            "restore unknown faces. Use a student."
-        )
-    net = loaded.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
+def onnx_session(file: Path, threads: int | None = None) -> Any:
+    """Returns a session of ONNX Runtime on the CPU.
 
-    @torch.inference_mode()
-    def restore(lr: Tensor) -> Tensor:
-        # autocast, not .bfloat16(): bicubic enlargement and the sums around it stay in float32.
-        context = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-        with context:
-            sr: Tensor = net(lr.to(device)).sr
-        return sr.float().cpu()
-
-    return Restorer(restore, loaded.card, loaded.path, loaded.sha256, "torch")
-
-
-def _pt2_runtime(file: Path) -> Restorer:
-    try:
-        _refuse_pickles(file)
-        extra = {CARD_KEY: ""}
-        program = torch.export.load(file, extra_files=extra)
-        size = fixed_size(program)
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch's readers raise various errors for damaged archives
-        raise CheckpointError(f"{file} cannot be read: it is truncated or not a torch.export program.") from error
-    net = program.module()
-
-    @torch.inference_mode()
-    def restore(lr: Tensor) -> Tensor:
-        try:
-            return net(lr)
-        except AssertionError as error:  # raised for sides that the network cannot divide
-            raise RuntimeError(str(error)) from error
-
-    return Restorer(restore, _card(extra[CARD_KEY], file), file, file_sha256(file), "pt2", size)
-
-
-def fixed_size(program: torch.export.ExportedProgram) -> tuple[int, int] | None:
-    """Returns the height and width that a program's only input must have, or None if it takes any."""
-    [name] = program.graph_signature.user_inputs
-    [shape] = [node.meta["val"].shape for node in program.graph.nodes if node.name == name]
-    height, width = (str(side) for side in shape[2:])  # a fixed side may still be a symbol
-    return (int(height), int(width)) if height.isdigit() and width.isdigit() else None
-
-
-def _refuse_pickles(file: Path) -> None:
-    """Rejects a program whose archive holds pickles of anything but tensors: torch.export would execute them."""
-    refused = CheckpointError(f"{file} holds more than tensors and was not opened: reading it could run code.")
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        configs = [name for name in names if name.endswith(("weights_config.json", "constants_config.json"))]
-        if not configs:
-            raise CheckpointError(f"{file} is not a program that this package exported and was not opened.")
-        if any(part in name for name in names for part in ("/aotinductor/", "/custom_obj", "/opaque_obj")):
-            raise refused
-        for name in configs:
-            for entry in json.loads(archive.read(name))["config"].values():
-                if entry.get("use_pickle") or not entry["path_name"].startswith(("weight_", "tensor_")):
-                    raise refused
-        for name in (name for name in names if name.endswith(".pt")):  # the inputs of the trace
-            try:
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-            except Exception as error:  # torch.export would read it without this protection
-                raise refused from error
-
-
-def onnx_session(file: Path) -> Any:
-    """Returns a session of ONNX Runtime on the CPU with as many threads as torch has.
+    Args:
+        file: The model.
+        threads: CPU threads; None takes as many as torch would.
 
     Raises:
         CheckpointError: If the file is not an ONNX model.
@@ -236,7 +180,8 @@ def onnx_session(file: Path) -> Any:
     except ImportError:
         raise ConfigError("ONNX Runtime is an extra: pip install 'pkdn-lightning[export]'") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads or _cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no time of others
     options.log_severity_level = 4  # errors are in the exceptions
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -244,8 +189,8 @@ def onnx_session(file: Path) -> Any:
         raise CheckpointError(f"{file} cannot be read: it is truncated or not an ONNX model.") from error
 
 
-def _onnx_runtime(file: Path) -> Restorer:
-    session = onnx_session(file)
+def _onnx_runtime(file: Path, threads: int | None) -> Restorer:
+    session = onnx_session(file, threads)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)" or len(outputs) != 1:
         found = ", ".join(f"{each.name} {each.shape} {each.type}" for each in inputs)
@@ -253,18 +198,30 @@ def _onnx_runtime(file: Path) -> Restorer:
     sides = inputs[0].shape[2:]
     size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
 
-    def restore(lr: Tensor) -> Tensor:
+    def restore(lr: Faces) -> Faces:
         try:
-            (sr,) = session.run(None, {inputs[0].name: lr.numpy()})
+            sr: Faces = session.run(None, {inputs[0].name: lr})[0]
         except Exception as error:  # as above
             raise RuntimeError(str(error)) from error
-        return torch.from_numpy(sr)
+        return sr
 
-    card = _card(session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""), file)
+    card = card_of(session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""), file)
     return Restorer(restore, card, file, file_sha256(file), "onnx", size)
 
 
-def _card(text: str | bytes, file: Path) -> dict[str, Any]:
+def _cores() -> int:
+    """Returns how many threads torch would take; ONNX Runtime's own choice ignores the process's limits."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(told) if told.isdecimal() else allowed
+
+
+def card_of(text: str | bytes, file: Path) -> dict[str, Any]:
+    """Returns the card that an exported file holds as JSON.
+
+    Raises:
+        CheckpointError: If there is none, or it is damaged.
+    """
     try:
         card = json.loads(text)
     except ValueError:

@@ -284,8 +284,7 @@ class SRModule(lightning.LightningModule):
             self._raise_if_not_finite()
 
     def _is_logged(self) -> bool:
-        """Returns whether values are logged at this step, and the host may wait for the device: as Lightning logs,
-        and at the first step."""
+        """Returns whether Lightning logs this step, or it is the first: then the host may wait for the device."""
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # connector
         return self.global_step == 0 or (every > 0 and (self.global_step + 1) % every == 0)
 

@@ -11,6 +11,7 @@ models      which model restores a face, by its size
 detail      whether a face is an enlarged LR
 alignment   turns tilted faces upright, and back
 restore     passes the faces of many files through their models
+back_projection  makes an enlarged image and its reduction agree
 paste       puts restored faces back into their photograph
 summary     says it in numbers and words
 manifest    records what was done with each file

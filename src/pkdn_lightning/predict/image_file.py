@@ -1,5 +1,6 @@
 """A file's pixels, with what must not be lost on the way: orientation, colour profile, alpha, metadata."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,11 @@ from pkdn_lightning.predict.bit_depth import bits_per_channel
 _GREY: Final = ("L", "LA", "1", "I;16", "I")
 _OWN_COLOURS: Final = (*_GREY, "RGB", "RGBA", "P")  # others' colour profiles do not fit RGB pixels
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif")
+# Matches of neighbouring bytes only: of photographs a quarter of the time of zlib's default, for 5 % more bytes.
+_PNG: Final[dict[str, Any]] = {"compress_type": zlib.Z_RLE}
+_OPTIONS: Final = {".png": _PNG, ".webp": {"lossless": True}} | {
+    suffix: {"quality": 95, "subsampling": 0} for suffix in _JPEG
+}
 _LONGEST_TEXT: Final = 1_000_000  # bytes; PNG readers refuse more
 
 
@@ -88,13 +94,12 @@ class ImageFile:
         Raises:
             OSError: If it cannot be written.
         """
-        image = self.rgb.convert("L") if self.one_channel else self.rgb.copy()
+        image = self.rgb.convert("L") if self.one_channel else self.rgb
         suffix = file.suffix.lower()
         if self.alpha is not None and suffix not in (*_JPEG, ".bmp"):
+            image = image.copy()
             image.putalpha(self.alpha)
-        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in _JPEG else {}
-        if suffix == ".webp":
-            options = {"lossless": True}
+        options: Mapping[str, Any] = _OPTIONS.get(suffix, {})
         with whole_file(file) as temporary:
             try:
                 image.save(temporary, **options, **self._metadata(suffix))

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.faces.crop import Box
-from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.predict.alignment import placed
+from pkdn_lightning.predict.back_projection import fit_enlarged
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.routing import Decision
 
@@ -57,21 +56,11 @@ def assemble(
         original = image.rgb.resize(restored.size, Image.Resampling.BICUBIC)
         return image.with_pixels(Image.blend(original, restored, strength))
     wanted = [face for face in decision.faces if not face.why_kept]
-    fitted = [Placed(face.box, match(result, face.lr), face.angle) for face, result in zip(wanted, faces, strict=True)]
+    # In the colours of the LR that each came from, so that it fits what is around it.
+    fitted = [
+        Placed(face.box, fit_enlarged(result, face.lr), face.angle) for face, result in zip(wanted, faces, strict=True)
+    ]
     return image.with_pixels(paste(image.rgb, fitted, decision.upscale, strength))
-
-
-def match(face: NDArray[np.uint8], lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a restored face in the colours of the LR it came from, so that it fits what is around it.
-
-    What the reduced face lacks of the LR is added (one back-projection); details stay as they are.
-
-    Args:
-        face: (S, S, 3).
-        lr: (s, s, 3).
-    """
-    sr, wanted = to_tensor([face]), to_tensor([lr])
-    return to_pixels(sr + bicubic(wanted - bicubic(sr, lr.shape[:2]), face.shape[:2]))[0]
 
 
 def paste(image: Image.Image, faces: Sequence[Placed], upscale: int, strength: float = 1.0) -> Image.Image:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -21,7 +20,6 @@ from pkdn_lightning.errors import ConfigError, DataError, PKDNError
 from pkdn_lightning.faces.images import check_regular
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256, whole_file
-from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
@@ -78,14 +76,19 @@ class Task(NamedTuple):
 def run_prediction(cfg: DictConfig) -> Prediction:
     """Restores what `cfg` names; see `predict.predict`."""
     _check(cfg)
-    device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
+    # Read when torch is imported: threads that wait for each other leave the cores to other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if cfg.accelerator == "gpu":  # says at once if there is none
+        from pkdn_lightning.hardware import set_up
+
+        set_up(accelerator=cfg.accelerator)
     folder = Path(cfg.output).expanduser()
     inputs = find_inputs(cfg.input, folder, cfg.format)
     for each in inputs.images:
         if os.path.realpath(folder / each.name) == os.path.realpath(each.file):
             raise ConfigError(f"The result of {each.file} would replace it. Choose another folder: output=restored")
     references = References(cfg.references) if cfg.references else None
-    models = choose_models(cfg.model, partial(_loaded, cfg, device))
+    models = choose_models(cfg.model, partial(_loaded, cfg))
     with sole_writer(folder) as manifest:
         run = _Run(cfg, models, manifest, references)
         rows = run.all(inputs.images)
@@ -97,8 +100,9 @@ def run_prediction(cfg: DictConfig) -> Prediction:
     return Prediction(folder, rows, run.skipped, means, inputs.found.note())
 
 
-def _loaded(cfg: DictConfig, device: torch.device, name: str) -> Restorer:
-    restorer = load_runtime(name, runtime=cfg.runtime, precision=cfg.precision, device=device, trust=cfg.trust)
+def _loaded(cfg: DictConfig, name: str) -> Restorer:
+    options = {key: cfg[key] for key in ("runtime", "precision", "accelerator", "threads", "trust")}
+    restorer = load_runtime(name, **options)
     if cfg.ensemble == "flip":
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
     console.print(

@@ -1,18 +1,18 @@
 """Faces of many files in batches through the network."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pkdn_lightning.data.pixels import to_pixels, to_tensor
+from pkdn_lightning.data.pixels import to_floats, to_levels
 from pkdn_lightning.errors import PKDNError
+from pkdn_lightning.models.runtimes import Restore
 
 
 def restore_all(
-    faces: Sequence[tuple[Callable[[Tensor], Tensor], NDArray[np.uint8]]], batch_size: int
+    faces: Sequence[tuple[Restore, NDArray[np.uint8]]], batch_size: int
 ) -> list[NDArray[np.uint8] | PKDNError]:
     """Returns each restored face, in order, or why its model could not take it.
 
@@ -29,9 +29,9 @@ def restore_all(
             batch = numbers[start : start + batch_size]
             restore = faces[batch[0]][0]
             try:
-                sr = restore(to_tensor([faces[number][1] for number in batch]))
+                sr = restore(to_floats([faces[number][1] for number in batch]))
             except PKDNError as error:
                 results |= dict.fromkeys(batch, error)
             else:
-                results |= dict(zip(batch, to_pixels(sr), strict=True))
+                results |= dict(zip(batch, to_levels(sr), strict=True))
     return [results[number] for number in range(len(faces))]

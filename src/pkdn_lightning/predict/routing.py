@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pkdn_lightning.data.pixels import to_pixels, to_tensor
 from pkdn_lightning.faces.crop import Box, DetectorCrop, LandmarkCrop, cut
 from pkdn_lightning.faces.detection import Detection, check_detector, detect_faces
 from pkdn_lightning.faces.rejection import Rejected
-from pkdn_lightning.functional.resize import bicubic
 from pkdn_lightning.predict.alignment import snapped, tilt, turned_back, upright, why_not_frontal
+from pkdn_lightning.predict.back_projection import fit_reduced
 from pkdn_lightning.predict.detail import is_enlarged, is_enlarged_within
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.models import Model, ModelSet, for_size
@@ -113,8 +112,8 @@ def decide(
 def reduce(image: Image.Image, lr_px: int, *, enlarged: bool) -> LR:
     """Returns the LR that a square image was enlarged from, or the plain bicubic reduction of one that was not.
 
-    Reducing would smooth an enlarged image once more, so the remaining error is added a few times (back-projection,
-    Irani and Peleg 1991) until the bicubic enlargement of the result is the image.
+    Reducing would smooth an enlarged image once more, so the remaining error is added by back-projection until the
+    bicubic enlargement of the result is the image.
     """
     size = (lr_px, lr_px)
     if image.size == size:
@@ -125,10 +124,7 @@ def reduce(image: Image.Image, lr_px: int, *, enlarged: bool) -> LR:
     plain = image.resize(size, Image.Resampling.BICUBIC)
     if not enlarged:
         return np.asarray(plain)
-    original, found = to_tensor([np.asarray(image)]), to_tensor([np.asarray(plain)])
-    for _ in range(4):
-        found = found + bicubic(original - bicubic(found, image.size[::-1]), size)
-    return to_pixels(found)[0]
+    return fit_reduced(np.asarray(image), np.asarray(plain))
 
 
 def _enlarged(image: Image.Image, models: ModelSet) -> Model | None:
@@ -175,13 +171,15 @@ def _detected(image: Image.Image) -> tuple[list[Detection], int]:
     upright_faces = detect_faces(image, thorough=True)
     if any(face.confidence >= _SURE for face in upright_faces):
         return upright_faces, 0
-    tried = []
-    for turn, method in _TURNS.items():
-        turned = image.transpose(method)
-        found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE]
-        tried.append(([turned_back(face, turned.size, turn) for face in found], turn))
+    tried = [(_surely_detected(image, turn), turn) for turn in _TURNS]
     best, turn = max(tried, key=lambda each: sum(face.confidence for face in each[0]))
     return (best, turn) if best else (upright_faces, 0)
+
+
+def _surely_detected(image: Image.Image, turn: int) -> list[Detection]:
+    turned = image.transpose(_TURNS[turn])
+    found = [face for face in detect_faces(turned, thorough=True) if face.confidence >= _SURE]
+    return [turned_back(face, turned.size, turn) for face in found]
 
 
 _TURNS: Final = {  # counterclockwise

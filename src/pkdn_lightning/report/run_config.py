@@ -11,11 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf reads with; it ships no types
 
 from pkdn_lightning.config.schema import TermConfig, TrainConfig
-from pkdn_lightning.data.blind import ROUNDS
-from pkdn_lightning.data.parsing import ENCODINGS
+from pkdn_lightning.data.labels import ENCODINGS
+from pkdn_lightning.data.strengths import ROUNDS
 from pkdn_lightning.errors import CheckpointError, DataError
 from pkdn_lightning.file_schema import check_contents
-from pkdn_lightning.functional.resize import MODES
+from pkdn_lightning.functional.modes import MODES
 from pkdn_lightning.models.checkpoints import network_class
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.runs import RunFolder

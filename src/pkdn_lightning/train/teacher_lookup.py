@@ -15,7 +15,7 @@ from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network, find_class
 from pkdn_lightning.config.schema import TermConfig
 from pkdn_lightning.console import console
-from pkdn_lightning.data.blind import ROUNDS
+from pkdn_lightning.data.strengths import ROUNDS
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import exclusive
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
