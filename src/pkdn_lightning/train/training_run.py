@@ -40,6 +40,7 @@ from pkdn_lightning.train.build import (
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
 from pkdn_lightning.train.gpu_load import fit_to_gpu
+from pkdn_lightning.train.idle_settings import idle_settings, typed_settings
 from pkdn_lightning.train.resume import check_run_folder, describe_change, open_run_folder
 from pkdn_lightning.train.teacher_cache import check_cacheable, teacher_faces
 from pkdn_lightning.train.teacher_lookup import acquire_teacher, run_identity, teacher_reads_map
@@ -90,7 +91,9 @@ def run_training(cfg: DictConfig) -> RunResult:
             change = describe_change(run, cfg) if own and resumed else None
             if own:  # after everything that can be refused
                 open_run_folder(run, cfg, record, resumed)
-            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing])
+            reads_maps = any(net.uses_parsing for net in (parts.module.net, parts.teacher and parts.teacher.net) if net)
+            idle = idle_settings(cfg, typed_settings(cfg), taught=parts.teacher is not None, reads_maps=reads_maps)
+            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing, idle])
             with translate_errors(run, record, cfg):
                 metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
                 _conclude(cfg, run, trainer, metrics, record, described)
