@@ -33,7 +33,11 @@ def main() -> None:
         sys.stderr.write(f"There is no verb '{verb}'. There are: {', '.join(VERBS)}.\n")
         sys.exit(2)
     # Same as `python -m`, so that Lightning can start the processes of further devices with the same command.
-    runpy.run_module(f"pkdn_lightning.{verb}", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(f"pkdn_lightning.{verb}", run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # before the verb's own modules are imported, which takes seconds
+        sys.stderr.write("Stopped by the keyboard.\n")
+        sys.exit(1)
 
 
 _FOOTER = "`pkdn <verb> --help` lists the keys of a verb; `pkdn train experiment=demo` is a good start."

@@ -131,3 +131,11 @@ def test_damaged_files(tmp_path, content, suffix):
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.(onnx|pt2) (cannot be read|is not a program)"):
         load_runtime(file, trust=True)
+
+
+def test_a_runtime_that_does_not_run_a_file_is_told_with_the_way_on(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ConfigError, match=r"runtime=torch does not run .*model\.onnx\. Leave runtime=torch out"):
+        load_runtime(tmp_path / "model.onnx", runtime="torch")
+    with pytest.raises(ConfigError, match="runtime=onnx does not run portraits_x8. Export it first"):
+        load_runtime("portraits_x8", runtime="onnx")

@@ -12,7 +12,10 @@ STUDENT, BLIND = ["objective=reconstruction"], ["objective=reconstruction", "deg
     ("typed", "told"),
     [
         ([*STUDENT, "teacher.cache=true"], "teacher.cache=true has no effect: the objective has no teacher."),
-        ([*STUDENT, "data.blind.motion=0"], "data.blind.motion=0 has no effect: the degradation is pil."),
+        (
+            [*STUDENT, "data.blind.motion=0"],
+            "data.blind.motion=0 has no effect: it is for degradation=blind and blind2.",
+        ),
         (
             [*STUDENT, "data.parsing_dropout=0.5"],
             "data.parsing_dropout=0.5 has no effect: no network reads parsing maps.",

@@ -75,6 +75,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     for name, store in stores.items():
         check_parsing(methods, store)
         found = list(measure(methods, store, spec, cfg.protocols, device, perceptual_metrics=perceptual_metrics))
+        found.sort(key=lambda row: list(means).index(row["method"]))  # faces stay in order; batches do not show
         rows += [{"set": name, **row} for row in found]
         for method in methods:
             own = [row for row in found if row["method"] == method.name]

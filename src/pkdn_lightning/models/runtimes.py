@@ -97,7 +97,8 @@ def _explained(error: RuntimeError, lr: Faces) -> PKDNError:
             f"The GPU failed: {lines[0]}\nThe input is not the cause. Run the command again; if the error stays, "
             "compute on the CPU (accelerator=cpu) or check driver and GPU with nvidia-smi."
         )
-    return ShapeError(f"The model cannot take LR of {lr.shape[-2]}x{lr.shape[-1]} pixels: {lines[0]}")
+    reason = "its network does not divide these sides" if "ONNXRuntimeError" in lines[0] else lines[0]
+    return ShapeError(f"The model cannot take LR of {lr.shape[-2]}x{lr.shape[-1]} pixels: {reason}")
 
 
 def load_runtime(
@@ -129,7 +130,8 @@ def load_runtime(
     suffix = file.suffix
     chosen = _BY_SUFFIX.get(suffix, "torch") if runtime == "auto" else runtime
     if chosen != _BY_SUFFIX.get(suffix, "torch"):
-        raise ConfigError(f"runtime={chosen} does not run {model}. Export it first: pkdn export model={model}")
+        way = f"Leave runtime={chosen} out" if suffix in _BY_SUFFIX else f"Export it first: pkdn export model={model}"
+        raise ConfigError(f"runtime={chosen} does not run {model}. {way}")
     if chosen == "torch":
         from pkdn_lightning.models.torch_runtimes import torch_runtime
 

@@ -35,7 +35,7 @@ def idle_settings(cfg: DictConfig, typed: Sequence[str], *, taught: bool, reads_
         reads_maps: Whether the network or its teacher reads parsing maps.
     """
     reasons = {
-        _BLIND: "" if cfg.data.degradation in ROUNDS else f"the degradation is {cfg.data.degradation}",
+        _BLIND: "" if cfg.data.degradation in ROUNDS else "it is for degradation=blind and blind2",
         _TEACHER: "" if taught else "the objective has no teacher",
         _MAPS: "" if reads_maps else "no network reads parsing maps",
         _GAME: "" if cfg.module.discriminator else "there is no discriminator",
