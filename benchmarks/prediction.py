@@ -1,4 +1,4 @@
-"""Rows 10 to 13: `pkdn predict` of one picture, of a folder, of one face by runtime, and of a large photograph.
+"""Rows 16 to 19: `pkdn predict` of one picture, of a folder, of one face by runtime, and of a large photograph.
 
     python benchmarks/prediction.py
     python benchmarks/prediction.py --pictures 100 --megapixels 4        a quick look
@@ -8,7 +8,7 @@
 12  the included x8 model in 8 bits against eager float32, one face at a time, with what it loses on the test portraits
 13  peak memory of a photograph with 40 faces, as a multiple of its decoded size
 
-Rows 10 and 13 compile no bytecode: as in an installation, that of an earlier run is there.
+Rows 16 and 19 compile no bytecode: as in an installation, that of an earlier run is there.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def predicting(file: Path, output: Path, *options: str) -> list[str]:
 
 
 def one_picture(folder: Path, rounds: int) -> Iterator[Claim]:
-    """Row 10."""
+    """Row 16."""
     Image.fromarray(portraits("test", 1)[0].hr).resize((SIDE_PX, SIDE_PX)).save(folder / "one.png")
     kinds = {"torch": f"model={MODEL}"} | ({"ONNX Runtime": f"model={INT8}"} if _has_onnxruntime() else {})
     peak: dict[str, float] = {}
@@ -90,14 +90,14 @@ def one_picture(folder: Path, rounds: int) -> Iterator[Claim]:
     for name, seconds in taken.items():
         what, against = f"predict one picture: {name}", f"import torch: {statistics.median(base):.2f} CPU s"
         if name == "torch":
-            yield Claim("10", what, against, *compared(seconds, base), START, at_most=True)
+            yield Claim("16", what, against, *compared(seconds, base), START, at_most=True)
         else:
-            yield Claim("10", what, "", statistics.median(seconds), min(seconds), max(seconds), START_ONNX_S, "s", at_most=True)  # fmt: skip  # noqa: E501
-        yield Claim("10", what, "", peak[name], peak[name], peak[name], START_MB, "MB", at_most=True, note="peak memory")  # fmt: skip  # noqa: E501
+            yield Claim("16", what, "", statistics.median(seconds), min(seconds), max(seconds), START_ONNX_S, "s", at_most=True)  # fmt: skip  # noqa: E501
+        yield Claim("16", what, "", peak[name], peak[name], peak[name], START_MB, "MB", at_most=True, note="peak memory")  # fmt: skip  # noqa: E501
 
 
 def folder_of_pictures(folder: Path, options: argparse.Namespace) -> Claim:
-    """Row 11."""
+    """Row 17."""
     (folder / "in").mkdir()
     faces = portraits("train", min(options.pictures, 856))
     for number in range(options.pictures):
@@ -126,11 +126,11 @@ def folder_of_pictures(folder: Path, options: argparse.Namespace) -> Claim:
             taken[name].append((time.process_time() - begin) / len(lr) * 1e3)
     against = f"the network alone, batch {cfg.batch_size}: {statistics.median(taken['network']):.1f} CPU ms a face"
     what = f"predict {len(lr):,} pictures of {SIDE_PX} px"
-    return Claim("11", what, against, *compared(taken["whole"], taken["network"]), FOLDER, at_most=True)
+    return Claim("17", what, against, *compared(taken["whole"], taken["network"]), FOLDER, at_most=True)
 
 
 def one_face(options: argparse.Namespace) -> Iterator[Claim]:
-    """Row 12."""
+    """Row 18."""
     hr = to_tensor([face.hr for face in portraits("test", options.faces)])
     eager, small = load_runtime(MODEL, threads=options.threads), load_runtime(INT8, threads=options.threads)
     lr = degrade(hr, eager.scale)
@@ -145,7 +145,7 @@ def one_face(options: argparse.Namespace) -> Iterator[Claim]:
         target = FACE if loss < MAY_LOSE_DB else float("nan")
         note = f"loses {loss:.4f} dB; a default may lose {MAY_LOSE_DB}"
         ratio = compared(taken["eager float32"], taken[name])
-        yield Claim("12", f"one face: {name}", against, *ratio, target, note=note)
+        yield Claim("18", f"one face: {name}", against, *ratio, target, note=note)
 
 
 _CALLS = 5
@@ -160,7 +160,7 @@ def _often(restorer: Restorer, lr: np.ndarray) -> Callable[[], None]:  # type: i
 
 
 def large_photograph(folder: Path, options: argparse.Namespace) -> Claim:
-    """Row 13: enlarged faces of 16 px on noise."""
+    """Row 19: enlarged faces of 16 px on noise."""
     width = round((options.megapixels * 1e6 * 4 / 3) ** 0.5)
     size = (width, round(options.megapixels * 1e6 / width))
     canvas = Image.effect_noise((500, 400), 20).convert("RGB").resize(size, Image.Resampling.BILINEAR)
@@ -177,7 +177,7 @@ def large_photograph(folder: Path, options: argparse.Namespace) -> Claim:
     against = f"decoded, {decoded_mb:.0f} MB"
     note = "Pillow stores 4 bytes a pixel: photograph and result are 2.7x"
     what = f"peak memory, {options.megapixels:g} megapixels, {FACES} faces"
-    return Claim("13", what, against, *(3 * (peak / decoded_mb,)), float("nan"), note=note)
+    return Claim("19", what, against, *(3 * (peak / decoded_mb,)), float("nan"), note=note)
 
 
 def _has_onnxruntime() -> bool:
