@@ -25,8 +25,7 @@ from omegaconf import OmegaConf
 from pkdn_lightning.config import compose, conf_dir
 from pkdn_lightning.config.command_line import as_overrides
 from pkdn_lightning.config.compose import verb_dir
-from pkdn_lightning.config.resolvers import register_resolvers
-from pkdn_lightning.config.schema import register_schemas
+from pkdn_lightning.config.tree import register
 
 ROOT = conf_dir().parent
 
@@ -148,8 +147,7 @@ def composed(verb: str, arguments: Sequence[str]) -> dict:
 
 def jobs_of(verb: str, overrides: Sequence[str]) -> list[list[str]]:
     """Returns the overrides of each job of a sweep: those typed and those of an ablation's file."""
-    register_resolvers()
-    register_schemas()
+    register(verb)
     with initialize_config_dir(config_dir=str(verb_dir(verb)), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration(verb, list(overrides), run_mode=RunMode.MULTIRUN)
