@@ -256,8 +256,8 @@ def test_a_mistake_is_named(verb, override, message):
             "In conf/experiment/mine.yaml: Unknown key 'trainer.max_stepz'",
         ),
         (
-            "# @package _global_\ndefaults:\n  - override /modle: sisn\n",
-            "In conf/experiment/mine.yaml: Unknown key 'modle'",
+            "# @package _global_\ndefaults:\n  - override /modelx: sisn\n",
+            "In conf/experiment/mine.yaml: Unknown key 'modelx'",
         ),
         ("defaults:\n  - override /data: portraits\n", "begin with the line '# @package _global_'"),
     ],
