@@ -49,7 +49,7 @@ def module(gate=False, weight=0.5, optimizer=ADAM) -> AdversarialModule:
         gate=gate,
     )
     optimizer = made.configure_optimizers()
-    made.optimizers = lambda: optimizer
+    made.optimizers = lambda **_: optimizer
     return made
 
 

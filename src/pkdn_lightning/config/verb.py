@@ -73,11 +73,11 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
 def _run_once() -> Iterator[None]:
     """Spares a verb without sweeps the composition by which Hydra finds out whether it is to sweep."""
     original = Hydra.get_mode
-    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]  # a sixth of a second
     try:
         yield
     finally:
-        Hydra.get_mode = original  # type: ignore[method-assign]
+        Hydra.get_mode = original  # type: ignore[method-assign]  # as it was
 
 
 @contextlib.contextmanager

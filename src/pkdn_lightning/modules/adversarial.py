@@ -156,7 +156,8 @@ class AdversarialModule(StudentModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Takes a step of the network, and undoes it if the gate says so."""
-        with _undone_unless(_unwrapped(self.optimizers()), lambda: self._updates, possible=self.gate):
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        with _undone_unless(optimizer, lambda: self._updates, possible=self.gate):
             super().optimizer_step(*args, **kwargs)
         self._updates = None
 
@@ -198,12 +199,6 @@ class AdversarialModule(StudentModule):
 
     def _rate(self) -> float:
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # there is one optimiser
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    """Returns the optimiser inside of Lightning's."""
-    found: Optimizer = getattr(optimizer, "optimizer", optimizer)
-    return found
 
 
 def _count_on_device(optimizer: Optimizer, device: torch.device) -> None:
