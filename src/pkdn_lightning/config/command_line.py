@@ -33,7 +33,8 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     """Returns the arguments of a command line with their values quoted where Hydra's grammar would misread them.
 
     Names of files are taken as they are typed, other values only if they are not valid as they are. In a multirun, a
-    comma separates the values of a sweep, in names of files, too.
+    comma separates the values of a sweep, in names of files, too. Options come last: argparse, which Hydra uses, takes
+    overrides in one piece only.
 
     Raises:
         ConfigError: If an argument is neither an option nor an override.
@@ -50,7 +51,7 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     alternatives = [sorted(typed & names)[0] for names in _ONE_OF if typed & names]
     if len(alternatives) > 1:
         raise ConfigError(f"{' and '.join(alternatives)} exclude each other. Type one of them.")
-    quoted = []
+    overrides, options = [], []
     for number, argument in enumerate(map(_renamed, arguments)):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
         option = argument.partition("=")[0]
@@ -59,8 +60,11 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
                 f"There is no option {option}. Keys are typed without dashes: {option.lstrip('-')}=<value>; "
                 f"--help lists them.{did_you_mean(option, (*_WITH_VALUE, *_ALONE))}"
             )
-        quoted.append(argument if is_option else _quoted(verb, argument, multirun=multirun))
-    return quoted
+        if is_option:
+            options.append(argument)
+        else:
+            overrides.append(_quoted(verb, argument, multirun=multirun))
+    return [*overrides, *options]
 
 
 def as_jobs(verb: str, overrides: Sequence[str]) -> list[str]:
@@ -71,7 +75,7 @@ def as_jobs(verb: str, overrides: Sequence[str]) -> list[str]:
 
     Example:
         >>> as_jobs("prepare", ["data=lfw", "shards=2"])
-        ['-m', 'data=lfw', 'shards=2', 'shard=1/2,2/2']
+        ['shard=1/2,2/2', 'data=lfw', 'shards=2', '-m']
     """
     values = dict(each.partition("=")[::2] for each in overrides)
     count = values.get("shards", "null")
@@ -82,7 +86,8 @@ def as_jobs(verb: str, overrides: Sequence[str]) -> list[str]:
     for other in ("shard", "join", "verify"):
         if values.get(other, "null") != "null":
             raise ConfigError(f"shards={count} and {other}={values[other]} exclude each other. Type one of them.")
-    return ["-m", *overrides, "shard=" + ",".join(f"{number}/{count}" for number in range(1, int(count) + 1))]
+    shards = ",".join(f"{number}/{count}" for number in range(1, int(count) + 1))
+    return [f"shard={shards}", *overrides, "-m"]
 
 
 def _only_shown(arguments: Iterable[str]) -> bool:
