@@ -1,6 +1,7 @@
 """The command line: help without torch, errors without a stack trace."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -66,3 +67,13 @@ def test_a_mistake_gives_a_message_and_leaves_nothing(verb, arguments, expected,
     assert expected in shown
     assert "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", [["pkdn_lightning", "predict"], ["pkdn_lightning.predict"]])
+def test_ctrl_c_while_a_verb_is_imported_leaves_no_trace(program, tmp_path):
+    """As it arrives with the first import of Hydra."""
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", *program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    assert (done.returncode != 0, done.stderr) == (True, "Stopped by the keyboard.\n")

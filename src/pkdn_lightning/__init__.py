@@ -6,8 +6,10 @@ Everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. I
 torch.
 """
 
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +31,16 @@ def __getattr__(name: str) -> object:
         return getattr(import_module(f"pkdn_lightning.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
+def _say_stopped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("Stopped by the keyboard.\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.argv[:1] == ["-m"] and any(each.startswith("pkdn_lightning.") for each in sys.orig_argv):
+    sys.excepthook = _say_stopped  # `python -m` imports a verb for seconds before it handles Ctrl-C
 
 if not (Path(__file__).parent / "conf").is_dir():  # a checkout: `pkdn_lightning.conf` lies beside `src`
     __path__.append(str(Path(__file__).resolve().parents[2]))
