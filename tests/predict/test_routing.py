@@ -122,6 +122,8 @@ def test_the_detector_finds_small_faces_where_it_is_thorough(restorer):
 
 
 def test_mistakes(restorer):
+    with pytest.raises(Rejected, match=r"as one face of 4000x3000 it would become 32000x24000(?s:.*)mode=photo"):
+        decide(ImageFile(Image.new("RGB", (4000, 3000))), restorer, mode="lr")
     with pytest.raises(Rejected, match="not_square: it is 300x200"):
         decide(on_canvas(), restorer, mode="aligned")
     with pytest.raises(ConfigError, match=r"mode=photos: expected one of .* Did you mean 'photo'"):

@@ -33,6 +33,7 @@ _ENLARGED: Final = 4  # a square of at most this many times the network's output
 _SURELY_ENLARGED: Final = 2.5  # a sharp face of this many times the input is never taken for an enlarged LR
 _OUTSIDE_AT_MOST: Final = 0.6  # share of a face's square beyond the photograph's border
 _MOST_PIXELS: Final = 100_000_000  # of an enlarged photograph
+_MOST_PIXELS_OF_A_FACE: Final = 4_000_000  # of what a network returns, which takes 2 GB of features
 _LEAST_PHOTO_PX: Final = 12  # a detector finds nothing in less
 _SURE: Final = 0.999  # least confidence in an upright face; the detector also finds some that lie on their side
 
@@ -102,7 +103,7 @@ def decide(
     check("faces", faces, WhichFaces)
     width, height = image.rgb.size
     if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * models.small[0].lr_px):
-        return Decision("lr", f"LR of {width}x{height}", [np.asarray(image.rgb)], [models.for_lr(width, height)])
+        return _lr(image.rgb, models)
     enlarged = _enlarged(image.rgb, models)
     if mode == "aligned" or (mode == "auto" and enlarged):
         return _aligned(image.rgb, models, enlarged)
@@ -132,6 +133,16 @@ def _enlarged(image: Image.Image, models: ModelSet) -> Model | None:
     square = image.width == image.height <= _ENLARGED * models.hr_px
     fits = (each for each in models.small if each.lr_px < image.width and is_enlarged(image, each.lr_px))
     return next(fits, None) if square else None
+
+
+def _lr(image: Image.Image, models: ModelSet) -> Decision:
+    width, height = image.size
+    model = models.for_lr(width, height)
+    if width * height * model.scale**2 > _MOST_PIXELS_OF_A_FACE:
+        size = f"{width * model.scale}x{height * model.scale}, more than {_MOST_PIXELS_OF_A_FACE:,} pixels"
+        hint = "mode=lr is for a small picture of one face; for the faces in a photograph: mode=photo"
+        raise Rejected("too_large", f"as one face of {width}x{height} it would become {size}. {hint}")
+    return Decision("lr", f"LR of {width}x{height}", [np.asarray(image)], [model])
 
 
 def _aligned(image: Image.Image, models: ModelSet, enlarged: Model | None) -> Decision:
