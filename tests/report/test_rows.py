@@ -6,7 +6,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from pkdn_lightning.errors import ConfigError
-from pkdn_lightning.report.measurements import input_spec
 from pkdn_lightning.report.methods import is_ablation, is_teacher, method_name, rank, taught_with
 from pkdn_lightning.report.rows import collect
 from pkdn_lightning.report.settings import differing, labels
@@ -167,9 +166,3 @@ class TestErrors:
         make_run("stopped", status="interrupted")
         with pytest.raises(ConfigError, match=r"None of the 1 runs in runs can be reported. .*stopped: interrupted"):
             collect("runs")
-
-    def test_runs_of_different_scale(self, make_run):
-        make_run("x4")
-        make_run("x8", "data.scale=8", "model.scale=8")
-        with pytest.raises(ConfigError, match=r"scale=\d degradation=pil in .*scale=\d"):
-            input_spec(collect("runs").rows, 32)

@@ -7,6 +7,7 @@ It reads run folders and test stores, and writes the paper's tables and figure, 
 
 run_config       the configuration of a run, checked
 rows             run folders -> rows: runs that differ in their seed only
+tasks            rows -> those of each degradation and scale, which share no table, and all of them side by side
 measurements     rows -> values per image, and speeds; kept beside the runs
 scores           values per image -> how the rows compare on every test set, by `statistics`
 table1, table2   scores -> tables, which `tables` turns into Markdown, LaTeX and CSV
@@ -24,17 +25,18 @@ from pkdn_lightning.config.verb import run_verb
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pkdn_lightning.report.contents import Report
+    from pkdn_lightning.report.contents import Report, TaskReports
 
 
-def report(cfg: "DictConfig") -> "Report":
+def report(cfg: "DictConfig") -> "Report | TaskReports":
     """Measures what is not measured yet and writes the report.
 
     Args:
         cfg: A configuration as `compose("report", ["runs=<folder>", ...])` returns it.
 
     Returns:
-        The folder with `report.html`, `report.md`, tables, figure and `per_image.csv`, and what they show.
+        The folder with `report.html`, `report.md`, tables, figure and `per_image.csv`, and what they show. If the runs
+        were trained for several degradations or scales, a report for each in a folder of its own, and their overview.
 
     Raises:
         PKDNError: If there is nothing to report, or runs and stores do not fit together; the message says what to do.

@@ -18,28 +18,42 @@ from pkdn_lightning.hardware import set_up
 from pkdn_lightning.markdown import code, code_block, plain
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.report.atlas import atlas_table
-from pkdn_lightning.report.contents import Report
+from pkdn_lightning.report.contents import Report, TaskReports
 from pkdn_lightning.report.faces import draw_figure, page_faces, restore_faces
-from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, input_spec, open_test_sets
+from pkdn_lightning.report.measurements import Faces, Measurements, describe_device, open_test_sets
 from pkdn_lightning.report.page.render import render_page
-from pkdn_lightning.report.rows import Row, collect
+from pkdn_lightning.report.rows import LeftOut, Row, collect
 from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, compare, seeds_of
 from pkdn_lightning.report.table1 import cost_table, quality_table, table1_records
 from pkdn_lightning.report.table2 import ablation_table, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
+from pkdn_lightning.report.tasks import Task, draw_tasks, task_records, task_table, tasks_of
 
 
-def run_report(cfg: DictConfig) -> Report:
+def run_report(cfg: DictConfig) -> Report | TaskReports:
     """Makes the report that `cfg` describes; see `report.report`."""
     if cfg.faces < 1:
         raise ConfigError(f"faces={cfg.faces}: a figure shows at least one face. Set faces=5.")
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     rows, left_out = collect(cfg.runs)
-    spec = input_spec(rows, cfg.data.eval_batch_size)
+    tasks = tasks_of(rows, cfg.data.eval_batch_size)
     stores = open_test_sets(dict(cfg.data.test_stores), rows, verify=cfg.data.verify)
     folder = Path(cfg.out or Path(cfg.runs) / "report")
-    measurements = Measurements(spec, stores, device, folder)
-    subject = _measure(rows, measurements, cfg.seed)
+
+    def report_of(task: Task, folder: Path) -> Report:
+        return _report(task, Measurements(task.spec, stores, device, folder), left_out, cfg)
+
+    if len(tasks) == 1:
+        return report_of(tasks[0], folder)
+    found = TaskReports(folder, {task.name: report_of(task, folder / task.name) for task in tasks})
+    _write_overview(found)
+    return found
+
+
+def _report(task: Task, measurements: Measurements, left_out: Sequence[LeftOut], cfg: DictConfig) -> Report:
+    """Makes the report of one task."""
+    folder, stores = measurements.folder, measurements.stores
+    subject = _measure(task.rows, measurements, cfg.seed)
     restored = restore_faces(subject, measurements, cfg.faces)
     report = Report(
         folder,
@@ -48,14 +62,38 @@ def run_report(cfg: DictConfig) -> Report:
         {test_set: table for test_set in stores if (table := atlas_table(subject, test_set))},
         tuple(ablation_table(subject, test_set) for test_set in stores),
         draw_figure(subject, restored, folder / "figure4.png"),
-        runs_table(rows),
-        left_out,
-        shlex.join(["pkdn", "report", *sys.argv[1:]]),
+        runs_table(task.rows),
+        tuple(left_out),
+        _command(),
     )
     _write(report)
     write_text(folder / "report.html", render_page(report, measurements, page_faces(restored)))
     _announce(report)
     return report
+
+
+def _command() -> str:
+    return shlex.join(["pkdn", "report", *sys.argv[1:]])
+
+
+def _write_overview(found: TaskReports) -> None:
+    """Writes what the reports of several tasks say together."""
+    subjects = {name: report.subject for name, report in found.reports.items()}
+    test_sets = list(next(iter(subjects.values())).scores)
+    draw_tasks(subjects, test_sets, found.folder / "tasks.png")
+    write_text(found.folder / "tasks.csv", to_csv(task_records(subjects, test_sets)))
+    sections = [
+        "# Runs of several tasks",
+        "Networks trained for different degradations or scales read different faces. Each task has a report: "
+        + ", ".join(f"[{name}]({name}/report.md)" for name in subjects) + ".",
+        *(to_markdown(task_table(subjects, test_set)) for test_set in test_sets),
+        "![Gains by task](tasks.png)",
+        "Numbers: `tasks.csv`. Made by:",
+        code_block(_command()),
+    ]  # fmt: skip
+    file = found.folder / "report.md"
+    write_text(file, "\n\n".join(section.rstrip() for section in sections) + "\n")
+    console.print(f"{len(subjects)} tasks, side by side: {file}")
 
 
 def runs_table(rows: Sequence[Row]) -> Table:

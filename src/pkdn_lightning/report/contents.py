@@ -22,3 +22,10 @@ class Report(NamedTuple):
     runs: Table  # the runs behind the rows
     left_out: tuple[LeftOut, ...]  # the runs that are in no row
     command: str  # makes the report again
+
+
+class TaskReports(NamedTuple):
+    """Reports of runs of several tasks, by the task's name, and the folder of their overview."""
+
+    folder: Path
+    reports: Mapping[str, Report]

@@ -53,26 +53,6 @@ class Speed(NamedTuple):
     eight: float
 
 
-def input_spec(rows: Sequence[Row], batch_size: int) -> InputSpec:
-    """Returns the input that the runs of all rows were trained for.
-
-    Raises:
-        ConfigError: If the runs were trained for several scales or degradations.
-    """
-    found: list[tuple[InputSpec, Path]] = []
-    for run in (run for row in rows for run in row.runs):
-        spec = InputSpec.of(run.config["data"], "test", batch_size)
-        if all(spec != known for known, _ in found):
-            found.append((spec, run.folder.path))
-    if len(found) > 1:
-        ways = "; ".join(f"scale={spec.scale} degradation={spec.degradation} in {path}" for spec, path in found)
-        raise ConfigError(
-            f"The runs were trained for different tasks, and one table cannot hold them: {ways}.\n"
-            "Put the runs of each into a folder of their own, and report each folder: pkdn report runs=<folder>"
-        )
-    return found[0][0]
-
-
 def open_test_sets(given: Mapping[str, str], rows: Sequence[Row], *, verify: bool) -> dict[str, FaceStore]:
     """Returns the test sets: those that were given, else those that the runs were tested on.
 
