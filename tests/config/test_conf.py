@@ -136,6 +136,16 @@ def test_values_are_quoted_where_the_grammar_would_misread_them(verb, typed, quo
     assert as_overrides(verb, typed) == quoted
 
 
+@pytest.mark.parametrize(
+    ("experiment", "steps", "milestones"),
+    [("dic", 150_000, [10_000, 20_000, 40_000, 80_000]), ("dicgan", 80_000, [10_000, 20_000, 40_000])],
+)
+def test_a_network_with_two_training_schemes_has_two_published_recipes(experiment, steps, milestones):
+    cfg = compose("train", [f"experiment={experiment}", "data=portraits", "data.heatmaps=landmarks"])
+    assert (cfg.trainer.max_steps, cfg.scheduler.milestones) == (steps, milestones)
+    assert compose("train", [f"experiment={experiment}", "data=portraits", "recipe=common"]).trainer.max_steps == 20_000
+
+
 @pytest.mark.parametrize("wrong", ["foo", "=3", "a b=3", "~"])
 def test_what_is_no_override_is_said(wrong):
     with pytest.raises(ConfigError, match="is no override: expected key=value"):
