@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from pkdn_lightning import load_model
 from pkdn_lightning.data import FaceSRDataModule
+from pkdn_lightning.data.batches import fixed_plan
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.losses import (
     AttentionTransfer,
@@ -258,3 +259,13 @@ def test_adapters_are_trained_resumed_and_no_part_of_the_network(tmp_path):
     for name, value in objective.state_dict().items():
         assert torch.equal(value, state[f"objective.{name}"])
     assert loaded.role == "student"
+
+
+@pytest.mark.parametrize("kind", [StudentModule, TeacherModule])
+def test_trainer_predict_restores_the_test_faces(kind, store):
+    data = FaceSRDataModule(store.path, scale=4, batch_size=4, eval_batch_size=2)
+    module = kind(student_net() if kind is StudentModule else teacher_net())
+    restored = torch.cat(trainer().predict(module, datamodule=data))
+    batch = data.batch(fixed_plan(store.indices("test")))
+    with torch.inference_mode():
+        torch.testing.assert_close(restored, module.eval()(batch))

@@ -185,6 +185,10 @@ class FaceSRDataModule(lightning.LightningDataModule):
         """Returns ordered batches of `test`, one loader per store in `test_stores`."""
         return [self._ordered(store, "test", self.eval_batch_size) for store in self.test_stores.values()]
 
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """Returns the loaders of `test_dataloader`: `Trainer.predict` returns their restored faces, (B, 3, H, W)."""
+        return self.test_dataloader()
+
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         """Computes the batch on the device; see `prepare_batch`."""
         raw = dict(batch)
