@@ -1,5 +1,6 @@
 """What an image is taken for, and what the network then sees."""
 
+import re
 from io import BytesIO
 
 import numpy as np
@@ -76,6 +77,14 @@ def test_a_face_without_detail_is_restored_and_one_with_detail_left_alone(restor
     assert "2 faces" in decision.why
     assert "1 left alone: with more detail" in decision.why
     assert len(decide(image, restorer, faces="all").lr) == 2
+
+
+def test_each_reason_why_faces_are_left_alone_is_counted(restorer, detector):
+    image = on_canvas((face(4, 100), (0, 20)), (face(2, 100), (100, 20)))
+    detector((0, 20, 100), (100, 20, 100), (-90, 20, 100))
+    reasons = "3 left alone: 2 with more detail than the 16 px that .* reads, 1 .* lies outside.*"
+    assert re.search(reasons + "; faces=all restores all$", decide(image, restorer).why)
+    assert re.search("1 left alone: [^;]*lies outside[^;]*$", decide(image, restorer, faces="all").why)
 
 
 def test_a_photograph_keeps_its_size_unless_an_enlargement_is_given(restorer, detector):

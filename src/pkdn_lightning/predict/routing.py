@@ -7,6 +7,7 @@
 `auto` distinguishes them by size and by detail: see `detail`. In doubt a face is left as it is.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -160,7 +161,7 @@ def _photo(image: Image.Image, models: ModelSet, which: WhichFaces, upscale: int
         raise Rejected("too_large", f"upscale={upscale} makes it {size}, more than {_MOST_PIXELS:,} pixels")
     found, turn = _detected(image)
     if not found:
-        hint = "If the image is a face: mode=aligned, or mode=lr for one as small as LR"
+        hint = "A face cut out as a square needs no detector: mode=aligned, or mode=lr for one as small as LR"
         raise Rejected("no_face", f"no face was found. {hint}")
     faces = [_face(image, detection, turn, models.photo, which) for detection in found]
     restored = [face for face in faces if not face.why_kept]
@@ -168,8 +169,10 @@ def _photo(image: Image.Image, models: ModelSet, which: WhichFaces, upscale: int
     why = f"photograph, {len(faces)} face{'s' if len(faces) > 1 else ''} ({sides} px), {len(restored)} restored"
     if turn:
         why += f", which {LIES[turn]}"
-    if kept := [face.why_kept for face in faces if face.why_kept]:
-        why += f", {len(kept)} left alone: {kept[0]}; faces=all restores all"
+    if kept := Counter(face.why_kept for face in faces if face.why_kept):
+        reasons = [reason if len(kept) == 1 else f"{number} {reason}" for reason, number in kept.most_common()]
+        why += f", {kept.total()} left alone: {', '.join(reasons)}"
+        why += "" if which == "all" else "; faces=all restores all"
     lr, chosen = [face.lr for face in restored], [face.model for face in restored]
     return Decision("photo", why, lr, chosen, faces, upscale, turn)
 
