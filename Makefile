@@ -32,10 +32,10 @@ demo: setup ## train a small teacher and two students on the included portraits,
 	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it gains nothing."
 
 test: setup ## run the default tests (CPU, no network)
-	$(BIN)/python -m pytest -q -n auto --nbmake tests src notebooks
+	$(BIN)/python -m pytest -q -n auto --nbmake tests notebooks
 
 test-slow: setup ## run the tests that take longer
-	$(BIN)/python -m pytest -q -m slow --nbmake tests src notebooks
+	$(BIN)/python -m pytest -q -m slow --nbmake tests notebooks
 
 test-gpu: ## run the tests that need a GPU; with GPU_PYTHON=python3 in an environment of your own, offline
 	PYTHONPATH=$(CURDIR)/src:$(PYTHONPATH) $(GPU_PYTHON) -m pytest -q -m gpu tests/gpu

@@ -34,13 +34,12 @@ def same(a, b) -> bool:
 
 
 @pytest.fixture
-def teacher_run(tiny_config):
-    return train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+def teacher_run(trained_teacher):
+    return trained_teacher.run
 
 
-def test_a_teacher_run_leaves_everything(tiny_config):
-    result = train(tiny_config(experiment="teacher_celeba"))
-    run = result.run
+def test_a_teacher_run_leaves_everything(trained_teacher):
+    result, run = trained_teacher, trained_teacher.run
     for path in (run.config, run.provenance, run.results, run.metrics, run.best, run.last):
         assert path.is_file(), path
     assert sorted(file.name for file in run.grids.iterdir()) == ["step_0000003.png", "step_0000006.png"]
@@ -102,7 +101,8 @@ def test_a_teacher_that_saw_other_data_is_another(tiny_config):
 
 
 def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
-    students = [train(tiny_config("teacher.seed=${seed}", f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
+    short = ("teacher.seed=${seed}", "teacher.max_steps=1", "trainer.max_steps=1")
+    students = [train(tiny_config(*short, f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
     teachers = [Path(json.loads(run.provenance.read_text())["teacher"]["path"]).parents[1] for run in students]
     seeds = [json.loads((teacher / "run.json").read_text())["seed"] for teacher in teachers]
     assert (len(set(teachers)), seeds) == (2, [1, 2])
@@ -163,10 +163,10 @@ def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, 
     assert means["best"]["test/faces/psnr_y"] > means["last"]["test/faces/psnr_y"] + 0.01
 
 
-def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config):
-    a, b, c = (train(tiny_config(PLAIN, f"seed={seed}", run=name)).run for name, seed in (("a", 1), ("b", 1), ("c", 2)))
-    assert same(weights(a.last), weights(b.last))
-    assert not same(weights(a.last), weights(c.last))
+def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config, trained_student):
+    again, other = (train(tiny_config(PLAIN, f"seed={seed}", run=f"{seed}")).run for seed in (0, 1))
+    assert same(weights(trained_student.run.last), weights(again.last))
+    assert not same(weights(again.last), weights(other.last))
 
 
 def test_learning(tiny_config):
@@ -202,8 +202,8 @@ def test_starting_from_the_teachers_weights(tiny_config, teacher_run, named):
     assert all(torch.equal(taught[name], student[name]) for name in shared)
 
 
-def test_models_load_by_run_and_by_file(tiny_config):
-    run = train(tiny_config(PLAIN)).run
+def test_models_load_by_run_and_by_file(trained_student):
+    run = trained_student.run
     loaded = load_network(run.path)
     assert loaded.path == run.best
     assert not loaded.net.training
@@ -241,8 +241,8 @@ class TestErrors:
         with pytest.raises(CheckpointError, match=r"data\.encoding=colour"):
             train(tiny_config("data.encoding=onehot", f"teacher.checkpoint={teacher_run.path}"))
 
-    def test_a_student_is_no_teacher(self, tiny_config):
-        student = train(tiny_config(PLAIN, run="student")).run
+    def test_a_student_is_no_teacher(self, tiny_config, trained_student):
+        student = trained_student.run
         with pytest.raises(CheckpointError, match="reads no parsing maps.*teacher=twin"):
             train(tiny_config(f"teacher.checkpoint={student.path}"))
         objective = ("objective.fs.weight=0", "objective.ts.weight=1", "teacher=twin")
@@ -256,18 +256,19 @@ class TestErrors:
         for file in RunFolder(Path(cfg.run_dir)).checkpoints.glob("*.ckpt"):
             assert all(value.isfinite().all() for value in weights(file).values()), file
 
-    def test_a_run_is_never_overwritten(self, tiny_config):
-        run = train(tiny_config(PLAIN)).run
-        before = run.best.read_bytes()
+    def test_a_run_is_never_overwritten(self, tiny_config, own_run):
+        before = own_run.best.read_bytes()
         with pytest.raises(ConfigError, match="holds a run already"):
             train(tiny_config(PLAIN))
-        assert run.best.read_bytes() == before
+        assert own_run.best.read_bytes() == before
 
 
 def test_progress_is_told_in_lines_where_the_output_is_no_terminal(tiny_config, capsys, monkeypatch):
     monkeypatch.setattr("pkdn_lightning.train.callbacks.progress_lines._FIRST_S", 0.0)
-    train(tiny_config(PLAIN, "trainer.enable_progress_bar=true"))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Step ")]
+    run = train(tiny_config(PLAIN, "trainer.enable_progress_bar=true")).run
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == [f"Results: {run.results}", f"Faces: {run.grids / 'step_0000006.png'}"]
+    lines = [line for line in told if line.startswith("Step ")]
     assert len(lines) == 6
     assert re.fullmatch(r"Step 2 of 6, loss 0\.\d+, 0:00:\d\d left", lines[1])
     assert re.fullmatch(r"Step 4 of 6, loss 0\.\d+, val \d+\.\d\d dB, 0:00:\d\d left", lines[3])
@@ -282,12 +283,6 @@ def test_progress_is_a_bar_of_steps_on_a_terminal(tiny_config, monkeypatch):
     assert re.search(r"Step ━+ 6 of 6 [\d.e+]+/s, took 0:00:\d\d loss 0\.\d+, val \d+\.\d\d dB", shown), shown
     assert re.search(r"Test ━+ \d of \d", shown), shown
     assert "Epoch" not in shown
-
-
-def test_a_training_ends_by_naming_its_results_and_faces(tiny_config, capsys):
-    run = train(tiny_config(PLAIN)).run
-    ends = capsys.readouterr().out.splitlines()[-2:]
-    assert ends == [f"Results: {run.results}", f"Faces: {run.grids / 'step_0000006.png'}"]
 
 
 def test_choices_for_the_machine_are_told_once_and_not_before_a_refusal(tiny_config, capsys):
@@ -308,8 +303,8 @@ def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, ca
     assert "trained for few steps, compared with the 11 of its student" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_run_tells_how_fast_it_is(tiny_config):
-    run = train(tiny_config(PLAIN, "trainer.log_every_n_steps=2")).run
+def test_a_run_tells_how_fast_it_is(trained_student):
+    run = trained_student.run
     for name in ("speed/faces_per_s", "speed/memory_mb"):
         rows = logged(run, name)
         assert rows
