@@ -1,5 +1,6 @@
 """Small stores, small networks, finished trainings, and a quiet place to run in."""
 
+import os
 import shutil
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
 from tests.browser import _chromium, chromium_page  # noqa: F401  # fixtures for every test that opens a page
 
-torch.set_num_threads(1)  # two threads on a busy machine are slower than one
+# Two threads on a busy machine are slower than one: here, and in the processes that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 COUNTS = {"train": 13, "val": 3, "test": 5}
 

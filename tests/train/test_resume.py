@@ -60,6 +60,7 @@ def column(run: RunFolder, name: str) -> list[str]:
         pytest.param(
             (PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2", "degradation=blind2"),
             id="accumulated, blind",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             (*SCHEDULED, "data.num_workers=1", "trainer.max_steps=-1", "trainer.max_epochs=2"), id="loader process"

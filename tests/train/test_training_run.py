@@ -22,6 +22,7 @@ from pkdn_lightning.train import train
 from pkdn_lightning.train.teacher_lookup import run_identity
 
 PLAIN = "objective=reconstruction"
+SHORT = ("trainer.max_steps=1", "trainer.val_check_interval=1", "teacher.max_steps=1")
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
 
 
@@ -101,16 +102,16 @@ def test_a_teacher_that_saw_other_data_is_another(tiny_config):
 
 
 def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
-    short = ("teacher.seed=${seed}", "teacher.max_steps=1", "trainer.max_steps=1")
-    students = [train(tiny_config(*short, f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
+    each = ("teacher.seed=${seed}", *SHORT)
+    students = [train(tiny_config(*each, f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
     teachers = [Path(json.loads(run.provenance.read_text())["teacher"]["path"]).parents[1] for run in students]
     seeds = [json.loads((teacher / "run.json").read_text())["seed"] for teacher in teachers]
     assert (len(set(teachers)), seeds) == (2, [1, 2])
 
 
 def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(tiny_config):
-    options = ("objective=distillation_image", "teacher.seed=3")
-    by_hand = train(tiny_config(PLAIN, "seed=3", run="runs/by_hand")).run
+    options = ("objective=distillation_image", "teacher.seed=3", *SHORT)
+    by_hand = train(tiny_config(PLAIN, "seed=3", *SHORT, run="runs/by_hand")).run
     first, second, third = (
         train(tiny_config(*options, f"teacher={kind}", run=f"runs/{number}")).run
         for number, kind in enumerate(("pkdn", "twin", "twin"))
@@ -121,8 +122,8 @@ def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(ti
 
 
 def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
-    cfg, data = tiny_config("data.parsing_dropout=0.5"), {"sha256": store.sha256}
-    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config())]
+    cfg, data = tiny_config("data.parsing_dropout=0.5", *SHORT), {"sha256": store.sha256}
+    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config(*SHORT))]
     assert identities[0] == identities[1] | {"parsing_dropout": 0.5}
     shares = []
     original = SRModule.on_train_start
@@ -173,7 +174,7 @@ def test_learning(tiny_config):
     result = train(
         tiny_config(
             PLAIN,
-            "trainer.max_steps=80",
+            "trainer.max_steps=40",
             "trainer.val_check_interval=40",
             "optimizer.lr=3e-3",
             "model.global_residual=true",
@@ -228,7 +229,7 @@ class TestErrors:
             train(tiny_config(f"data.store={bare_store.path}", experiment="teacher_celeba"))
 
     def test_student_and_teacher_of_other_widths(self, tiny_config):
-        wide = train(tiny_config("model.width=12", experiment="teacher_celeba", run="wide")).run
+        wide = train(tiny_config("model.width=12", *SHORT, experiment="teacher_celeba", run="wide")).run
         with pytest.raises(ShapeError, match=r"down1: student \(4, 8, 16, 16\), teacher \(4, 12, 16, 16\)"):
             train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
 
@@ -285,10 +286,14 @@ def test_progress_is_a_bar_of_steps_on_a_terminal(tiny_config, monkeypatch):
     assert "Epoch" not in shown
 
 
-def test_choices_for_the_machine_are_told_once_and_not_before_a_refusal(tiny_config, capsys):
-    fast = ("recipe=fast", "data.batch_size=4", *LONG_TERMS)
-    train(tiny_config(*fast))
-    assert capsys.readouterr().out.count("Tuned for this machine") == 1  # of a teacher and its student
+def test_choices_for_the_machine_are_told_once_and_kept_and_not_told_before_a_refusal(tiny_config, capsys):
+    fast = ("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)
+    saved = OmegaConf.load(train(tiny_config(*fast)).run.config)
+    told = capsys.readouterr().out
+    assert told.count("Tuned for this machine") == 1  # of a teacher and its student
+    assert f"trainer.precision={saved.trainer.precision} (" in told
+    assert saved.module.channels_last is True
+    assert saved.trainer.precision != "auto"
     with pytest.raises(ConfigError, match="holds a run already"):
         train(tiny_config(*fast))
     assert "Tuned" not in capsys.readouterr().out
@@ -310,14 +315,6 @@ def test_a_run_tells_how_fast_it_is(trained_student):
         assert rows
         assert all(float(value) > 0 for _, value in rows)
     assert all(0 <= float(value) < 1 for _, value in logged(run, "speed/data_wait_share"))
-
-
-def test_recomputing_and_tuning_leave_a_run_resumable_and_say_what_was_chosen(tiny_config, capsys):
-    run = train(tiny_config("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)).run
-    saved = OmegaConf.load(run.config)
-    assert f"trainer.precision={saved.trainer.precision} (" in capsys.readouterr().out
-    assert saved.module.channels_last is True
-    assert saved.trainer.precision != "auto"
 
 
 def test_profiling_leaves_a_trace_that_viewers_read(tiny_config):
