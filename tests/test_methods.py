@@ -134,7 +134,7 @@ def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
     assert closeness(small, lr) > 30
 
 
-@pytest.mark.parametrize("method", ["dic", "fsrnet"])
+@pytest.mark.parametrize("method", [pytest.param("dic", marks=pytest.mark.slow), "fsrnet"])
 def test_where_there_are_no_landmarks_components_are_the_prior(method, faces_without_landmarks, tmp_path):
     cfg = config(method, faces_without_landmarks, tmp_path)
     assert cfg.data.heatmaps == "components"

@@ -196,7 +196,12 @@ def test_every_experiment_builds_is_named_by_method_and_data_and_overridden_by_d
 
 
 @pytest.mark.parametrize(
-    "model", [path.name for path in GROUPS if path.parent.name == "model" and not path.name.endswith("_teacher")]
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("dic", "fsrnet", "sfmnet", "sparnet") else [])
+        for name in MODELS
+        if not name.endswith("_teacher")
+    ],
 )
 def test_reduced_networks_cost_about_the_same(model):
     with torch.device("meta"):
