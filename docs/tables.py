@@ -78,7 +78,8 @@ def configuration(experiment: str, *overrides: str) -> DictConfig:
 def parameters(experiment: str, *overrides: str) -> int:
     """Returns the size of an experiment's network."""
     model = configuration(experiment, *overrides).model
-    return count_parameters(build_network(OmegaConf.to_container(model, resolve=True)))
+    with torch.device("meta"):  # sizes without numbers
+        return count_parameters(build_network(OmegaConf.to_container(model, resolve=True)))
 
 
 def heatmap_sigma() -> str:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-SHORT = {"PKDN_STEPS": "2", "PKDN_TRAIN_FACES": "16", "PKDN_WIDTH": "8", "PKDN_SEEDS": "2"}
+SHORT = {
+    "PKDN_STEPS": "2", "PKDN_TRAIN_FACES": "16", "PKDN_WIDTH": "8", "PKDN_SEEDS": "2", "OMP_NUM_THREADS": "1"
+}  # fmt: skip
 SLOW = ("02_look_at_the_prior.ipynb", "03_read_an_ablation.ipynb")
 
 

@@ -1,6 +1,8 @@
-"""Small stores, small networks, and a quiet place to run in."""
+"""Small stores, small networks, finished trainings, and a quiet place to run in."""
 
-from functools import cache
+import os
+import shutil
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.data.portraits import Portrait, names, portrait
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.prepare.store_writer import StoreWriter
+from pkdn_lightning.runs import RunFolder
+from pkdn_lightning.train import train
 from tests.browser import _chromium, chromium_page  # noqa: F401  # fixtures for every test that opens a page
 
-torch.set_num_threads(1)  # two threads on a busy machine are slower than one
+# Two threads on a busy machine are slower than one: here, and in the processes that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 COUNTS = {"train": 13, "val": 3, "test": 5}
 
@@ -74,12 +80,31 @@ TINY = (
 """A training of six steps that takes a second or two."""
 
 
+def compose_tiny(store: FaceStore, folder: Path, *overrides: str, run="run", experiment="student_celeba"):
+    """Composes a six-step training on a small store."""
+    places = [f"data.store={store.path}", f"run_dir={folder / run}", f"paths.runs={folder / 'runs'}"]
+    return compose("train", [f"experiment={experiment}", *TINY, *places, *overrides])
+
+
 @pytest.fixture
 def tiny_config(store, tmp_path):
     """Returns a function that composes a six-step training on the small store."""
+    return partial(compose_tiny, store, tmp_path)
 
-    def make(*overrides: str, run: str = "run", experiment: str = "student_celeba"):
-        places = [f"data.store={store.path}", f"run_dir={tmp_path / run}", f"paths.runs={tmp_path / 'runs'}"]
-        return compose("train", [f"experiment={experiment}", *TINY, *places, *overrides])
 
-    return make
+@pytest.fixture(scope="session")
+def trained_teacher(store, tmp_path_factory):
+    """What the training of a teacher returns; read only."""
+    return train(compose_tiny(store, tmp_path_factory.mktemp("teacher"), experiment="teacher_celeba"))
+
+
+@pytest.fixture(scope="session")
+def trained_student(store, tmp_path_factory):
+    """What the training of a student without a teacher returns; read only."""
+    return train(compose_tiny(store, tmp_path_factory.mktemp("student"), "objective=reconstruction"))
+
+
+@pytest.fixture
+def own_run(trained_student, tmp_path) -> RunFolder:
+    """A copy of that student's run folder, to be changed."""
+    return RunFolder(Path(shutil.copytree(trained_student.run.path, tmp_path / "run")))

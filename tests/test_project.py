@@ -62,17 +62,22 @@ def test_workflows_call_targets_that_exist():
                     assert set(command.split()) <= targets, (file.name, command)
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_the_gpu_targets_install_nothing():
+    targets = ["test-gpu", "bench-gpu", "campaign"]
+    planned = subprocess.run(["make", "-n", *targets, "-C", str(ROOT)], capture_output=True, text=True)
+    assert "experiments/campaign.py check" in planned.stdout
+    assert "pip" not in planned.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available() or not shutil.which("make"), reason="would run them; or no make here")
-def test_the_gpu_targets_need_neither_a_registry_nor_plugins_of_pytest():
+def test_the_gpu_tests_need_neither_a_registry_nor_plugins_of_pytest():
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PIP_NO_INDEX": "1"}
     command = ["make", "test-gpu", f"GPU_PYTHON={sys.executable}", "-C", str(ROOT)]
     done = subprocess.run(command, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "needs a CUDA device; there is none here" in done.stdout
-    targets = ["test-gpu", "bench-gpu", "campaign"]
-    planned = subprocess.run(["make", "-n", *targets, "-C", str(ROOT)], capture_output=True, text=True)
-    assert "experiments/campaign.py check" in planned.stdout
-    assert "pip" not in planned.stdout
 
 
 @pytest.mark.slow

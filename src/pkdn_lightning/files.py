@@ -31,11 +31,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: If the file cannot be written; it names `path`.
 
     Example:
-        >>> folder = getfixture("tmp_path")
-        >>> with whole_file(folder / "a.txt") as file:
+        >>> with whole_file("a.txt") as file:
         ...     _ = file.write_text("all of it")
-        >>> [each.name for each in folder.iterdir()]
-        ['a.txt']
+        >>> Path("a.txt").read_text()
+        'all of it'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

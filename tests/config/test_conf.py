@@ -2,6 +2,8 @@
 
 import copy
 import re
+from collections.abc import Iterator
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import pytest
@@ -49,18 +51,35 @@ def test_every_source_takes_its_options(choice):
     check_arguments(get_object(source["_target_"]), {key: source[key] for key in source if key != "_target_"}, "source")
 
 
-@pytest.mark.parametrize("choice", [choice for choice in GROUPS if choice.parent.name not in PREPARING], ids=str)
-def test_every_file_composes_and_builds(choice, tmp_path):
-    if choice == Path("launch/ray"):
-        pytest.importorskip("ray", reason="an extra: pip install 'pkdn-lightning[ray]'")
-    cfg = compose("train", [f"{choice.parent}={choice.name}", f"run_dir={tmp_path}"])
+def check_builds(cfg, folder: Path) -> None:
+    """Builds every part of a training's configuration."""
     OmegaConf.resolve(cfg)
     with torch.device("meta"):  # sizes without numbers
         build_network(cfg.model)
     build_objective(cfg.objective)
     build_datamodule(cfg.data, seed=0, require_parsing=False)
-    build_callbacks(cfg.callbacks, RunFolder(tmp_path))
+    build_callbacks(cfg.callbacks, RunFolder(folder))
     build_loggers(cfg.logger, "id", "student")
+
+
+TRAINING = [path for path in GROUPS if path.parent.name not in (*PREPARING, "experiment") and path.name != "ray"]
+
+
+def side_by_side() -> Iterator[list[str]]:
+    """Yields the first file of every group, then the second of every group, and so on: one composition for many."""
+    groups = [list(files) for _, files in groupby(TRAINING, lambda path: path.parent.name)]
+    for files in zip_longest(*groups):
+        yield [f"{path.parent}={path.name}" for path in files if path]
+
+
+@pytest.mark.parametrize("choices", side_by_side(), ids=" ".join)
+def test_every_file_composes_and_builds(choices, tmp_path):
+    check_builds(compose("train", [*choices, f"run_dir={tmp_path}"]), tmp_path)
+
+
+def test_ray_composes():
+    pytest.importorskip("ray", reason="an extra: pip install 'pkdn-lightning[ray]'")
+    assert compose("train", ["launch=ray"])
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -112,9 +131,11 @@ def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
 )
 def test_what_is_typed_arrives_whatever_letters_it_holds(value):
     assert compose("predict", as_overrides("predict", [f"input={value}"])).input == value
-    assert compose("evaluate", as_overrides("evaluate", [f"models.a={value}"])).models.a == value
+    names = [f"models.a={value}"]
     if not set("{}[](),#*'\"$\\") & set(value):  # these mean something in what is no name of a file
-        assert compose("evaluate", as_overrides("evaluate", [f"data.name={value}"])).data.name == value
+        names.append(f"data.name={value}")
+    cfg = compose("evaluate", as_overrides("evaluate", names))
+    assert (cfg.models.a, cfg.data.name) == (value, value if len(names) == 2 else "celeba")
 
 
 @pytest.mark.parametrize(
@@ -159,17 +180,19 @@ def test_an_experiment_begins_with_its_command(name):
     assert command.partition("        ")[0] == f"# pkdn train experiment={name}"
 
 
-FIRST = ("celeba",)  # with it each experiment meets a debug preset; the others are slow
+FIRST = ("celeba",)  # the others are slow
 
 
 @pytest.mark.parametrize(
     "dataset", [*FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in DATASETS if name not in FIRST)]
 )
-def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_presets(dataset):
+def test_every_experiment_builds_is_named_by_method_and_data_and_overridden_by_debug_presets(dataset, tmp_path):
     methods = {}
     for number, experiment in enumerate(EXPERIMENTS):
         preset = PRESETS[(number + DATASETS.index(dataset)) % len(PRESETS)]
-        cfg = compose("train", [f"experiment={experiment}", f"data={dataset}", f"debug={preset}"])
+        cfg = compose(
+            "train", [f"experiment={experiment}", f"data={dataset}", f"debug={preset}", f"run_dir={tmp_path}"]
+        )
         method = re.sub("_(celeba|helen)$", "", experiment)
         name = f"{method}_{dataset}"
         assert (cfg.experiment, cfg.data.name) == (name, dataset)
@@ -179,10 +202,16 @@ def test_every_experiment_is_named_by_method_and_data_and_overridden_by_debug_pr
         files = OmegaConf.load(conf_dir() / f"debug/{preset}.yaml"), cfg
         wanted, composed = (dict(flatten(OmegaConf.to_container(each))) for each in files)
         assert wanted.items() <= composed.items()
+        check_builds(cfg, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "model", [path.name for path in GROUPS if path.parent.name == "model" and not path.name.endswith("_teacher")]
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("dic", "fsrnet", "sfmnet", "sparnet") else [])
+        for name in MODELS
+        if not name.endswith("_teacher")
+    ],
 )
 def test_reduced_networks_cost_about_the_same(model):
     with torch.device("meta"):

@@ -46,6 +46,7 @@ def models(configured):
 @pytest.fixture(scope="session")
 def serve(models, configured):
     """Returns a context manager that serves the page, and gives its address and the folder of its files."""
+    pytest.importorskip("gradio")  # seconds: not when tests are collected
     from pkdn_lightning.demo.server import serving
 
     @contextmanager

@@ -8,7 +8,6 @@ from PIL import Image, ImageChops, ImageStat
 from tests.demo.conftest import bomb
 from tests.predict.conftest import face
 
-pytest.importorskip("gradio")
 pytestmark = pytest.mark.browser
 
 DESKTOP = {"width": 1280, "height": 900}
@@ -44,7 +43,9 @@ def names(page):
     return page.locator(".strip strong").all_text_contents()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "viewport", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone", marks=pytest.mark.slow)]
+)
 def test_it_opens_with_a_restored_portrait_before_and_after(visit, viewport):
     page = visit(viewport=viewport).page
     before, after = (page.locator(".pair img").nth(number).bounding_box() for number in range(2))
@@ -58,7 +59,9 @@ def test_it_opens_with_a_restored_portrait_before_and_after(visit, viewport):
     assert not re.search(r"\w=\w", page.locator("body").inner_text())
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "viewport", [pytest.param(DESKTOP, id="desktop", marks=pytest.mark.slow), pytest.param(PHONE, id="phone")]
+)
 def test_an_example_is_restored_at_once(visit, address, viewport):
     opened = visit(viewport=viewport)
     page = opened.page

@@ -20,7 +20,6 @@ from pkdn_lightning.demo.server import SWEEPER, forget_sessions, remove_abandone
 from pkdn_lightning.errors import ConfigError
 from tests.predict.conftest import face
 
-gradio = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
 
 UPLOAD = "gradio_api/upload"

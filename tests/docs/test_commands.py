@@ -65,8 +65,8 @@ def is_slow(block):
 
 
 def results_last(block):
-    """Marks the long page of results and the sentences `slow`: each command is composed, and there are many."""
-    slow = block.page == RESULTS[0] or block in INLINE
+    """Marks the pages of results and the sentences `slow`: each command is composed, and there are many."""
+    slow = block.page in RESULTS or block in INLINE
     return pytest.param(block, marks=[pytest.mark.slow] if slow else [], id=str(block))
 
 
@@ -152,7 +152,7 @@ def test_what_is_not_run_is_on_a_page():
 )
 def test_python_runs(block, reader, monkeypatch):
     compose, trainer = pkdn_lightning.config.compose, lightning.Trainer
-    brief = {"max_steps": 2, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    brief = {"max_steps": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
     monkeypatch.setattr(lightning, "Trainer", lambda **given: trainer(**{**given, **brief}))
     monkeypatch.setattr(pkdn_lightning.config, "compose", lambda verb, given: compose(verb, small([verb, *given])[1:]))
     exec(compile(block.code, str(block), "exec"), {"lr": torch.rand(1, 3, 16, 16)})

@@ -50,6 +50,7 @@ def test_a_wrong_card_is_named(tables, deviations, change, said):
         tables.fill_cards("\n## " + card.text.replace(*change))
 
 
+@pytest.mark.slow  # `make docs` ends at the same mistakes
 def test_every_key_has_a_value_and_every_size_is_right(tables, deviations):
     filled = tables.fill_cards(deviations)
     assert not tables.KEY.search(filled)

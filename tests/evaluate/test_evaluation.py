@@ -40,9 +40,8 @@ def test_bicubic_is_the_floor_of_every_table(config, store):
     assert found["test/faces/ssim_y"] == pytest.approx(ssim_y(sr, hr).mean().item(), abs=1e-9)
 
 
-def test_training_and_evaluation_measure_the_same(config, tiny_config):
-    teacher = train(tiny_config(experiment="teacher_celeba", run="teacher"))
-    student = train(tiny_config("objective=reconstruction", run="student"))
+def test_training_and_evaluation_measure_the_same(config, trained_student, trained_teacher):
+    student, teacher = trained_student, trained_teacher
     result = evaluate(config(f"models.student={student.run.path}", f"models.teacher={teacher.run.path}"))
     for name, run in {"student": student, "teacher": teacher}.items():
         for key in ("test/faces/psnr_y", "test/faces/ssim_y"):
@@ -119,15 +118,13 @@ def test_several_stores_make_several_columns(config, store, bare_store):
 
 
 class TestErrors:
-    def test_a_teacher_on_a_store_without_maps(self, config, tiny_config, bare_store):
-        teacher = train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+    def test_a_teacher_on_a_store_without_maps(self, config, trained_teacher, bare_store):
         with pytest.raises(DataError, match="no parsing maps, and teacher cannot"):
-            evaluate(config(f"models.teacher={teacher.path}", f"data.store={bare_store.path}"))
+            evaluate(config(f"models.teacher={trained_teacher.run.path}", f"data.store={bare_store.path}"))
 
-    def test_another_scale(self, config, tiny_config):
-        student = train(tiny_config("objective=reconstruction", run="student")).run
+    def test_another_scale(self, config, trained_student):
         with pytest.raises(ConfigError, match=r"trained with data\.scale=4"):
-            evaluate(config(f"models.student={student.path}", "data.scale=8"))
+            evaluate(config(f"models.student={trained_student.run.path}", "data.scale=8"))
 
     def test_unknown_protocol(self, config):
         with pytest.raises(ConfigError, match="Did you mean 'headline'"):

@@ -271,8 +271,8 @@ def test_a_process_is_stopped_at_its_limit_and_its_rows_stay(script, tmp_path, m
     session = script("campaign").Campaign(script("campaign").parser().parse_args(options))
     waiting = "import signal, time; signal.signal(15, lambda *_: exit(3)); print('said', flush=True); time.sleep(60)"
     begun = time.monotonic()
-    session.wait("part", session.start("part", "-c", waiting), 2)
-    session.wait("done before", None, 2)
+    session.wait("part", session.start("part", "-c", waiting), 1)
+    session.wait("done before", None, 1)
     assert time.monotonic() - begun < 15
     assert [row.get("value") for row in rows(tmp_path / "out")] == [None, "out of time"]
     assert "said" in (tmp_path / "out/logs/part.txt").read_text()

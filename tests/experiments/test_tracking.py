@@ -7,7 +7,6 @@ import sys
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from pkdn_lightning.config import compose, conf_dir
 from pkdn_lightning.train import train
@@ -91,6 +90,8 @@ def test_a_mistake_is_named_before_anything_is_written(dashboards, argument, mes
 
 
 def test_the_sweep_is_the_command_with_overrides_that_compose():
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # takes seconds
+
     sweep = yaml.safe_load((FOLDER / "sweep.yaml").read_text())
     command = create_sweep_command(sweep["command"])
     assert command[-4:] == ["python", "-m", "pkdn_lightning.train", "${args_no_hyphens}"]

@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,12 @@ def made(exporting):
     return exporting[0]
 
 
+@pytest.fixture(scope="module")
+def runtime(made):
+    """Returns a function that loads the file of a format, once."""
+    return cache(lambda name: load_runtime(made.folder / FILES[name], trust=True))
+
+
 class TwoConvolutions(torch.nn.Module):
     """A network that is nothing but its ends."""
 
@@ -104,8 +111,8 @@ def lr():
 
 
 @pytest.mark.parametrize(("name", "within"), [("safetensors", 0), ("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
-def test_every_file_restores_as_the_original_does(model, made, lr, name, within):
-    restorer = load_runtime(made.folder / FILES[name], trust=True)
+def test_every_file_restores_as_the_original_does(model, made, runtime, lr, name, within):
+    restorer = runtime(name)
     assert restorer.card["experiment"] == "tiny"
     assert (restorer.scale, restorer.lr_px) == (4, 8)
     for batch in (lr, lr[:1]):  # of any size, one too
@@ -118,8 +125,8 @@ def test_every_file_restores_as_the_original_does(model, made, lr, name, within)
     "failing",
     [
         FILES["safetensors"],
-        FILES["pt2"],
         RECORD,
+        pytest.param(FILES["pt2"], marks=pytest.mark.slow),
         pytest.param(FILES["onnx"], marks=pytest.mark.slow),
         pytest.param(FILES["int8"], marks=pytest.mark.slow),
     ],
@@ -187,21 +194,15 @@ def test_int8_is_in_8_bits(made):
 
 
 @pytest.mark.parametrize(("name", "within"), [("pt2", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
-@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 6, 10)])
-def test_images_of_any_size_are_restored(model, made, name, within, shape):
-    lr = torch.rand(shape)
-    torch.testing.assert_close(
-        restore(load_runtime(made.folder / FILES[name], trust=True), lr),
-        restore(load_runtime(model), lr),
-        atol=within,
-        rtol=0,
-    )
+def test_images_of_any_size_are_restored(model, runtime, name, within):
+    lr = torch.rand(2, 3, 6, 10)
+    torch.testing.assert_close(restore(runtime(name), lr), restore(load_runtime(model), lr), atol=within, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["pt2", "onnx", "int8"])
-def test_sides_that_the_network_cannot_divide_are_refused(made, name, capfd):
+def test_sides_that_the_network_cannot_divide_are_refused(runtime, name, capfd):
     with pytest.raises(ShapeError, match="cannot take LR of 7x8 pixels"):
-        load_runtime(made.folder / FILES[name], trust=True)(np.zeros((1, 3, 7, 8), np.float32))
+        runtime(name)(np.zeros((1, 3, 7, 8), np.float32))
     assert capfd.readouterr().err == ""
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import lightning.pytorch as lightning
 import pytest
 import torch
-from torch._dynamo.utils import counters
-from torch._inductor.cudagraph_trees import get_container
 
 from pkdn_lightning.errors import PKDNError
 from pkdn_lightning.hardware import choose_precision
@@ -102,6 +100,8 @@ def test_no_step_waits_between_logging_steps(name, small, device, monkeypatch):
 @pytest.fixture
 def graphs(device, monkeypatch):
     """Counts what dynamo compiles; on a CPU without a compiler."""
+    from torch._dynamo.utils import counters  # takes a second
+
     torch._dynamo.reset()
     counters.clear()
     if device.type == "cpu":
@@ -124,6 +124,8 @@ def test_a_compiled_training_ends_where_an_eager_one_does(kind, small, graphs, d
     if kind == "graphs":
         assert not found.get("inductor", {}).get("cudagraph_skips")
         if device.type == "cuda":
+            from torch._inductor.cudagraph_trees import get_container
+
             recorded = get_container(torch.cuda.current_device()).tree_manager
             assert recorded is not None
             assert recorded.new_graph_id().id > 0

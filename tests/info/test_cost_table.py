@@ -5,7 +5,6 @@ import pytest
 from pkdn_lightning.config import compose
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.info import info
-from pkdn_lightning.train import train
 
 SMALL = ("model.width=8", "model.levels=2", "data.scale=4", "size_px=32", "rounds=1", "accelerator=cpu")
 
@@ -19,8 +18,8 @@ def test_an_untrained_network(model, capsys):
     assert f"{cost.blocks[0].params:,}" in printed
 
 
-def test_runs_by_name(tiny_config):
-    run = train(tiny_config("objective=reconstruction")).run
+def test_runs_by_name(trained_student):
+    run = trained_student.run
     (cost,) = info(compose("info", [f"models.mine={run.path}", "size_px=32", "rounds=1", "accelerator=cpu"]))
     assert (cost.name, cost.blocks[0].params) == ("mine", run.read_results()["params"])
 

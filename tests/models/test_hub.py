@@ -7,12 +7,11 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from pkdn_lightning import from_pretrained, load_model, push_to_hub, save_pretrained
 from pkdn_lightning.errors import CheckpointError
-from pkdn_lightning.train import train
 
 
 @pytest.fixture
-def run(tiny_config):
-    return train(tiny_config("objective=reconstruction")).run
+def run(own_run):
+    return own_run
 
 
 def test_a_run_is_passed_on_with_its_card(run, store, tmp_path):

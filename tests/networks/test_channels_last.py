@@ -18,7 +18,7 @@ NETWORKS = {
 }
 
 
-LONG = ("fishfsrnet", "fsrnet", "sfmnet")
+LONG = ("dic", "fishfsrnet", "fsrnet", "sfmnet", "sparnet")
 
 
 @pytest.mark.parametrize(

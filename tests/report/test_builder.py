@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import shutil
 import time
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from pkdn_lightning.config import compose
@@ -22,8 +24,8 @@ from pkdn_lightning.report.rows import collect
 from pkdn_lightning.report.table1 import quality_table
 from pkdn_lightning.report.table2 import ablation, ablation_table, commands
 from pkdn_lightning.report.tables import to_markdown
-from pkdn_lightning.train import train
 from tests.conftest import write_store
+from tests.report.conftest import RunMaker
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +51,29 @@ def counted(monkeypatch):
     return seen
 
 
-@pytest.fixture
-def three_runs(make_run):
-    """A teacher, two seeds of PKDN with different teachers' weights, and a plain student."""
+def write_runs(make_run):
+    """Writes a teacher, two seeds of PKDN with different teachers' weights, and a plain student."""
     teacher = make_run("teacher")
     return [teacher, *(make_run(f"pkdn{seed}", f"seed={seed}", teacher=teacher) for seed in (0, 1)), make_run("plain")]
+
+
+@pytest.fixture
+def three_runs(make_run):
+    return write_runs(make_run)
+
+
+@pytest.fixture(scope="module")
+def whole(_bases, _report_base, celeba, tmp_path_factory):
+    """The report on these runs and an unfinished one; read only."""
+    folder = tmp_path_factory.mktemp("whole")
+    make = RunMaker(folder / "runs", celeba, _bases)
+    write_runs(make)
+    make("stopped", status="interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(building, "render_page", lambda *_: "")
+        patch.setattr(measurements, "_LONGEST_S", 1e-9)
+        return report(OmegaConf.merge(_report_base, {"out": str(folder / "report")}))
 
 
 def read(file):
@@ -62,16 +82,14 @@ def read(file):
 
 
 class TestFiles:
-    def test_everything_is_there_and_says_the_same(self, config, three_runs, make_run, celeba):
-        make_run("stopped", status="interrupted")
-        result = report(config())
-        names = {file.name for file in result.folder.iterdir()}
+    def test_everything_is_there_and_says_the_same(self, whole):
+        names = {file.name for file in whole.folder.iterdir()}
         tables = {f"table{number}.{kind}" for number in (1, 2) for kind in ("md", "csv", "tex")}
         assert names >= {"report.md", "figure4.png", "per_image.csv", *tables}
 
-        rows = {row["method"]: row for row in read(result.folder / "table1.csv")}
+        rows = {row["method"]: row for row in read(whole.folder / "table1.csv")}
         assert list(rows) == ["bicubic", "PKDN student, no distillation", "PKDN", "PKDN teacher"]
-        values = read(result.folder / "per_image.csv")
+        values = read(whole.folder / "per_image.csv")
         assert len(values) == 5 * (1 + 4)
         per_seed = [
             [float(each["psnr_y"]) for each in values if (each["method"], each["seed"]) == ("PKDN", seed)]
@@ -85,8 +103,8 @@ class TestFiles:
         assert gain == pytest.approx(np.mean(plain) - np.mean(per_seed))
         assert float(rows["PKDN"]["psnr_low"]) <= float(rows["PKDN"]["psnr"]) <= float(rows["PKDN"]["psnr_high"])
 
-        page = (result.folder / "report.md").read_text()
-        assert (result.folder / "table1.md").read_text().rstrip() in page
+        page = (whole.folder / "report.md").read_text()
+        assert (whole.folder / "table1.md").read_text().rstrip() in page
         for said in (
             "Trained on celeba (13 faces); 6 steps of 4 faces",
             "sees the parsing map of the true face",
@@ -98,18 +116,18 @@ class TestFiles:
             "CPU threads: 1",
         ):
             assert said in page, said
-        latex = (result.folder / "table1.tex").read_text()
+        latex = (whole.folder / "table1.tex").read_text()
         assert latex.count(r"\toprule") == 2
         assert latex.count("{") == latex.count("}")
 
-    def test_a_trained_run_is_measured_as_it_was_tested(self, config, tiny_config):
-        trained = train(tiny_config("objective=reconstruction", run="runs/plain"))
+    def test_a_trained_run_is_measured_as_it_was_tested(self, config, trained_student):
+        shutil.copytree(trained_student.run.path, "runs/plain")
         result = report(config())
         assert result.subject.reference == "PKDN student, no distillation"
         assert "the best method here: there is no PKDN run" in (result.folder / "report.md").read_text()
         found = result.subject.scores["faces"]["PKDN student, no distillation"]
-        assert found.psnr.mean == pytest.approx(trained.metrics["test/faces/psnr_y"], abs=1e-5)
-        assert found.ssim.mean == pytest.approx(trained.metrics["test/faces/ssim_y"], abs=1e-5)
+        assert found.psnr.mean == pytest.approx(trained_student.metrics["test/faces/psnr_y"], abs=1e-5)
+        assert found.ssim.mean == pytest.approx(trained_student.metrics["test/faces/ssim_y"], abs=1e-5)
 
     def test_several_test_sets(self, config, make_run, celeba, store):
         make_run("plain")
@@ -122,7 +140,7 @@ class TestFiles:
 
 
 class TestCache:
-    def test_a_second_report_measures_nothing(self, config, three_runs, counted):
+    def test_a_second_report_measures_nothing_but_what_is_damaged(self, config, three_runs, counted):
         first = report(config())
         assert len([each for each in counted if each != "speed"]) == 5  # bicubic and four runs
         assert counted.count("speed") == 2 * 2  # students are alike; one at a time and eight
@@ -131,6 +149,12 @@ class TestCache:
         report(config())
         assert counted == []
         assert (first.folder / "report.md").read_text() == written
+        file = three_runs[0].path / "per_image" / "celeba.json"
+        for damaged in (file.read_text()[:99], file.read_text().replace("psnr_y", "psnr")):
+            file.write_text(damaged)
+            report(config())
+            assert len(counted) == 1
+            counted.clear()
 
     def test_what_changed_is_measured_again(self, config, three_runs, make_run, counted, tmp_path):
         report(config())
@@ -143,15 +167,6 @@ class TestCache:
         other = write_store(tmp_path / "other" / "celeba", counts={"train": 1, "val": 1, "test": 2})
         report(config(f"data.test_stores.celeba={other.path}"))
         assert len([each for each in counted if each != "speed"]) == 5
-
-    @pytest.mark.parametrize("damage", [lambda text: text[:99], lambda text: text.replace("psnr_y", "psnr")])
-    def test_damaged_values_are_measured_again(self, config, three_runs, counted, damage):
-        report(config())
-        counted.clear()
-        file = three_runs[0].path / "per_image" / "celeba.json"
-        file.write_text(damage(file.read_text()))
-        report(config())
-        assert len(counted) == 1
 
     def test_speed_is_a_batch_over_the_time_of_a_pass(self, monkeypatch):
         class Waiting(SRNetwork):
@@ -171,8 +186,8 @@ class TestCache:
 
 
 class TestPublished:
-    def test_published_stands_beside_measured(self, config, three_runs):
-        subject = dataclasses.replace(report(config()).subject, scale=8)
+    def test_published_stands_beside_measured(self, whole):
+        subject = dataclasses.replace(whole.subject, scale=8)
         table = quality_table(subject, "celeba")
         cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.sections[0].rows}
         assert list(cells) == [
@@ -188,8 +203,8 @@ class TestPublished:
         assert not subject.published("faces")
         assert subject.published("helen_crops") is TABLE_1["helen"]
 
-    def test_best_and_second_are_marked_among_comparable_methods(self, config, three_runs):
-        subject = report(config()).subject
+    def test_best_and_second_are_marked_among_comparable_methods(self, whole):
+        subject = whole.subject
         rows = quality_table(subject, "celeba").sections
         assert sorted(row[3].place for row in rows[0].rows) == [0, 1, 2]
         best = max(rows[0].rows, key=lambda row: subject.scores["celeba"][row[0].text].psnr.mean)
@@ -256,22 +271,21 @@ class TestTable2:
 
 
 class TestFigure:
-    def test_size_and_columns(self, config, three_runs):
-        figure = report(config("faces=3")).figure
+    def test_size_and_columns(self, whole):
+        figure = whole.figure
         assert figure.columns == ("LR", "bicubic", "PKDN student, no distillation", "PKDN", "HR")
         image = Image.open(figure.file)
         assert image.size[0] == 5 * 128 + 4 * 4  # five columns of 32 px, enlarged four times, and gaps
         pitch = 128 + 14 + 14 // 3 + 4
-        assert 0 < image.size[1] - 3 * pitch <= 3 * 18 + 4  # three faces below a title of up to three lines
+        assert 0 < image.size[1] - 5 * pitch <= 3 * 18 + 4  # five faces below a title of up to three lines
 
-    def test_the_rule_chooses_the_faces(self, config, three_runs, celeba):
-        result = report(config())
-        scores = result.subject.scores["celeba"]
+    def test_the_rule_chooses_the_faces(self, whole, celeba):
+        scores = whole.subject.scores["celeba"]
         gain = scores["PKDN"].faces.psnr - scores["bicubic"].faces.psnr
         expected = [scores["PKDN"].faces.names[face] for face in np.argsort(gain)]
-        assert list(result.figure.faces) == expected  # five of five, by gain
-        assert "percentiles 10, 30, 50, 70, 90 of the PSNR gain of PKDN over bicubic" in result.figure.caption
-        last = np.asarray(Image.open(result.figure.file))[:, -128:]
+        assert list(whole.figure.faces) == expected  # five of five, by gain
+        assert "percentiles 10, 30, 50, 70, 90 of the PSNR gain of PKDN over bicubic" in whole.figure.caption
+        last = np.asarray(Image.open(whole.figure.file))[:, -128:]
         (plan,) = OrderedBatchSampler(celeba.indices("test"), 9)
         truth = celeba.hr[plan.row[np.argmin(gain)]].repeat(4, 0).repeat(4, 1)
         top = next(y for y in range(80) if np.array_equal(last[y : y + 128], truth))

@@ -13,7 +13,6 @@ import pytest
 from tests.predict.conftest import face, model  # noqa: F401  # a fixture
 
 httpx = pytest.importorskip("httpx")
-pytest.importorskip("gradio")
 
 PICTURES, WARM_UP = 2000, 200
 SIDES = (16, 128, 131, 200, 333, 480, 640, 900)
@@ -46,6 +45,7 @@ def restored(client, button: int, number: int, picture: bytes) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc")
 def test_memory_stays_what_it_was(model):  # noqa: F811
+    pytest.importorskip("gradio")
     command = [sys.executable, "-u", "-m", "pkdn_lightning.demo", f"model={model}", "browser=false", "threads=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"}) as server:
         try:

@@ -185,12 +185,13 @@ def test_whatever_is_broken_off_ends_as_if_it_had_not_been(tmp_path, command, na
     [
         pytest.param("urdgn", "validation_step", 2, signal.SIGKILL, id="in a validation, adversarial"),
         pytest.param(
-            "averaged, accumulated, scheduled, stopped early", "test_step", 0, signal.SIGKILL, id="in the test"
+            "averaged, accumulated, scheduled, stopped early", "test_step", 0, signal.SIGKILL, id="in the test",
+            marks=pytest.mark.slow,
         ),
         pytest.param("plain", "fsync", 5, signal.SIGKILL, id="in the first last.ckpt"),
         pytest.param("by epoch", "fsync", -4, FULL_DISK, id="disk full in the last epoch"),
     ],
-)
+)  # fmt: skip
 def test_the_most_telling_kills(tmp_path, command, name, event, occurrence, number):
     broken = Broken(tmp_path, command(name), seed())
     places = [place for place, happened in enumerate(broken.whole.events) if happened == event]

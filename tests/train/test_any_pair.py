@@ -29,7 +29,12 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("other", OTHERS)
+FIRST = ("layers by path", "attention")  # the others are slow; adapters between widths are tested below
+
+
+@pytest.mark.parametrize(
+    "other", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
+)
 def test_a_student_learns_from_another_network(other, store, tmp_path):
     tiny = [each for each in TINY if not (each.startswith("model.") and "model=rcan" in OTHERS[other])]
     places = [f"data.store={store.path}", f"run_dir={tmp_path / 'run'}", f"paths.runs={tmp_path / 'runs'}"]

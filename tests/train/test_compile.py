@@ -59,13 +59,11 @@ def test_student_and_teacher_are_compiled_once_each(compiled_config, graphs):
 
 
 SINGLE = ["dic", "fishfsrnet", "fsrnet", "kdfsrnet_teacher", "rcan", "sfmnet", "sisn", "sparnet", "teacher", "urdgn"]
-QUICK = ("teacher", "urdgn")
 OWN = {"urdgn": ("module.discriminator.size_px=64", "data.batch_size=4")}
 
 
-@pytest.mark.parametrize(
-    "experiment", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SINGLE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SINGLE)
 def test_every_network_is_one_graph(experiment, compiled_config, graphs):
     assert train(compiled_config(experiment, *OWN.get(experiment, ()))).run.finished
     assert graphs == [[(4, 3, 8, 8)]]

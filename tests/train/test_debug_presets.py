@@ -18,7 +18,7 @@ from tests.conftest import write_store
         pytest.param("overfit", {200}, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("experiment", ["student_small", "sparnet size=reduced"])
+@pytest.mark.parametrize("experiment", ["student_small", pytest.param("sparnet size=reduced", marks=pytest.mark.slow)])
 def test_a_preset_runs_and_leaves_nothing_a_training_would_take(preset, steps, experiment, monkeypatch):
     write_store(Path("faces"), size_px=64, counts={"train": 2, "val": 1, "test": 1})
     typed = f"train experiment={experiment} debug={preset} data.store=faces"

@@ -54,12 +54,13 @@ def column(run: RunFolder, name: str) -> list[str]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        pytest.param((PLAIN,), id="plain"),
+        pytest.param((PLAIN,), id="plain", marks=pytest.mark.slow),  # tests/robustness/test_kills.py has it killed
         pytest.param((*LONG_TERMS, "ema=standard"), id="distilled, averaged"),
-        pytest.param(SCHEDULED, id="scheduled"),
+        pytest.param(SCHEDULED, id="scheduled", marks=pytest.mark.slow),  # the last one is, too
         pytest.param(
             (PLAIN, "trainer.accumulate_grad_batches=2", "data.batch_size=2", "degradation=blind2"),
             id="accumulated, blind",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             (*SCHEDULED, "data.num_workers=1", "trainer.max_steps=-1", "trainer.max_epochs=2"), id="loader process"
@@ -78,8 +79,8 @@ def test_stopped_and_resumed_equals_uninterrupted(tiny_config, stopped, override
     assert results["started"] <= results["resumed"][0]["started"]
 
 
-def test_a_resumed_run_keeps_its_teacher_and_what_auto_stood_for(tiny_config, stopped):
-    teacher_run = train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+def test_a_resumed_run_keeps_its_teacher_and_what_auto_stood_for(tiny_config, stopped, trained_teacher):
+    teacher_run = trained_teacher.run
     run = stopped(*LONG_TERMS, "trainer.precision=auto", f"teacher.checkpoint={teacher_run.path}")
     pinned = resuming_config(run, tiny_config(*LONG_TERMS, "trainer.precision=auto"))
     assert (pinned.teacher.checkpoint, pinned.trainer.precision) == (str(teacher_run.best), "32-true")
@@ -103,10 +104,11 @@ def test_a_finished_run_that_is_made_longer_equals_one_that_was_longer_from_the_
     [
         pytest.param(SCHEDULED, "trainer.max_steps=16", id="by step"),
         pytest.param(
-            (*SCHEDULED, "trainer.max_steps=-1", "trainer.max_epochs=2"), "trainer.max_epochs=5", id="by epoch"
+            (*SCHEDULED, "trainer.max_steps=-1", "trainer.max_epochs=2"), "trainer.max_epochs=5", id="by epoch",
+            marks=pytest.mark.slow,
         ),
     ],
-)
+)  # fmt: skip
 def test_the_schedule_of_a_longer_run_spans_its_new_length(tiny_config, overrides, longer, capsys):
     rates = column(train(tiny_config(*overrides, longer, run="whole")).run, "lr-Adam")
     run = train(tiny_config(*overrides)).run
@@ -117,8 +119,8 @@ def test_the_schedule_of_a_longer_run_spans_its_new_length(tiny_config, override
     assert found[:6] != rates[:6]
 
 
-def test_a_longer_run_that_is_killed_keeps_the_results_of_the_shorter_one_and_can_be_resumed(tiny_config, monkeypatch):
-    run = train(tiny_config(PLAIN)).run
+def test_a_longer_run_that_is_killed_keeps_the_results_of_the_shorter_one_and_can_be_resumed(own_run, monkeypatch):
+    run = own_run
     before = run.read_results()["metrics"]
     with monkeypatch.context() as patch:
         stop_at(patch, step=8)
@@ -141,8 +143,8 @@ def test_a_run_that_early_stopping_ended_waits_anew_when_it_is_made_longer(tiny_
     assert run.read_results()["steps"] == 6
 
 
-def test_what_is_refused_leaves_the_run_as_it_was(tiny_config, bare_store):
-    run = train(tiny_config(PLAIN)).run
+def test_what_is_refused_leaves_the_run_as_it_was(own_run, bare_store):
+    run = own_run
     before = digests(run)
     for overrides, message in (
         ([], r"finished after 6 steps(?s:.*)trainer\.max_steps="),
@@ -175,17 +177,15 @@ def test_a_run_that_was_moved_goes_on_where_it_is_now(tiny_config, stopped, tmp_
     assert moved.read_results()["metrics"]["best/step"] == best  # the state of ModelCheckpoint names the old folder
 
 
-def test_the_stop_for_a_loss_that_is_not_finite_says_what_is_left(tiny_config):
+def test_the_stop_for_a_loss_that_is_not_finite_says_what_is_left(tiny_config, own_run):
     diverging = (PLAIN, "optimizer.lr=1e30", "trainer.val_check_interval=100")
     with pytest.raises(TrainingError, match=r"not finite(?s:.*)No checkpoint had been written yet"):
         train(tiny_config(*diverging, run="a"))
-    cfg = tiny_config(PLAIN, run="b")
-    run = train(cfg).run
-    checkpoint = torch.load(run.last, weights_only=True)
+    checkpoint = torch.load(own_run.last, weights_only=True)
     checkpoint["state_dict"]["net.head.weight"].fill_(float("nan"))
-    torch.save(checkpoint, run.last)
+    torch.save(checkpoint, own_run.last)
     with pytest.raises(TrainingError, match=r"not finite(?s:.*)last\.ckpt of step 6 is kept"):
-        go_on(run, "trainer.max_steps=12")
+        go_on(own_run, "trainer.max_steps=12")
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,8 @@ def test_a_job_that_broke_off_before_its_first_checkpoint_begins_anew_and_anothe
     assert record(run.path) == after
 
 
-def test_where_and_how_a_job_runs_does_not_make_it_another(tiny_config):
-    cfg = tiny_config(PLAIN)
-    run = verb.train(cfg).run
+def test_where_and_how_a_job_runs_does_not_make_it_another(trained_student, tiny_config):
+    run = trained_student.run
     check_same_run(run, tiny_config(PLAIN, "threads=1", "trainer.log_every_n_steps=5", "logger=none", "test=false"))
     for override in ("seed=1", "data.flip_probability=0.5", "ema=standard", "trainer.max_steps=7"):
         with pytest.raises(ConfigError, match="holds another run"):

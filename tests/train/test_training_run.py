@@ -22,6 +22,7 @@ from pkdn_lightning.train import train
 from pkdn_lightning.train.teacher_lookup import run_identity
 
 PLAIN = "objective=reconstruction"
+SHORT = ("trainer.max_steps=1", "trainer.val_check_interval=1", "teacher.max_steps=1")
 LONG_TERMS = ("objective.ts.schedule=constant", "objective.fs.schedule=constant")
 
 
@@ -34,13 +35,12 @@ def same(a, b) -> bool:
 
 
 @pytest.fixture
-def teacher_run(tiny_config):
-    return train(tiny_config(experiment="teacher_celeba", run="teacher")).run
+def teacher_run(trained_teacher):
+    return trained_teacher.run
 
 
-def test_a_teacher_run_leaves_everything(tiny_config):
-    result = train(tiny_config(experiment="teacher_celeba"))
-    run = result.run
+def test_a_teacher_run_leaves_everything(trained_teacher):
+    result, run = trained_teacher, trained_teacher.run
     for path in (run.config, run.provenance, run.results, run.metrics, run.best, run.last):
         assert path.is_file(), path
     assert sorted(file.name for file in run.grids.iterdir()) == ["step_0000003.png", "step_0000006.png"]
@@ -102,15 +102,16 @@ def test_a_teacher_that_saw_other_data_is_another(tiny_config):
 
 
 def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
-    students = [train(tiny_config("teacher.seed=${seed}", f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
+    each = ("teacher.seed=${seed}", *SHORT)
+    students = [train(tiny_config(*each, f"seed={seed}", run=f"s{seed}")).run for seed in (1, 2)]
     teachers = [Path(json.loads(run.provenance.read_text())["teacher"]["path"]).parents[1] for run in students]
     seeds = [json.loads((teacher / "run.json").read_text())["seed"] for teacher in teachers]
     assert (len(set(teachers)), seeds) == (2, [1, 2])
 
 
 def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(tiny_config):
-    options = ("objective=distillation_image", "teacher.seed=3")
-    by_hand = train(tiny_config(PLAIN, "seed=3", run="runs/by_hand")).run
+    options = ("objective=distillation_image", "teacher.seed=3", *SHORT)
+    by_hand = train(tiny_config(PLAIN, "seed=3", *SHORT, run="runs/by_hand")).run
     first, second, third = (
         train(tiny_config(*options, f"teacher={kind}", run=f"runs/{number}")).run
         for number, kind in enumerate(("pkdn", "twin", "twin"))
@@ -121,8 +122,8 @@ def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(ti
 
 
 def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
-    cfg, data = tiny_config("data.parsing_dropout=0.5"), {"sha256": store.sha256}
-    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config())]
+    cfg, data = tiny_config("data.parsing_dropout=0.5", *SHORT), {"sha256": store.sha256}
+    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config(*SHORT))]
     assert identities[0] == identities[1] | {"parsing_dropout": 0.5}
     shares = []
     original = SRModule.on_train_start
@@ -163,17 +164,17 @@ def test_the_best_weights_are_tested_not_the_last(tiny_config, store, tmp_path, 
     assert means["best"]["test/faces/psnr_y"] > means["last"]["test/faces/psnr_y"] + 0.01
 
 
-def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config):
-    a, b, c = (train(tiny_config(PLAIN, f"seed={seed}", run=name)).run for name, seed in (("a", 1), ("b", 1), ("c", 2)))
-    assert same(weights(a.last), weights(b.last))
-    assert not same(weights(a.last), weights(c.last))
+def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_differ(tiny_config, trained_student):
+    again, other = (train(tiny_config(PLAIN, f"seed={seed}", run=f"{seed}")).run for seed in (0, 1))
+    assert same(weights(trained_student.run.last), weights(again.last))
+    assert not same(weights(again.last), weights(other.last))
 
 
 def test_learning(tiny_config):
     result = train(
         tiny_config(
             PLAIN,
-            "trainer.max_steps=80",
+            "trainer.max_steps=40",
             "trainer.val_check_interval=40",
             "optimizer.lr=3e-3",
             "model.global_residual=true",
@@ -202,8 +203,8 @@ def test_starting_from_the_teachers_weights(tiny_config, teacher_run, named):
     assert all(torch.equal(taught[name], student[name]) for name in shared)
 
 
-def test_models_load_by_run_and_by_file(tiny_config):
-    run = train(tiny_config(PLAIN)).run
+def test_models_load_by_run_and_by_file(trained_student):
+    run = trained_student.run
     loaded = load_network(run.path)
     assert loaded.path == run.best
     assert not loaded.net.training
@@ -228,7 +229,7 @@ class TestErrors:
             train(tiny_config(f"data.store={bare_store.path}", experiment="teacher_celeba"))
 
     def test_student_and_teacher_of_other_widths(self, tiny_config):
-        wide = train(tiny_config("model.width=12", experiment="teacher_celeba", run="wide")).run
+        wide = train(tiny_config("model.width=12", *SHORT, experiment="teacher_celeba", run="wide")).run
         with pytest.raises(ShapeError, match=r"down1: student \(4, 8, 16, 16\), teacher \(4, 12, 16, 16\)"):
             train(tiny_config(*LONG_TERMS, f"teacher.checkpoint={wide.path}"))
 
@@ -241,8 +242,8 @@ class TestErrors:
         with pytest.raises(CheckpointError, match=r"data\.encoding=colour"):
             train(tiny_config("data.encoding=onehot", f"teacher.checkpoint={teacher_run.path}"))
 
-    def test_a_student_is_no_teacher(self, tiny_config):
-        student = train(tiny_config(PLAIN, run="student")).run
+    def test_a_student_is_no_teacher(self, tiny_config, trained_student):
+        student = trained_student.run
         with pytest.raises(CheckpointError, match="reads no parsing maps.*teacher=twin"):
             train(tiny_config(f"teacher.checkpoint={student.path}"))
         objective = ("objective.fs.weight=0", "objective.ts.weight=1", "teacher=twin")
@@ -256,18 +257,19 @@ class TestErrors:
         for file in RunFolder(Path(cfg.run_dir)).checkpoints.glob("*.ckpt"):
             assert all(value.isfinite().all() for value in weights(file).values()), file
 
-    def test_a_run_is_never_overwritten(self, tiny_config):
-        run = train(tiny_config(PLAIN)).run
-        before = run.best.read_bytes()
+    def test_a_run_is_never_overwritten(self, tiny_config, own_run):
+        before = own_run.best.read_bytes()
         with pytest.raises(ConfigError, match="holds a run already"):
             train(tiny_config(PLAIN))
-        assert run.best.read_bytes() == before
+        assert own_run.best.read_bytes() == before
 
 
 def test_progress_is_told_in_lines_where_the_output_is_no_terminal(tiny_config, capsys, monkeypatch):
     monkeypatch.setattr("pkdn_lightning.train.callbacks.progress_lines._FIRST_S", 0.0)
-    train(tiny_config(PLAIN, "trainer.enable_progress_bar=true"))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Step ")]
+    run = train(tiny_config(PLAIN, "trainer.enable_progress_bar=true")).run
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == [f"Results: {run.results}", f"Faces: {run.grids / 'step_0000006.png'}"]
+    lines = [line for line in told if line.startswith("Step ")]
     assert len(lines) == 6
     assert re.fullmatch(r"Step 2 of 6, loss 0\.\d+, 0:00:\d\d left", lines[1])
     assert re.fullmatch(r"Step 4 of 6, loss 0\.\d+, val \d+\.\d\d dB, 0:00:\d\d left", lines[3])
@@ -284,16 +286,14 @@ def test_progress_is_a_bar_of_steps_on_a_terminal(tiny_config, monkeypatch):
     assert "Epoch" not in shown
 
 
-def test_a_training_ends_by_naming_its_results_and_faces(tiny_config, capsys):
-    run = train(tiny_config(PLAIN)).run
-    ends = capsys.readouterr().out.splitlines()[-2:]
-    assert ends == [f"Results: {run.results}", f"Faces: {run.grids / 'step_0000006.png'}"]
-
-
-def test_choices_for_the_machine_are_told_once_and_not_before_a_refusal(tiny_config, capsys):
-    fast = ("recipe=fast", "data.batch_size=4", *LONG_TERMS)
-    train(tiny_config(*fast))
-    assert capsys.readouterr().out.count("Tuned for this machine") == 1  # of a teacher and its student
+def test_choices_for_the_machine_are_told_once_and_kept_and_not_told_before_a_refusal(tiny_config, capsys):
+    fast = ("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)
+    saved = OmegaConf.load(train(tiny_config(*fast)).run.config)
+    told = capsys.readouterr().out
+    assert told.count("Tuned for this machine") == 1  # of a teacher and its student
+    assert f"trainer.precision={saved.trainer.precision} (" in told
+    assert saved.module.channels_last is True
+    assert saved.trainer.precision != "auto"
     with pytest.raises(ConfigError, match="holds a run already"):
         train(tiny_config(*fast))
     assert "Tuned" not in capsys.readouterr().out
@@ -308,21 +308,13 @@ def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, ca
     assert "trained for few steps, compared with the 11 of its student" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_run_tells_how_fast_it_is(tiny_config):
-    run = train(tiny_config(PLAIN, "trainer.log_every_n_steps=2")).run
+def test_a_run_tells_how_fast_it_is(trained_student):
+    run = trained_student.run
     for name in ("speed/faces_per_s", "speed/memory_mb"):
         rows = logged(run, name)
         assert rows
         assert all(float(value) > 0 for _, value in rows)
     assert all(0 <= float(value) < 1 for _, value in logged(run, "speed/data_wait_share"))
-
-
-def test_recomputing_and_tuning_leave_a_run_resumable_and_say_what_was_chosen(tiny_config, capsys):
-    run = train(tiny_config("recipe=fast", "data.batch_size=4", "module.recompute=true", *LONG_TERMS)).run
-    saved = OmegaConf.load(run.config)
-    assert f"trainer.precision={saved.trainer.precision} (" in capsys.readouterr().out
-    assert saved.module.channels_last is True
-    assert saved.trainer.precision != "auto"
 
 
 def test_profiling_leaves_a_trace_that_viewers_read(tiny_config):
