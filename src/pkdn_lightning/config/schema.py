@@ -514,6 +514,7 @@ class ExportConfig:
         store: Faces for the comparison and for int8 calibration; included portraits if null.
         split: Part of the store; the included portraits are compared on `test` and calibrated on `train`.
         faces: Number of faces.
+        int8_loss_db: Loss that int8 may have: its first convolutions stay in float32, as few as this allows.
         push_to: owner/name on the Hugging Face hub, to which the safetensors files are uploaded.
         private: Makes a new repository there private.
         threads: CPU threads; torch decides if null.
@@ -525,6 +526,7 @@ class ExportConfig:
     store: File | None = None
     split: Annotated[str, OneOf("train", "val", "test")] = "val"
     faces: Count = 64
+    int8_loss_db: Positive = 0.02
     push_to: str | None = None
     private: bool = True
     threads: Threads | None = None
