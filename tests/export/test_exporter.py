@@ -97,7 +97,8 @@ def test_a_network_of_two_convolutions_is_in_8_bits_too(tmp_path):
 def test_the_first_convolutions_stay_in_float32_until_the_loss_is_small(made, tmp_path):
     """The loss that ended the search is in the file."""
     losses = iter([0.09, 0.05, 0.015])
-    found = quantise(made.folder / FILES["onnx"], tmp_path / "a.onnx", torch.rand(4, 3, 8, 8), lambda file: next(losses))
+    faces = torch.rand(4, 3, 8, 8)
+    found = quantise(made.folder / FILES["onnx"], tmp_path / "a.onnx", faces, lambda file: next(losses))
     assert (list(found.tried.values()), found.loss_db) == ([0.09, 0.05, 0.015], 0.015)
     nodes = onnx.load(tmp_path / "a.onnx").graph.node
     exact = [node for node in nodes if node.op_type == "Conv" and not node.input[0].endswith("DequantizeLinear_Output")]

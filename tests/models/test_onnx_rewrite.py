@@ -136,10 +136,10 @@ def hourglass():
             (("Conv", ["large", "w7", "b7"], ["y"], "tail"), pads),
         ],
         {
-            "w1": weights(1, 4, 3, 3, 3), "b1": weights(2, 4), "w2": weights(3, 6, 4, 6, 6) * uneven, "b2": weights(4, 6),
-            "w3": weights(5, 6, 6, 3, 3) * uneven, "b3": weights(6, 6), "w4": weights(7, 6, 6, 3, 3) * uneven,
-            "b4": weights(8, 6), "w5": weights(9, 6, 6, 1, 1), "b5": weights(10, 6), "w6": weights(11, 8, 6, 3, 3),
-            "b6": weights(12, 8), "w7": weights(13, 3, 2, 3, 3), "b7": weights(14, 3),
+            "w1": weights(1, 4, 3, 3, 3), "b1": weights(2, 4), "b2": weights(4, 6), "b3": weights(6, 6),
+            "w2": weights(3, 6, 4, 6, 6) * uneven, "w3": weights(5, 6, 6, 3, 3) * uneven, "b4": weights(8, 6),
+            "w4": weights(7, 6, 6, 3, 3) * uneven, "w5": weights(9, 6, 6, 1, 1), "b5": weights(10, 6),
+            "w6": weights(11, 8, 6, 3, 3), "b6": weights(12, 8), "w7": weights(13, 3, 2, 3, 3), "b7": weights(14, 3),
         },
         3,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Rescales the channels of an ONNX model's features so that 8 bits represent all of them well.
 
-ONNX Runtime quantises a feature map with one scale for all channels, but their ranges differ by a factor of ten and more:
-a channel with a small range would get few levels. A channel can be multiplied by any positive number between two
+ONNX Runtime quantises a feature map with one scale for all channels, but their ranges differ by a factor of ten and
+more: a channel with a small range would get few levels. A channel can be multiplied by any positive number between two
 convolutions if the weights that read it are divided by that number; ReLUs, pooling, gates and sums of equally scaled
 maps preserve this. Weights lose little, because they have a scale per output channel.
 
@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pkdn_lightning.models.onnx_int8 import CalibrationImages
 

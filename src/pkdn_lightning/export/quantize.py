@@ -111,8 +111,8 @@ def _note_loss(model: Any, loss_db: float) -> None:
 def expected_loss_db(sr: Tensor, original: Tensor, hr: Tensor) -> float:
     """Returns the loss of PSNR in dB that the difference of two restorations causes.
 
-    Takes the difference as independent of the original's own error. On few faces this is closer to the loss on many than
-    the difference of both PSNR, to which the products of the two errors contribute by chance.
+    Takes the difference as independent of the original's own error. On few faces this is closer to the loss on many
+    than the difference of both PSNR, to which the products of the two errors contribute by chance.
 
     Args:
         sr: Restored faces, (N, 3, H, W).

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 _HEAD: Final = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
 _DOWN: Final = {"kernel_shape": [6, 6], "pads": [2] * 4, "strides": [2, 2], "dilations": [1, 1], "group": 1}

@@ -128,8 +128,8 @@ def choose_models(name: str, load: Callable[[str], Restorer], form: Callable[[st
 def fastest_form(name: str, cfg: "DictConfig") -> str:
     """Returns the name of an included model in 8 bits where `runtime=auto` means that one, else the name.
 
-    That is on CPUs with ONNX Runtime, if the model comes in 8 bits. Each included 8-bit file loses less than 0.03 dB, which
-    its card holds, and restores the same faces on every processor.
+    That is on CPUs with ONNX Runtime, if the model comes in 8 bits. Every included 8-bit file loses less than 0.03 dB
+    (`loss_db` on its card), and restores the same faces on every processor.
     """
     small = f"{name}_int8"
     wanted = cfg.runtime == "auto" and cfg.precision == "32" and small in included_models()
