@@ -481,7 +481,7 @@ class PredictConfig(MachineConfig):
         overwrite: Restores again what was restored before.
         format: Format of results: PNG, or that of the input.
         batch_size: Faces at a time.
-        runtime: What runs the network; auto goes by the file's suffix.
+        runtime: What runs the network; auto takes included models in 8 bits on CPUs, others by the file's suffix.
         precision: Number format of the network.
         trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """
@@ -554,7 +554,7 @@ class DemoConfig(MachineConfig):
         keep_s: How long images and results are kept, in seconds.
         queue: Images that may wait.
         concurrent: Images at a time.
-        runtime: What runs the network; auto goes by the file's suffix.
+        runtime: What runs the network; auto takes included models in 8 bits on CPUs, others by the file's suffix.
         precision: Number format of the network.
         trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """

@@ -90,8 +90,6 @@ def quantise(
 
 def _prepare(model: Any, lr: Tensor) -> list[str]:
     """Rewrites a model so that its 8-bit form is fast and near it; returns the nodes that may be quantised."""
-    for node in model.graph.node:
-        del node.metadata_props[:]  # the exporter's notes are as large as the weights
     pool_whole_maps(model)
     equalise_channels(model, CalibrationImages(INPUT, lr, _BATCH))
     shuffle_channels_last(model)
