@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from networks import Settings
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.export.graphs import trace, write_onnx
-from pkdn_lightning.export.quantize import closeness_db, quantise
+from pkdn_lightning.export.quantize import expected_loss_db, quantise
 from pkdn_lightning.hardware import keep_freed_memory
 from pkdn_lightning.metrics import psnr_y
 from pkdn_lightning.models.checkpoints import load_network
@@ -33,6 +33,7 @@ from pkdn_lightning.networks.pkdn import PKDNStudent
 EXACT, INT8 = 2.5, 4.0
 EXACT_DB, INT8_DB = 0.01, 0.1
 Restore = Callable[[Tensor], Tensor]
+Faces = tuple[Tensor, Tensor]  # LR and HR
 
 
 class _Image(nn.Module):
@@ -46,7 +47,7 @@ class _Image(nn.Module):
         return self.net(lr).sr
 
 
-def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, folder: Path) -> dict[str, Restore]:
+def runtimes(net: nn.Module, seen: Faces, options: argparse.Namespace, folder: Path) -> dict[str, Restore]:
     """Returns what can restore a face here, eager float32 first."""
     plain = _Image(net).eval()
     last: Any = torch.channels_last
@@ -68,15 +69,15 @@ def runtimes(net: nn.Module, calibration: Tensor, options: argparse.Namespace, f
         compiled = torch.compile(layout)
         found |= {"compiled": compiled, "compiled, bfloat16": mixed(torch.compile(_Image(layout.net).eval()))}
     with suppress(ImportError):
-        found |= dict(_onnx(net, calibration, options.threads, folder))
+        found |= dict(_onnx(net, seen, options.threads, folder))
     return found
 
 
-def _onnx(net: nn.Module, calibration: Tensor, threads: int, folder: Path) -> Iterator[tuple[str, Restore]]:
+def _onnx(net: nn.Module, seen: Faces, threads: int, folder: Path) -> Iterator[tuple[str, Restore]]:
     import onnxruntime
 
     exact, small = folder / "exact.onnx", folder / "int8.onnx"
-    write_onnx(trace(net, calibration.shape[-1]), {"scale": 8, "degradation": "pil"}, exact)
+    write_onnx(trace(net, seen[0].shape[-1]), {"scale": 8, "degradation": "pil"}, exact)
 
     def session(file: Path) -> Restore:
         choices = onnxruntime.SessionOptions()
@@ -85,7 +86,9 @@ def _onnx(net: nn.Module, calibration: Tensor, threads: int, folder: Path) -> It
         return lambda lr: torch.from_numpy(runs.run(None, {"lr": lr.numpy()})[0])
 
     yield "ONNX Runtime float32", session(exact)
-    quantise(exact, small, calibration, lambda file, lr: closeness_db(session(file)(lr), session(exact)(lr)))
+    (calibration, lr), (_, hr) = (each.tensor_split(2) for each in seen)
+    sr = session(exact)(lr)
+    quantise(exact, small, calibration, lambda file: expected_loss_db(session(file)(lr), sr, hr))
     yield "ONNX Runtime int8", session(small)
 
 
@@ -94,11 +97,11 @@ def claims(options: argparse.Namespace) -> list[Claim]:
     keep_freed_memory()
     torch.manual_seed(0)
     net: nn.Module = load_network(options.run).net if options.run else PKDNStudent(width=options.width)
-    lr, hr, calibration = _faces(options)
+    (lr, hr), seen = _faces(options)
     made = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         with torch.inference_mode(False), torch.no_grad():
-            found = runtimes(net.eval(), calibration, options, Path(folder))
+            found = runtimes(net.eval(), seen, options, Path(folder))
         one = lr[:1].clone()
         taken = interleaved({name: _often(restore, one) for name, restore in found.items()}, options.rounds)
         bound = min(taken["eager float32"]) / _CALLS / _least(net, one)
@@ -135,13 +138,13 @@ def _often(restore: Restore, lr: Tensor) -> Callable[[], None]:
     return call
 
 
-def _faces(options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
+def _faces(options: argparse.Namespace) -> tuple[Faces, Faces]:
     if not options.store:
-        random = torch.rand(8, 3, 16, 16)
-        return random, torch.rand(8, 3, 128, 128), random
+        random = torch.rand(8, 3, 16, 16), torch.rand(8, 3, 128, 128)
+        return random, random
     data = FaceSRDataModule(options.store)
-    seen, held = data.preview("train", 64), data.preview("val", options.faces)
-    return held["lr"].contiguous(), held["hr"].contiguous(), seen["lr"].contiguous()
+    held, seen = data.preview("val", options.faces), data.preview("train", 64)
+    return (held["lr"].contiguous(), held["hr"].contiguous()), (seen["lr"].contiguous(), seen["hr"].contiguous())
 
 
 def _loss(exact: Restore, other: Restore, lr: Tensor, hr: Tensor) -> float:

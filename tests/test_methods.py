@@ -126,12 +126,10 @@ def test_a_method_in_8_bits_restores_nearly_the_same(method, faces, tmp_path):
     write_onnx(trace(net, 16), CARD | {"size_px": 128}, exact)
     lr = degrade(torch.from_numpy(np.stack([real_face(row).hr for row in range(4)])).permute(0, 3, 1, 2), 8)
 
-    def closeness(file, some):
-        return closeness_db(restore(load_runtime(file), some), restore(load_runtime(exact), some))
+    def loss(file):
+        return -closeness_db(restore(load_runtime(file), lr), restore(load_runtime(exact), lr))
 
-    found = quantise(exact, small, lr, closeness)
-    assert found.tried[found.float_ends] > 30
-    assert closeness(small, lr) > 30
+    assert quantise(exact, small, lr, loss, may_lose_db=-30).loss_db < -30
 
 
 @pytest.mark.parametrize("method", [pytest.param("dic", marks=pytest.mark.slow), "fsrnet"])

@@ -95,10 +95,22 @@ def test_a_network_of_two_convolutions_is_in_8_bits_too(tmp_path):
     torch.manual_seed(0)
     exact, small = tmp_path / "exact.onnx", tmp_path / "small.onnx"
     graphs.write_onnx(graphs.trace(TwoConvolutions().eval(), 8), CARD, exact)
-    found = quantise(exact, small, torch.rand(4, 3, 8, 8), lambda file, lr: 30.0)
-    assert (found.float_ends, found.tried) == (False, {False: 30.0})
+    found = quantise(exact, small, torch.rand(4, 3, 8, 8), lambda file: 30.0)
+    assert (found.kept, found.convolutions, found.tried) == (1, 2, {0: 30.0, 1: 30.0})
     kinds = [node.op_type for node in onnx.load(small).graph.node]
     assert kinds.count("QuantizeLinear") > 0
+
+
+def test_the_first_convolutions_stay_in_float32_until_the_loss_is_small(made, tmp_path):
+    """The loss that ended the search is in the file."""
+    losses = iter([0.09, 0.05, 0.015])
+    faces = torch.rand(4, 3, 8, 8)
+    found = quantise(made.folder / FILES["onnx"], tmp_path / "a.onnx", faces, lambda file: next(losses))
+    assert (list(found.tried.values()), found.loss_db) == ([0.09, 0.05, 0.015], 0.015)
+    nodes = onnx.load(tmp_path / "a.onnx").graph.node
+    exact = [node for node in nodes if node.op_type == "Conv" and not node.input[0].endswith("DequantizeLinear_Output")]
+    assert found.kept == 2 * found.convolutions // 8 <= len(exact)
+    assert load_runtime(tmp_path / "a.onnx").card["loss_db"] == 0.015
 
 
 def test_runtimes_print_no_warnings(exporting):

@@ -67,6 +67,14 @@ def test_a_file_without_a_card_takes_the_one_beside_it(folder, net, tmp_path):
         load_model(file)
 
 
+def test_a_folder_of_exported_files_needs_no_name_if_it_holds_one(tmp_path):
+    (tmp_path / "model.int8.onnx").touch()
+    assert pretrained.resolve_checkpoint(tmp_path) == tmp_path / "model.int8.onnx"
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(CheckpointError, match=r"holds model\.int8\.onnx, model\.onnx\. Name one of them: model=.*int8"):
+        pretrained.resolve_checkpoint(tmp_path)
+
+
 def test_nothing_is_overwritten(folder):
     with pytest.raises(CheckpointError, match="exists already"):
         write_pretrained(folder, CARD, {})

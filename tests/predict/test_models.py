@@ -1,15 +1,20 @@
 """The size of a face chooses the model, unless one is named."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pkdn_lightning.config import compose
 from pkdn_lightning.models import pretrained
 from pkdn_lightning.models.runtimes import load_runtime
+from pkdn_lightning.predict import predict
 from pkdn_lightning.predict.image_file import ImageFile
-from pkdn_lightning.predict.models import ModelSet, choose_models, included_set
+from pkdn_lightning.predict.models import ModelSet, choose_models, fastest_form, included_set
 from pkdn_lightning.predict.routing import decide
 
 from .conftest import blurred, face
@@ -87,3 +92,44 @@ def test_what_suits_better_than_a_named_model(model: Path, included):
     named = ModelSet.of(load_runtime(model))
     assert [named.better(named.photo[0], px, photo=True) for px in (16, 40, 100)] == ["", "photos_x4", ""]
     assert included.better(included.photo[0], 40, photo=True) == ""
+
+
+class TestTheDefaultRuntime:
+    def restored(self, images, tmp_path, *overrides):
+        """Returns the manifest's row and the faces of a prediction of six LR portraits."""
+        for number in range(6):
+            face(number, 16).save(images / f"{number}.png")
+        told = [f"input={images}", f"output={tmp_path}/{len(overrides)}", "accelerator=cpu", *overrides]
+        result = predict(compose("predict", told))
+        pixels = [np.asarray(Image.open(result.folder / row.output)) for row in result.rows]
+        return result.rows[0], np.stack(pixels).astype(float)
+
+    def test_is_the_8_bit_file_whose_faces_are_nearly_those_of_float32(self, images, tmp_path, capsys):
+        pytest.importorskip("onnxruntime")
+        small, near = self.restored(images, tmp_path)
+        assert "onnx in 8 bits (loses 0.0" in capsys.readouterr().out
+        exact, faces = self.restored(images, tmp_path, "runtime=torch")
+        assert (small.settings["runtime"], exact.settings["runtime"]) == ("onnx", "torch")
+        assert small.models == exact.models == {"portraits_x8": 1}
+        assert small.model_sha256 != exact.model_sha256
+        true = np.stack([np.asarray(face(number)) for number in range(6)]).astype(float)
+        psnr = [-10 * np.log10(((each - true) ** 2).mean((1, 2, 3)) / 255**2) for each in (faces, near)]
+        assert 0 < np.abs(near - faces).max() < 40
+        assert (psnr[0] - psnr[1]).mean() < 0.05
+
+    def test_without_onnx_runtime_is_torch(self, images, tmp_path, monkeypatch):
+        find = importlib.util.find_spec
+        monkeypatch.setattr(
+            "pkdn_lightning.predict.models.find_spec", lambda name: None if name == "onnxruntime" else find(name)
+        )
+        row, faces = self.restored(images, tmp_path)
+        assert row.settings["runtime"] == "torch"
+        assert (faces == self.restored(images, tmp_path, "runtime=torch")[1]).all()
+
+    @pytest.mark.parametrize("override", ["runtime=torch", "precision=bf16", "accelerator=gpu"])
+    def test_is_torch_where_that_is_asked_for(self, override):
+        assert fastest_form("portraits_x8", compose("predict", [override])) == "portraits_x8"
+
+    def test_is_torch_on_a_gpu(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert fastest_form("portraits_x8", compose("predict", [])) == "portraits_x8"

@@ -481,7 +481,7 @@ class PredictConfig(MachineConfig):
         overwrite: Restores again what was restored before.
         format: Format of results: PNG, or that of the input.
         batch_size: Faces at a time.
-        runtime: What runs the network; auto goes by the file's suffix.
+        runtime: What runs the network; auto takes included models in 8 bits on CPUs, others by the file's suffix.
         precision: Number format of the network.
         trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """
@@ -514,6 +514,7 @@ class ExportConfig:
         store: Faces for the comparison and for int8 calibration; included portraits if null.
         split: Part of the store; the included portraits are compared on `test` and calibrated on `train`.
         faces: Number of faces.
+        int8_loss_db: Loss that int8 may have: its first convolutions stay in float32, as few as this allows.
         push_to: owner/name on the Hugging Face hub, to which the safetensors files are uploaded.
         private: Makes a new repository there private.
         threads: CPU threads; torch decides if null.
@@ -525,6 +526,7 @@ class ExportConfig:
     store: File | None = None
     split: Annotated[str, OneOf("train", "val", "test")] = "val"
     faces: Count = 64
+    int8_loss_db: Positive = 0.02
     push_to: str | None = None
     private: bool = True
     threads: Threads | None = None
@@ -552,7 +554,7 @@ class DemoConfig(MachineConfig):
         keep_s: How long images and results are kept, in seconds.
         queue: Images that may wait.
         concurrent: Images at a time.
-        runtime: What runs the network; auto goes by the file's suffix.
+        runtime: What runs the network; auto takes included models in 8 bits on CPUs, others by the file's suffix.
         precision: Number format of the network.
         trust: Opens .pt2 files, which can run any code; only for files that you trust.
     """

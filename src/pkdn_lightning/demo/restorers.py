@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.models.runtimes import Restorer, load_runtime
 from pkdn_lightning.networks.contract import SRNetwork
-from pkdn_lightning.predict.models import Model, ModelSet, choose_models
+from pkdn_lightning.predict.models import Model, ModelSet, choose_models, fastest_form
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -120,7 +121,7 @@ def load_models(cfg: "DictConfig") -> Models:
         return load_runtime(name, **options)
 
     if not (cfg.other or cfg.teacher or cfg.parser):
-        models = choose_models(cfg.model, load)
+        models = choose_models(cfg.model, load, partial(fastest_form, cfg=cfg))
         return Models([Student(_name(models.small[0].name, []) if models.named else RESTORED, models)], device=device)
     restorers = [load(cfg[key]) for key in ("model", "other") if cfg[key]]
     first, last = restorers[0], restorers[-1]

@@ -45,6 +45,7 @@ class Faces(NamedTuple):
         lr: (N, 3, h, w) faces for the comparison, in [0, 1].
         hr: (N, 3, H, W) the same faces in HR.
         calibration: (M, 3, h, w) LR faces for the calibration of 8 bits.
+        calibration_hr: (M, 3, H, W) the same faces in HR.
         source: A description of `lr`.
         calibration_source: A description of `calibration`.
     """
@@ -52,6 +53,7 @@ class Faces(NamedTuple):
     lr: Tensor
     hr: Tensor
     calibration: Tensor
+    calibration_hr: Tensor
     source: str
     calibration_source: str
 
@@ -81,14 +83,14 @@ def check_faces(store: str | None, split: str, count: int, original: Restorer) -
             for each in ("test", "train")
         )
         source = f"{len(test)} portraits of the included test split (for others: store=<store>)"
-        return Faces(degraded(test), test, degraded(train), source, "portraits of the included training split")
+        return Faces(degraded(test), test, degraded(train), train, source, "portraits of the included training split")
     opened = FaceStore.open(store)
     rows = opened.indices(split)[:count]
     if opened.size_px % original.scale:
         raise DataError(f"{store} holds faces of {opened.size_px} px, which scale {original.scale} does not divide.")
     hr = to_tensor(np.array(opened.hr[rows]))
     lr = degraded(hr)
-    return Faces(lr, hr, lr, f"{len(rows)} faces of {opened.name}/{split}", "of these faces")
+    return Faces(lr, hr, lr, hr, f"{len(rows)} faces of {opened.name}/{split}", "of these faces")
 
 
 def restore(restorer: Restorer, lr: Tensor) -> Tensor:

@@ -7,13 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from omegaconf import DictConfig
 from rich.table import Table
-from torch import Tensor
 
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from pkdn_lightning.export.comparison import Check, Faces, check, check_faces, restore
 from pkdn_lightning.export.graphs import OPSET, trace, write_onnx, write_pt2
-from pkdn_lightning.export.quantize import closeness_db, quantise
+from pkdn_lightning.export.quantize import expected_loss_db, quantise
 from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.hardware import set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, load_network
@@ -58,7 +57,7 @@ def run_export(cfg: DictConfig) -> Export:
         (folder / _UNFINISHED).unlink()
         console.print(f"Wrote {folder / WEIGHTS} and its model card. Not checked: the model reads parsing maps.")
         return Export(folder, {})
-    original = load_runtime(cfg.model, threads=cfg.threads)
+    original = load_runtime(cfg.model, runtime="torch", threads=cfg.threads)
     faces = check_faces(cfg.store, cfg.split, cfg.faces, original)
     lr, hr, source = faces.lr, faces.hr, faces.source
     if "int8" in cfg.formats and len(faces.calibration) < 2:
@@ -153,17 +152,18 @@ def _write(cfg: DictConfig, loaded: LoadedNetwork, folder: Path, faces: Faces) -
 
 
 def _write_int8(cfg: DictConfig, onnx: Path, target: Path, faces: Faces) -> str:
-    exact = load_runtime(onnx, threads=cfg.threads)
+    half = len(faces.calibration) // 2
+    lr, hr = faces.calibration[half:], faces.calibration_hr[half:]
+    exact = restore(load_runtime(onnx, threads=cfg.threads), lr)
 
-    def closeness(file: Path, lr: Tensor) -> float:
-        return closeness_db(restore(load_runtime(file, threads=cfg.threads), lr), restore(exact, lr))
+    def loss(file: Path) -> float:
+        return expected_loss_db(restore(load_runtime(file, threads=cfg.threads), lr), exact, hr)
 
-    made = quantise(onnx, target, faces.calibration, closeness)
-    ends = "stay in float32" if made.float_ends else "are in 8 bits"
-    tried = ", ".join(f"{db:.2f} dB in {'float32' if kept else '8 bits'}" for kept, db in made.tried.items())
+    made = quantise(onnx, target, faces.calibration[:half], loss, may_lose_db=cfg.int8_loss_db)
+    tried = ", ".join(f"{kept}: {db:.3f} dB" for kept, db in made.tried.items())
     return (
-        f"int8: calibrated on {len(faces.calibration) // 2} {faces.calibration_source}; first and last convolution "
-        f"{ends} (PSNR to the original: {tried})."
+        f"int8: calibrated on {half} {faces.calibration_source}; the first {made.kept} of {made.convolutions} "
+        f"convolutions stay in float32 (loss on {len(lr)} other faces by this number: {tried})."
     )
 
 

@@ -88,6 +88,8 @@ def write_onnx(program: torch.export.ExportedProgram, card: Mapping[str, Any], f
         )
     assert written is not None  # None only with dynamo=False
     model = written.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # the exporter's notes: paths of this machine, half as large as 8-bit weights
     for value, scale in ((model.graph.input[0], 1), (model.graph.output[0], int(card["scale"]))):
         _name_axes(value, program, scale)
     onnx.helper.set_model_props(model, properties(card))

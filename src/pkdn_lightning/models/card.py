@@ -28,8 +28,10 @@ CARD: Final = {
     "parsing_damage?": get_args(Damage),
     "parsing_damage_px?": range(1, 8193),
     "provenance?": (dict, None),
+    "loss_db?": float,
 }
-"""The schema of a card; see `file_schema`. `network` is a class of this package and its arguments."""
+"""The schema of a card; see `file_schema`. `network` is a class of this package and its arguments;
+`loss_db` is what an 8-bit file loses against its original."""
 
 
 def check_card(card: Any, origin: object) -> dict[str, Any]:

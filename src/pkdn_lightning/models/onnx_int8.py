@@ -59,7 +59,9 @@ def on_features(model: Any) -> list[str]:
     return chosen
 
 
-def quantise_nodes(source: Path, target: Path, images: CalibrationImages, nodes: Sequence[str]) -> None:
+def quantise_nodes(
+    source: Path, target: Path, images: CalibrationImages, nodes: Sequence[str], *, reduce_range: bool = False
+) -> None:
     """Writes an ONNX model with some of its nodes in 8 bits.
 
     Args:
@@ -67,6 +69,7 @@ def quantise_nodes(source: Path, target: Path, images: CalibrationImages, nodes:
         target: The file to write.
         images: Determine the ranges of the activations.
         nodes: Names of the nodes to quantise.
+        reduce_range: Gives weights 7 bits, with which sums cannot saturate on any processor.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -77,6 +80,7 @@ def quantise_nodes(source: Path, target: Path, images: CalibrationImages, nodes:
             images,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=list(nodes),

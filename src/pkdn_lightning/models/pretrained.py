@@ -19,7 +19,7 @@ from pkdn_lightning.errors import CheckpointError, did_you_mean
 from pkdn_lightning.files import whole_file, write_json
 from pkdn_lightning.models.card import CARD_KEY, check_card
 from pkdn_lightning.models.checksum import check_checksum, safetensors_with_checksum
-from pkdn_lightning.runs import open_run
+from pkdn_lightning.runs import RunFolder, open_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,6 +125,12 @@ def resolve_checkpoint(path: str | Path) -> Path:
             f"No run folder and no checkpoint at {path}.{did_you_mean(name, included_models())}\n"
             f"Included models: {', '.join(included_models())}"
         )
+    exported = sorted(file for suffix in (".onnx", ".pt2") for file in path.glob(f"*{suffix}"))
+    if exported and not RunFolder(path).config.is_file():
+        if len(exported) == 1:
+            return exported[0]
+        names = ", ".join(file.name for file in exported)
+        raise CheckpointError(f"{path} holds {names}. Name one of them: model={exported[0]}")
     run = open_run(path)
     for file in (run.best, run.last):
         if file.is_file():

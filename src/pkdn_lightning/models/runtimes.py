@@ -128,8 +128,8 @@ def load_runtime(
     check("precision", precision, Precision)
     file = resolve_checkpoint(model)
     suffix = file.suffix
-    chosen = _BY_SUFFIX.get(suffix, "torch") if runtime == "auto" else runtime
-    if chosen != _BY_SUFFIX.get(suffix, "torch"):
+    chosen = runtime_of(file) if runtime == "auto" else runtime
+    if chosen != runtime_of(file):
         way = f"Leave runtime={chosen} out" if suffix in _BY_SUFFIX else f"Export it first: pkdn export model={model}"
         raise ConfigError(f"runtime={chosen} does not run {model}. {way}")
     if chosen == "torch":
@@ -150,6 +150,11 @@ def load_runtime(
     from pkdn_lightning.models.torch_runtimes import pt2_runtime
 
     return pt2_runtime(file, threads)
+
+
+def runtime_of(file: Path) -> RuntimeName:
+    """Returns the runtime of a model's file, by its suffix."""
+    return _BY_SUFFIX.get(file.suffix, "torch")
 
 
 def flip_ensemble(restore: Restore) -> Restore:

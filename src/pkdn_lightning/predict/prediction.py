@@ -24,7 +24,7 @@ from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
 from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes, sole_writer
-from pkdn_lightning.predict.models import ModelSet, choose_models
+from pkdn_lightning.predict.models import ModelSet, choose_models, fastest_form
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
 from pkdn_lightning.predict.restore import restore_all
@@ -88,7 +88,7 @@ def run_prediction(cfg: DictConfig) -> Prediction:
         if os.path.realpath(folder / each.name) == os.path.realpath(each.file):
             raise ConfigError(f"The result of {each.file} would replace it. Choose another folder: output=restored")
     references = References(cfg.references) if cfg.references else None
-    models = choose_models(cfg.model, partial(_loaded, cfg))
+    models = choose_models(cfg.model, partial(_loaded, cfg), partial(fastest_form, cfg=cfg))
     with sole_writer(folder) as manifest:
         run = _Run(cfg, models, manifest, references)
         rows = run.all(inputs.images)
@@ -105,9 +105,10 @@ def _loaded(cfg: DictConfig, name: str) -> Restorer:
     restorer = load_runtime(name, **options)
     if cfg.ensemble == "flip":
         restorer = replace(restorer, restore=flip_ensemble(restorer.restore))
+    loss = f" in 8 bits (loses {restorer.card['loss_db']:.2g} dB)" if "loss_db" in restorer.card else ""
     console.print(
         f"{restorer.card.get('experiment') or restorer.path.name}: {restorer.lr_px} px to {restorer.hr_px} px, "
-        f"{restorer.runtime}, {restorer.sha256[:12]}; trained with degradation={restorer.card['degradation']}"
+        f"{restorer.runtime}{loss}, {restorer.sha256[:12]}; trained with degradation={restorer.card['degradation']}"
     )
     return restorer
 
@@ -123,8 +124,7 @@ class _Run:
 
     def __init__(self, cfg: DictConfig, models: ModelSet, manifest: Manifest, references: References | None) -> None:
         self.cfg, self.models, self.manifest, self.references = cfg, models, manifest, references
-        runtime = models.small[0].load().runtime if models.named else "torch"
-        self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": runtime}
+        self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": models.runtime()}
         self.sha256 = models.sha256()
         self.skipped, self.rows = 0, dict[Path, Row]()
 
