@@ -52,7 +52,7 @@ def model(tmp_path_factory):
 
 
 def exported(model, folder, *overrides):
-    return export(compose("export", [f"model={model}", f"output={folder}", "faces=6", *overrides]))
+    return export(compose("export", [f"model={model}", f"output={folder}", "faces=6", "int8_loss_db=9", *overrides]))
 
 
 @pytest.fixture(scope="module")
