@@ -82,6 +82,8 @@ def evaluate(campaign: Campaign, stores: Mapping[str, Path], runs: Mapping[str, 
         grid = folder / f"grid_{next(iter(stores))}.png"
         with whole_file(campaign.out / grid.name) as picture:
             picture.write_bytes(grid.read_bytes())
+    elif "evaluate" not in campaign.failed:  # without it there is no result
+        campaign.failed.append("evaluate (out of time; the same command again goes on with it)")
 
 
 def report(campaign: Campaign, faces: list[dict[str, str]], trained: Mapping[str, int]) -> None:

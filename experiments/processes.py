@@ -4,10 +4,12 @@ PyTorch is imported by functions only, since it takes seconds: wrong options are
 """
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -27,6 +29,15 @@ _LAST_LINES: Final = 15
 """Lines of a log that are printed when its process fails."""
 _STOPPING_S: Final = 15.0
 """A training that is told to stop finishes its step and writes a checkpoint."""
+_PR_SET_PDEATHSIG: Final = 1  # of <sys/prctl.h>
+
+
+def _end_with_parent() -> None:
+    """Has Linux end this process with its parent: one that is left behind would hold its run folder."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_END_WITH_PARENT: Final = _end_with_parent if sys.platform == "linux" else None
 
 
 class Lengths(NamedTuple):
@@ -127,7 +138,9 @@ class Campaign:
         with self._log(name).open("a", encoding="utf-8") as log:
             log.write(f"\n$ {shlex.join(line)}\n")
             log.flush()
-            return subprocess.Popen(line, cwd=self.work, env=environ, stdout=log, stderr=subprocess.STDOUT)
+            return subprocess.Popen(
+                line, cwd=self.work, env=environ, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_END_WITH_PARENT
+            )
 
     def wait(self, name: str, process: subprocess.Popen[bytes] | None, limit: float) -> bool:
         """Waits for a process, stops it at its limit or at the end of the time, and notes its exit status.

@@ -12,6 +12,7 @@ from pkdn_lightning.hardware import (
     choose_precision,
     full_float32,
     keep_freed_memory,
+    why_not_compiled,
 )
 
 
@@ -51,6 +52,23 @@ def test_auto_takes_no_emulated_bfloat16(monkeypatch, capability, expected):
     monkeypatch.setattr("torch.cuda._check_bf16_tensor_supported", lambda device: True)  # as it answers there
     assert choose_precision("auto", "gpu") == expected
     assert choose_precision("auto", "cpu") == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("triton", "capability", "compiler", "expected"),
+    [
+        (None, (9, 0), "/usr/bin/cc", "Triton is not installed"),
+        ("found", (6, 1), "/usr/bin/cc", "Triton needs a GPU of compute capability 7.0"),
+        ("found", (9, 0), None, "Triton needs a C compiler"),
+        ("found", (7, 0), "/usr/bin/cc", None),
+    ],
+)
+def test_where_a_gpu_cannot_compile(monkeypatch, triton, capability, compiler, expected):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("pkdn_lightning.hardware.find_spec", lambda name: triton)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    monkeypatch.setattr("shutil.which", lambda name: compiler)
+    assert why_not_compiled() == expected
 
 
 def test_full_float32_lasts_as_long_as_its_block(monkeypatch):

@@ -1,10 +1,13 @@
 """Device selection and process setup, and CPU capabilities."""
 
 import ctypes
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,7 +16,9 @@ from pkdn_lightning.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _OUT_OF_MEMORY = ("out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
-_DEVICE = ("CUDA error", "HIP error", "cuDNN error", "CUBLAS_STATUS_", "CUDNN_STATUS_")  # torch before 2.8 has no class
+_DEVICE = (  # torch before 2.8 has no class; later ones use it for "CUDA error" only
+    "CUDA error", "CUDA driver error", "HIP error", "NCCL error", "cuDNN error", "CUBLAS_STATUS_", "CUDNN_STATUS_",
+)  # fmt: skip
 _BFLOAT16 = ("amx_bf16", "amx_tile", "avx512_bf16")
 
 
@@ -71,6 +76,20 @@ def is_device_failure(error: RuntimeError) -> bool:
 def on_gpu(accelerator: str) -> bool:
     """Returns whether a training with this `trainer.accelerator` computes on a CUDA device."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def why_not_compiled() -> str | None:
+    """Returns why `torch.compile` cannot work on the GPU; None if nothing is known to be missing.
+
+    It writes Triton kernels, and Triton compiles their launchers by a C compiler; the first training step would fail.
+    """
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.cuda.get_device_capability() < (7, 0):
+        return "Triton needs a GPU of compute capability 7.0"
+    if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+        return "Triton needs a C compiler"
+    return None
 
 
 def choose_precision(precision: str, accelerator: str) -> str:

@@ -167,6 +167,8 @@ class Pretended:
         folder = Path(re.search(r"(?:run_dir|resume)=(\S+)", line)[1])
         if folder.name in self.failing:
             return self.start(campaign, name, "-c", "print('no such key'); exit(1)")
+        if folder.name in self.cut_off and "evaluate" in line:
+            return self.start(campaign, name, "-c", "import time; time.sleep(60)")
         folder.mkdir(parents=True, exist_ok=True)
         if "evaluate" in line:
             self.evaluated(folder, ["bicubic", *re.findall(r"models\.(\w+)=", line)])
@@ -256,6 +258,11 @@ def test_a_failed_training_is_told_and_not_evaluated(pretended, capsys, failing,
     assert len(found[-1]["failed"]) == len(failing)
 
 
+def test_an_evaluation_that_is_cut_off_is_no_success(pretended):
+    found, _ = pretended(21, cut_off=["evaluation"], ends=r"failed: evaluate \(out of time")
+    assert not any(row["stage"] == "evaluated" for row in found)
+
+
 def test_students_of_different_length_are_not_compared(pretended):
     found, _ = pretended(570, cut_off=("distilled",))
     evaluated = {row["what"]: row for row in found if row["stage"] == "evaluated"}
@@ -276,6 +283,33 @@ def test_a_process_is_stopped_at_its_limit_and_its_rows_stay(script, tmp_path, m
     assert time.monotonic() - begun < 15
     assert [row.get("value") for row in rows(tmp_path / "out")] == [None, "out of time"]
     assert "said" in (tmp_path / "out/logs/part.txt").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the processes on Linux only")
+def test_processes_end_with_a_campaign_that_is_killed(tmp_path):
+    """One that went on would hold its run folder, and the same command again would fail."""
+    code = f"""if True:
+        import sys, time
+        from pathlib import Path
+        from types import SimpleNamespace
+        sys.path.insert(0, {str(FOLDER)!r})
+        from processes import Campaign
+        campaign = SimpleNamespace(rows="rows", work=".", _log=lambda name: Path("log"))
+        process = Campaign.start(campaign, "part", "-c", "import time; print('started'); time.sleep(60)")
+        while "\\nstarted" not in Path("log").read_text():
+            time.sleep(0.05)
+        print(process.pid, flush=True)
+        time.sleep(60)
+    """
+    campaign = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    part = Path("/proc", campaign.stdout.readline().strip(), "cmdline")
+    assert b"sleep" in part.read_bytes()
+    campaign.kill()
+    campaign.wait()
+    ended = time.monotonic() + 10
+    while time.monotonic() < ended and part.exists() and part.read_bytes():  # empty: ended, not yet reaped
+        time.sleep(0.05)
+    assert not part.exists() or not part.read_bytes()
 
 
 # As a whole

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pkdn_lightning.config import compose
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import ConfigError, TrainingError
 from pkdn_lightning.train import build, train
 from tests.conftest import write_store
 
@@ -81,6 +81,17 @@ def test_a_compiled_training_ends_where_an_eager_one_does(compiled_config, graph
     eager = train(compiled_config("student", *plain, f"run_dir={tmp_path / 'eager'}", "module.compile=false"))
     assert len(graphs) == 1
     assert compiled.metrics == pytest.approx(eager.metrics, abs=1e-4)
+
+
+def test_a_compiler_that_fails_is_no_stack_trace(compiled_config, monkeypatch):
+    def backend(graph, inputs):
+        raise RuntimeError("Failed to find C compiler.")
+
+    compile_in_place = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_in_place(self, backend=backend))
+    with pytest.raises(TrainingError, match=r"Failed to find C compiler(?s:.*)add: module.compile=false") as caught:
+        train(compiled_config("student", *SMALL, "objective=reconstruction"))
+    assert len(str(caught.value).splitlines()) <= 4
 
 
 @pytest.fixture

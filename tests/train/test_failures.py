@@ -32,6 +32,7 @@ def fail_at(patch, step, error):
         (FULL, TrainingError, "add: data.batch_size=2 trainer.accumulate_grad_batches=2"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), TrainingError, "add: data.batch_size=2 trainer."),
         (LOST, DeviceError, "The GPU failed: CUDA error: unspecified launch failure"),
+        (RuntimeError("CUDA driver error: uncorrectable ECC error"), DeviceError, "The GPU failed: CUDA driver error"),
     ],
 )
 def test_a_training_goes_on_from_its_last_checkpoint(error, kind, said, tiny_config, monkeypatch, tmp_path):

@@ -27,7 +27,8 @@ def parts(store):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Pretends a GPU with as much free memory as the returned function says."""
+    """Pretends a GPU that compiles, with as much free memory as the returned function says."""
+    monkeypatch.setattr(gpu_load, "why_not_compiled", lambda: None)
     monkeypatch.setattr(gpu_load, "on_gpu", lambda accelerator: accelerator != "cpu")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (10**9, 2 * 10**9))
     return lambda free: monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (free, 2 * free))
@@ -51,6 +52,16 @@ def test_small_batches_get_graphs_and_advice(overrides, rates, compiled, said, p
     assert not compiled or f"Chosen: module.compile={str(compiled).lower()}" in line
     assert said in line
     assert ("data.batch_size=64 optimizer.lr=0.002 trainer.max_steps=5000" in line) == bool(said)
+
+
+def test_nothing_is_compiled_where_it_would_fail(parts, gpu, monkeypatch):
+    monkeypatch.setattr(gpu_load, "why_not_compiled", lambda: "Triton is not installed")
+    cfg, module, data = parts()
+    assert "Chosen: module.compile=false (Triton is not installed)." in fit_to_gpu(cfg, module, data, lambda *_: (1, 9))
+    assert cfg.module.compile is False
+    cfg, module, data = parts("module.compile=true")  # set values stay
+    assert "module.compile" not in fit_to_gpu(cfg, module, data, lambda *_: (1, 1))
+    assert cfg.module.compile is True
 
 
 def test_faces_are_kept_on_the_gpu_where_they_fit_easily(parts, gpu):

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from omegaconf import DictConfig
 
@@ -13,6 +13,8 @@ from pkdn_lightning.models.checkpoints import read_checkpoint
 from pkdn_lightning.runs import RunFolder, RunStatus
 from pkdn_lightning.train.callbacks import TrainingInterruptedError
 from pkdn_lightning.train.resume import measured
+
+_COMPILER: Final = ("torch._dynamo", "torch._inductor")
 
 
 @contextlib.contextmanager
@@ -26,7 +28,7 @@ def translate_errors(run: RunFolder, record: Mapping[str, Any], cfg: DictConfig)
 
     Raises:
         TrainingInterruptedError: If the training was asked to stop.
-        TrainingError: If the loss was not finite, or memory or disk ran out.
+        TrainingError: If the loss was not finite, memory or disk ran out, or the networks could not be compiled.
         DeviceError: If the GPU or its driver failed.
     """
     resume = f"Resume with: pkdn train resume={run.path}"
@@ -41,6 +43,11 @@ def translate_errors(run: RunFolder, record: Mapping[str, Any], cfg: DictConfig)
         found = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if is_out_of_memory(error):
             raise TrainingError(f"Out of memory: {found}\n{_what_is_left(run)}\n{_smaller(cfg)}") from error
+        if type(error).__module__.startswith(_COMPILER):
+            reason = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
+            raise TrainingError(
+                f"torch.compile failed: {reason}\n{_what_is_left(run)}\nTo train without it, add: module.compile=false"
+            ) from error
         if is_device_failure(error):
             raise DeviceError(
                 f"The GPU failed: {found}\n{_what_is_left(run)}\n"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.hardware import on_gpu
+from pkdn_lightning.hardware import on_gpu, why_not_compiled
 from pkdn_lightning.modules import SRModule
 
 _LARGER: Final = 4
@@ -40,6 +40,9 @@ def fit_to_gpu(cfg: DictConfig, module: SRModule, datamodule: FaceSRDataModule, 
     if not (cfg.tuned and on_gpu(cfg.trainer.accelerator)):
         return ""
     lines = [_keep_faces(cfg, datamodule)]
+    if cfg.module.compile is None and (missing := why_not_compiled()):
+        cfg.module.compile = False
+        lines.append(f"Chosen: module.compile=false ({missing}).")
     if cfg.trainer.strategy == "auto":  # others may start processes that cannot use CUDA once it was used here
         devices = cfg.trainer.devices
         device = torch.device("cuda", devices[0] if isinstance(devices, ListConfig) else 0)
