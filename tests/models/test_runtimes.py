@@ -108,17 +108,24 @@ def test_options_that_do_not_fit(student, tmp_path):
         load_runtime(student, runtime="tarch")
 
 
-def test_without_onnx_runtime_the_message_says_what_to_install(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ModuleNotFoundError("no onnxruntime"), r"pip install 'pkdn-lightning\[export\]'"),
+        (ImportError("libgomp.so.1 is missing"), "cannot be imported: libgomp.so.1 is missing\n.*--force-reinstall"),
+    ],
+)
+def test_without_onnx_runtime_the_message_says_what_to_install(tmp_path, monkeypatch, error, advice):
     (tmp_path / "a.onnx").write_bytes(b"")
     importing = builtins.__import__
 
     def without(name, *arguments, **options):
         if name == "onnxruntime":
-            raise ImportError(name)
+            raise error
         return importing(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"pip install 'pkdn-lightning\[export\]'"):
+    with pytest.raises(ConfigError, match=advice):
         load_runtime(tmp_path / "a.onnx")
 
 

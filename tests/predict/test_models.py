@@ -1,7 +1,7 @@
 """The size of a face chooses the model, unless one is named."""
 
-import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +118,7 @@ class TestTheDefaultRuntime:
         assert (psnr[0] - psnr[1]).mean() < 0.05
 
     def test_without_onnx_runtime_is_torch(self, images, tmp_path, monkeypatch):
-        find = importlib.util.find_spec
-        monkeypatch.setattr(
-            "pkdn_lightning.predict.models.find_spec", lambda name: None if name == "onnxruntime" else find(name)
-        )
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails
         row, faces = self.restored(images, tmp_path)
         assert row.settings["runtime"] == "torch"
         assert (faces == self.restored(images, tmp_path, "runtime=torch")[1]).all()
@@ -129,6 +126,10 @@ class TestTheDefaultRuntime:
     @pytest.mark.parametrize("override", ["runtime=torch", "precision=bf16", "accelerator=gpu"])
     def test_is_torch_where_that_is_asked_for(self, override):
         assert fastest_form("portraits_x8", compose("predict", [override])) == "portraits_x8"
+
+    def test_onnx_is_the_8_bit_file_on_any_device(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert fastest_form("portraits_x8", compose("predict", ["runtime=onnx"])) == "portraits_x8_int8"
 
     def test_is_torch_on_a_gpu(self, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

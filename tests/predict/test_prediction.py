@@ -137,9 +137,9 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
     assert [bool(row.error) for row in result.rows] == [True, False]
     assert "was not made by pkdn" in result.rows[0].error
     assert (out / "a.png").read_bytes() == b"precious"
-    assert "made with another settings" in predict(config("ensemble=flip")).rows[1].error
+    assert "was made with ensemble=none and is kept" in predict(config("ensemble=flip")).rows[1].error
     face(3, 16).save(images / "b.png")
-    assert "made with another content" in predict(config()).rows[1].error
+    assert "was made before the input changed" in predict(config()).rows[1].error
     assert predict(config("overwrite=true")).failed == []
     assert Image.open(out / "a.png").size == (128, 128)
 

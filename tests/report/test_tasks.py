@@ -9,7 +9,7 @@ from PIL import Image
 from pkdn_lightning.report import report
 from pkdn_lightning.report.contents import TaskReports
 from pkdn_lightning.report.rows import collect
-from pkdn_lightning.report.tasks import tasks_of
+from pkdn_lightning.report.tasks import draw_tasks, tasks_of
 
 
 @pytest.fixture
@@ -64,3 +64,10 @@ def test_scales_and_strengths_are_tasks_of_their_own(make_run):
         make_run(name, *(f"{key}={value}" for key, value in blind.items()), f"data.blind.noise=[1,{noise}]")
     names = {task.name for task in tasks_of(collect("runs").rows, 32)}
     assert names == {"bicubic_x4", "bicubic_x8", "blind_x4", "blind_x4_2"}
+
+
+def test_without_gains_there_is_no_figure(tmp_path):
+    """As where each task has one untaught run: the figure would be empty, and one from before is out of date."""
+    (tmp_path / "tasks.png").write_bytes(b"old")
+    assert not draw_tasks({}, ["celeba"], tmp_path / "tasks.png")
+    assert not (tmp_path / "tasks.png").exists()

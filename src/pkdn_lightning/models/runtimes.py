@@ -97,7 +97,8 @@ def _explained(error: RuntimeError, lr: Faces) -> PKDNError:
             f"The GPU failed: {lines[0]}\nThe input is not the cause. Run the command again; if the error stays, "
             "compute on the CPU (accelerator=cpu) or check driver and GPU with nvidia-smi."
         )
-    reason = "its network does not divide these sides" if "ONNXRuntimeError" in lines[0] else lines[0]
+    sides = "its network needs sides that it can halve. Crop or pad the image to even sides, or to multiples of 8"
+    reason = sides if "ONNXRuntimeError" in lines[0] else lines[0]
     return ShapeError(f"The model cannot take LR of {lr.shape[-2]}x{lr.shape[-1]} pixels: {reason}")
 
 
@@ -180,12 +181,17 @@ def onnx_session(file: Path, threads: int | None = None) -> Any:
 
     Raises:
         CheckpointError: If the file is not an ONNX model.
-        ConfigError: If the extra is missing.
+        ConfigError: If the extra is missing or cannot be imported.
     """
     try:
         import onnxruntime
-    except ImportError:
+    except ModuleNotFoundError:
         raise ConfigError("ONNX Runtime is an extra: pip install 'pkdn-lightning[export]'") from None
+    except ImportError as error:
+        raise ConfigError(
+            f"ONNX Runtime is installed, but cannot be imported: {error}\n"
+            "Install it again: pip install --force-reinstall onnxruntime"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no time of others

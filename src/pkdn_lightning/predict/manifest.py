@@ -142,10 +142,13 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def changes(known: Row, row: Row) -> list[str]:
-    """Returns what differs in the work of two rows."""
-    return [
-        name for name in ("input", "sha256", "model_sha256", "settings") if getattr(known, name) != getattr(row, name)
-    ]
+    """Returns in what the work of a known row differs from that of another, in words."""
+    found = [f"from {known.input}"] if known.input != row.input else []
+    found += ["before the input changed"] if known.sha256 != row.sha256 else []
+    found += ["by another model"] if known.model_sha256 != row.model_sha256 else []
+    names = sorted({*known.settings, *row.settings})
+    others = [name for name in names if known.settings.get(name) != row.settings.get(name)]
+    return found + [f"with {name}={known.settings.get(name)}" for name in others]
 
 
 def _read(file: Path) -> Iterator[Row]:
@@ -155,5 +158,7 @@ def _read(file: Path) -> Iterator[Row]:
             row = Row(**{key: value for key, value in json.loads(line).items() if key in known})
         except (ValueError, TypeError, AttributeError):
             continue  # torn by a kill, or not ours
-        if all(isinstance(value, str) for value in (row.input, row.output, row.error)):
+        if all(isinstance(value, str) for value in (row.input, row.output, row.error)) and isinstance(
+            row.settings, dict
+        ):
             yield row

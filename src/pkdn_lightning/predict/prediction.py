@@ -192,8 +192,8 @@ class _Run:
             return
         why = "was not made by pkdn"
         if (known := self.manifest.rows.get(row.output)) is not None:
-            changed = " and ".join(changes(known, row)).replace("sha256", "content")
-            why = f"was made with another {changed}" if changed else "exists"
+            changed = " and ".join(changes(known, row))
+            why = f"was made {changed}" if changed else "exists"
         raise DataError(f"{target} {why} and is kept. overwrite=true replaces it")
 
     def _finish(self, tasks: Sequence[Task]) -> None:

@@ -80,14 +80,14 @@ def _write_overview(found: TaskReports) -> None:
     """Writes what the reports of several tasks say together."""
     subjects = {name: report.subject for name, report in found.reports.items()}
     test_sets = list(next(iter(subjects.values())).scores)
-    draw_tasks(subjects, test_sets, found.folder / "tasks.png")
+    drawn = draw_tasks(subjects, test_sets, found.folder / "tasks.png")
     write_text(found.folder / "tasks.csv", to_csv(task_records(subjects, test_sets)))
     sections = [
         "# Runs of several tasks",
         "Networks trained for different degradations or scales read different faces. Each task has a report: "
         + ", ".join(f"[{name}]({name}/report.md)" for name in subjects) + ".",
         *(to_markdown(task_table(subjects, test_set)) for test_set in test_sets),
-        "![Gains by task](tasks.png)",
+        *(["![Gains by task](tasks.png)"] if drawn else []),
         "Numbers: `tasks.csv`. Made by:",
         code_block(_command()),
     ]  # fmt: skip

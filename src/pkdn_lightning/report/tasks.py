@@ -101,8 +101,8 @@ def task_records(subjects: Mapping[str, Subject], test_sets: Sequence[str]) -> l
     ]  # fmt: skip
 
 
-def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: Path) -> None:
-    """Draws the gains over the untaught network, one panel per test set, into a PNG file."""
+def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: Path) -> bool:
+    """Draws the gains over the untaught network, one panel per test set, into a PNG file; False if there are none."""
     figure = Figure(figsize=(3.2 * len(test_sets) + 1.8, 3.4), dpi=_DPI, layout="constrained")
     panels = figure.subplots(1, len(test_sets), squeeze=False)[0]
     for panel, test_set in zip(panels, test_sets, strict=True):
@@ -123,8 +123,12 @@ def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: 
         panel.set_title(test_set)
         panel.grid(axis="y", alpha=0.3)
     panels[0].set_ylabel("gain over the untaught network (dB)")
+    if not panels[-1].get_legend_handles_labels()[0]:  # no rows besides the untaught network
+        file.unlink(missing_ok=True)
+        return False
     panels[-1].legend(fontsize="small")
     figure.savefig(file)
+    return True
 
 
 def _place(degradation: str) -> tuple[int, str]:
