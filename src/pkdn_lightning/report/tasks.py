@@ -69,7 +69,7 @@ def task_table(subjects: Mapping[str, Subject], test_set: str) -> Table:
     """Returns the overview on a test set: PSNR of each row in each task, and its gain over the untaught network."""
     compared = compare_tasks(subjects, test_set)
     lines = []
-    for label in dict.fromkeys(label for scores in compared.values() for label in scores):
+    for label in dict.fromkeys(row.label for subject in subjects.values() for row in (BASELINE, *subject.rows)):
         cells = [Cell(label)]
         for scores in compared.values():
             score = scores.get(label)
@@ -104,7 +104,7 @@ def task_records(subjects: Mapping[str, Subject], test_sets: Sequence[str]) -> l
 def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: Path) -> bool:
     """Draws the gains over the untaught network, one panel per test set, into a PNG file; False if there are none."""
     figure = Figure(figsize=(3.2 * len(test_sets) + 1.8, 3.4), dpi=_DPI, layout="constrained")
-    panels = figure.subplots(1, len(test_sets), squeeze=False)[0]
+    panels = figure.subplots(1, len(test_sets), squeeze=False, sharey=True)[0]
     for panel, test_set in zip(panels, test_sets, strict=True):
         compared = compare_tasks(subjects, test_set)
         shown = dict.fromkeys(
