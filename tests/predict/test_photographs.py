@@ -97,7 +97,7 @@ def test_strength_blends_with_the_original(config, images, detector):
     assert np.abs(results[0.5] - (photo + results[1]) / 2).max() <= 1.5
     result = predict(config("strength=0", "format=same"))
     assert (result.folder / "a.jpg").read_bytes() == (images / "a.jpg").read_bytes()
-    assert "was made with format=png" in predict(config("format=same")).rows[0].error
+    assert "was made with strength=0" in predict(config("format=same")).rows[0].error
 
 
 def test_strength_of_a_small_face(config, images):
