@@ -43,6 +43,17 @@ def test_a_folder_of_lr_faces(config, images, model):
     assert len(row.sha256) == len(row.model_sha256) == 64
 
 
+@pytest.mark.parametrize("size", [(17, 17), (15, 16), (25, 31)])
+def test_odd_sides_are_restored_by_the_included_models(size, config, images):
+    picture = face(0, 32).resize(size)
+    picture.save(images / "a.png")
+    (row,) = (result := predict(config("model=default", "mode=lr"))).rows
+    made = Image.open(result.folder / "a.png")
+    assert (row.status, made.size) == ("restored", (size[0] * row.upscale, size[1] * row.upscale))
+    enlarged = np.asarray(picture.resize(made.size, Image.Resampling.BICUBIC), dtype=float)
+    assert np.abs(np.asarray(made, dtype=float) - enlarged).mean() < 12  # not shifted
+
+
 def test_an_enlarged_lr_comes_out_as_the_lr_does(config, images):
     face(2, 16).save(images / "a.png")
     blurred().save(images / "b.png")

@@ -53,6 +53,9 @@ def assemble(
         faces.append(np.asarray(Image.fromarray(result).convert("L").convert("RGB")) if image.grey else result)
     if decision.mode != "photo":
         restored = Image.fromarray(faces[0])
+        if decision.mode == "lr":  # without what was added to odd sides
+            scale = decision.models[0].scale
+            restored = restored.crop((0, 0, image.rgb.width * scale, image.rgb.height * scale))
         original = image.rgb.resize(restored.size, Image.Resampling.BICUBIC)
         return image.with_pixels(Image.blend(original, restored, strength))
     wanted = [face for face in decision.faces if not face.why_kept]

@@ -143,7 +143,9 @@ def _lr(image: Image.Image, models: ModelSet) -> Decision:
         size = f"{width * model.scale}x{height * model.scale}, more than {_MOST_PIXELS_OF_A_FACE:,} pixels"
         hint = "mode=lr is for a small picture of one face; for the faces in a photograph: mode=photo"
         raise Rejected("too_large", f"as one face of {width}x{height} it would become {size}. {hint}")
-    return Decision("lr", f"LR of {width}x{height}", [np.asarray(image)], [model])
+    step = model.step_px or 1  # the included models halve their input: odd sides are continued by their last pixels
+    padding = ((0, -height % step), (0, -width % step), (0, 0))
+    return Decision("lr", f"LR of {width}x{height}", [np.pad(np.asarray(image), padding, mode="edge")], [model])
 
 
 def _aligned(image: Image.Image, models: ModelSet, enlarged: Model | None) -> Decision:
