@@ -21,6 +21,7 @@ from pkdn_lightning.report.page.panels import choose_colours
 from pkdn_lightning.report.page.svg import COLOURS
 from pkdn_lightning.report.scores import Difference, Mean, RowScores
 from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE
+from pkdn_lightning.report.tasks import tasks_of
 from tests.report.conftest import HOSTILE
 from tests.report.pages import Node, parse
 
@@ -252,7 +253,7 @@ class TestFaces:
         assert all("alt" in image.attrs for image in page.all("img"))
 
     def test_images_keep_to_a_budget(self, rich_report, celeba, store):
-        spec = measurements.input_spec(rich_report.subject.rows, 8)
+        ((_, spec, _),) = tasks_of(rich_report.subject.rows, 8)
         stores = {"celeba": celeba, HOSTILE: store}
         measured = measurements.Measurements(spec, stores, torch.device("cpu"), rich_report.folder)
         restored = restore_faces(rich_report.subject, measured, 3)
