@@ -69,5 +69,5 @@ def test_scales_and_strengths_are_tasks_of_their_own(make_run):
 def test_without_gains_there_is_no_figure(tmp_path):
     """As where each task has one untaught run: the figure would be empty, and one from before is out of date."""
     (tmp_path / "tasks.png").write_bytes(b"old")
-    assert not draw_tasks({}, ["celeba"], tmp_path / "tasks.png")
+    assert not draw_tasks({"celeba": {}}, tmp_path / "tasks.png")
     assert not (tmp_path / "tasks.png").exists()

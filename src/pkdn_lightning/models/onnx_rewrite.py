@@ -11,6 +11,7 @@ import numpy as np
 
 _HEAD: Final = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
 _DOWN: Final = {"kernel_shape": [6, 6], "pads": [2] * 4, "strides": [2, 2], "dilations": [1, 1], "group": 1}
+_END: Final = 2**31 - 1  # of an axis of any length
 
 
 def pool_whole_maps(model: Any) -> None:
@@ -149,9 +150,6 @@ def merge_head(model: Any) -> None:
     nodes[place : place + 1] = _merged(head, down, name)
     model.graph.node.extend(nodes)
     del model.graph.node[: -len(nodes)]
-
-
-_END: Final = 2**31 - 1  # of an axis of any length
 
 
 def _merged(head: Any, down: Any, name: str) -> list[Any]:

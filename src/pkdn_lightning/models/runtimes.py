@@ -98,7 +98,7 @@ def _explained(error: RuntimeError, lr: Faces) -> PKDNError:
             "compute on the CPU (accelerator=cpu) or check driver and GPU with nvidia-smi."
         )
     sides = "its network needs sides that it can halve. Crop or pad the image to even sides, or to multiples of 8"
-    reason = sides if "ONNXRuntimeError" in lines[0] else lines[0]
+    reason = sides if "ONNXRuntimeError" in lines[0] and any(side % 8 for side in lr.shape[-2:]) else lines[0]
     return ShapeError(f"The model cannot take LR of {lr.shape[-2]}x{lr.shape[-1]} pixels: {reason}")
 
 

@@ -27,7 +27,7 @@ from pkdn_lightning.report.scores import BASELINE, Subject, choose_reference, co
 from pkdn_lightning.report.table1 import cost_table, quality_table, table1_records
 from pkdn_lightning.report.table2 import ablation_table, table2_records
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, to_csv, to_latex, to_markdown
-from pkdn_lightning.report.tasks import Task, draw_tasks, task_records, task_table, tasks_of
+from pkdn_lightning.report.tasks import Task, compare_tasks, draw_tasks, task_records, task_table, tasks_of
 
 
 def run_report(cfg: DictConfig) -> Report | TaskReports:
@@ -79,14 +79,15 @@ def _command() -> str:
 def _write_overview(found: TaskReports) -> None:
     """Writes what the reports of several tasks say together."""
     subjects = {name: report.subject for name, report in found.reports.items()}
-    test_sets = list(next(iter(subjects.values())).scores)
-    drawn = draw_tasks(subjects, test_sets, found.folder / "tasks.png")
-    write_text(found.folder / "tasks.csv", to_csv(task_records(subjects, test_sets)))
+    test_sets = next(iter(subjects.values())).scores
+    compared = {test_set: compare_tasks(subjects, test_set) for test_set in test_sets}
+    drawn = draw_tasks(compared, found.folder / "tasks.png")
+    write_text(found.folder / "tasks.csv", to_csv(task_records(compared)))
     sections = [
         "# Runs of several tasks",
         "Networks trained for different degradations or scales read different faces. Each task has a report: "
         + ", ".join(f"[{name}]({name}/report.md)" for name in subjects) + ".",
-        *(to_markdown(task_table(subjects, test_set)) for test_set in test_sets),
+        *(to_markdown(task_table(tasks, test_set)) for test_set, tasks in compared.items()),
         *(["![Gains by task](tasks.png)"] if drawn else []),
         "Numbers: `tasks.csv`. Made by:",
         code_block(_command()),

@@ -5,6 +5,7 @@ it, are worth under each degradation.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -39,8 +40,6 @@ def tasks_of(rows: Sequence[Row], batch_size: int) -> list[Task]:
         if known is None:
             found.append((spec, known := []))
         known.append(row)
-    if len(found) == 1:
-        return [Task(_WORDS.get(found[0][0].degradation, found[0][0].degradation), found[0][0], tuple(rows))]
     found.sort(key=lambda each: (each[0].scale, *_place(each[0].degradation), repr(each[0].blind)))
     scales = len({spec.scale for spec, _ in found}) > 1
     tasks, names = [], list[str]()
@@ -49,27 +48,28 @@ def tasks_of(rows: Sequence[Row], batch_size: int) -> list[Task]:
         names.append(name)
         name += f"_{names.count(name)}" if names.count(name) > 1 else ""  # the same degradation in other strengths
         told = labels([(row.method, row.settings) for row in own])
-        relabelled = (Row(label, row.method, row.runs, row.settings) for label, row in zip(told, own, strict=True))
-        tasks.append(Task(name, spec, tuple(relabelled)))
+        tasks.append(Task(name, spec, tuple(replace(row, label=label) for row, label in zip(own, told, strict=True))))
     return tasks
 
 
-def compare_tasks(subjects: Mapping[str, Subject], test_set: str) -> dict[str, dict[str, RowScores]]:
-    """Returns the scores of each task's rows, by task and label, as differences from its network without a teacher."""
+Compared = Mapping[str, Mapping[str, RowScores]]
+"""Scores by task and label; what a row gains is the difference from its task's network without a teacher."""
+
+
+def compare_tasks(subjects: Mapping[str, Subject], test_set: str) -> Compared:
+    """Returns the scores of each task's rows on a test set, bicubic interpolation first."""
     found = {}
     for name, subject in subjects.items():
-        reference = _untaught(subject)
-        found[name] = subject.against(
-            reference, (BASELINE, *(row for row in subject.rows if row.label != reference.label)), test_set
-        )
+        reference, rows = _untaught(subject), (BASELINE, *subject.rows)
+        scores = subject.against(reference, (row for row in rows if row.label != reference.label), test_set)
+        found[name] = {row.label: scores[row.label] for row in rows}
     return found
 
 
-def task_table(subjects: Mapping[str, Subject], test_set: str) -> Table:
-    """Returns the overview on a test set: PSNR of each row in each task, and its gain over the untaught network."""
-    compared = compare_tasks(subjects, test_set)
+def task_table(compared: Compared, test_set: str) -> Table:
+    """Returns the overview of a test set: PSNR of each row in each task, and its gain over the untaught network."""
     lines = []
-    for label in dict.fromkeys(row.label for subject in subjects.values() for row in (BASELINE, *subject.rows)):
+    for label in _labels(compared):
         cells = [Cell(label)]
         for scores in compared.values():
             score = scores.get(label)
@@ -77,8 +77,8 @@ def task_table(subjects: Mapping[str, Subject], test_set: str) -> Table:
             cells.append(Cell(plus_minus(score.psnr, 2)) if score else Cell())
             cells.append(Cell(f"{signed(gain.mean)} ({' to '.join(map(signed, gain.interval))})") if gain else Cell())
         lines.append(cells)
-    references = sorted({_untaught(subject).label for subject in subjects.values()})
-    columns = [column for name in subjects for column in (f"{name}: PSNR (dB)", "Gain, 95 %")]
+    references = sorted({label for scores in compared.values() for label, each in scores.items() if not each.psnr_gain})
+    columns = [column for name in compared for column in (f"{name}: PSNR (dB)", "Gain, 95 %")]
     return Table(
         f"Tasks, {test_set}: each row trained and measured in each task",
         ["Method", *columns],
@@ -90,36 +90,33 @@ def task_table(subjects: Mapping[str, Subject], test_set: str) -> Table:
     )
 
 
-def task_records(subjects: Mapping[str, Subject], test_sets: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the overview as numbers, a record per test set, task and row."""
+def task_records(compared: Mapping[str, Compared]) -> list[dict[str, Any]]:
+    """Returns the overviews of test sets as numbers, a record per test set, task and row."""
     return [
         {"test_set": test_set, "task": name, "method": label, "seeds": score.seeds}
         | to_record("psnr", score.psnr) | to_record("psnr_gain", score.psnr_gain)
-        for test_set in test_sets
-        for name, scores in compare_tasks(subjects, test_set).items()
+        for test_set, tasks in compared.items()
+        for name, scores in tasks.items()
         for label, score in scores.items()
     ]  # fmt: skip
 
 
-def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: Path) -> bool:
+def draw_tasks(compared: Mapping[str, Compared], file: Path) -> bool:
     """Draws the gains over the untaught network, one panel per test set, into a PNG file; False if there are none."""
-    figure = Figure(figsize=(3.2 * len(test_sets) + 1.8, 3.4), dpi=_DPI, layout="constrained")
-    panels = figure.subplots(1, len(test_sets), squeeze=False, sharey=True)[0]
-    for panel, test_set in zip(panels, test_sets, strict=True):
-        compared = compare_tasks(subjects, test_set)
-        shown = dict.fromkeys(
-            label for scores in compared.values() for label, score in scores.items()
-            if score.psnr_gain and label != BASELINE.label
-        )  # fmt: skip
+    figure = Figure(figsize=(3.2 * len(compared) + 1.8, 3.4), dpi=_DPI, layout="constrained")
+    panels = figure.subplots(1, len(compared), squeeze=False, sharey=True)[0]
+    for panel, (test_set, tasks) in zip(panels, compared.items(), strict=True):
+        gaining = {label for scores in tasks.values() for label, score in scores.items() if score.psnr_gain}
+        shown = [label for label in _labels(tasks) if label in gaining and label != BASELINE.label]
         for number, label in enumerate(shown):
-            gains = {name: scores[label].psnr_gain for name, scores in compared.items() if label in scores}
-            known = {place: gain for place, name in enumerate(compared) if (gain := gains.get(name))}
+            gains = {name: scores[label].psnr_gain for name, scores in tasks.items() if label in scores}
+            known = {place: gain for place, name in enumerate(tasks) if (gain := gains.get(name))}
             places = [place + 0.12 * (number - (len(shown) - 1) / 2) for place in known]
             means = [gain.mean for gain in known.values()]
             ends = [[abs(gain.interval[end] - gain.mean) for gain in known.values()] for end in (0, 1)]
             panel.errorbar(places, means, ends, fmt="o", capsize=3, label=label)
         panel.axhline(0, color="0.5", linewidth=0.8)
-        panel.set_xticks(range(len(compared)), compared)
+        panel.set_xticks(range(len(tasks)), tasks)
         panel.set_title(test_set)
         panel.grid(axis="y", alpha=0.3)
     panels[0].set_ylabel("gain over the untaught network (dB)")
@@ -129,6 +126,10 @@ def draw_tasks(subjects: Mapping[str, Subject], test_sets: Sequence[str], file: 
     panels[-1].legend(fontsize="small")
     figure.savefig(file)
     return True
+
+
+def _labels(compared: Compared) -> list[str]:
+    return list(dict.fromkeys(label for scores in compared.values() for label in scores))
 
 
 def _place(degradation: str) -> tuple[int, str]:
