@@ -143,8 +143,8 @@ class ModuleConfig:
 
     Attributes:
         channels_last: Keeps channels together in memory; false if null, true if tuned.
-        compile: Compiles the networks by torch.compile: true, false, or graphs, which also records CUDA graphs, for
-            small batches. If null, only a tuned, long run on a GPU compiles.
+        compile: Compiles the networks' blocks by torch.compile: true, false, or graphs, which compiles whole networks
+            and records CUDA graphs, for small batches. If null, only a tuned, long run on a GPU compiles.
         recompute: Gradient checkpointing: half the memory of a step for a quarter more time.
         init_from: A run or checkpoint to copy weights of equal name and shape from, or `teacher`: the run's teacher.
         discriminator: The discriminator of an adversarial method.

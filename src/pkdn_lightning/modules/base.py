@@ -29,6 +29,7 @@ from pkdn_lightning.models.checkpoints import CARD_KEY, load_network, read_check
 from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_keys, require_output
 
 _LENGTH_KEY: Final = "schedule_steps"
+_SHAPES_PER_BLOCK: Final = 64  # beyond PyTorch's limit of 8, blocks run eagerly: teacher and student share classes
 _REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -92,12 +93,16 @@ class SRModule(lightning.LightningModule):
         """Compiles the networks in place, which keeps the names of their weights.
 
         Args:
-            graphs: Also records CUDA graphs, which launch all kernels of a network at once. Their outputs last until
-                the next training step; gradients cannot be accumulated over several batches.
+            graphs: Compiles each network as a whole and records CUDA graphs, which launch all its kernels at once.
+                Their outputs last until the next training step; gradients cannot be accumulated over several batches.
         """
         self._records_graphs = graphs
         for net in self.networks():
-            net.compile(mode="reduce-overhead") if graphs else net.compile()
+            if graphs:
+                net.compile(mode="reduce-overhead")
+                continue
+            for part in _outermost(net, net.compiled_blocks) or [net]:
+                part.compile(dynamic=False, recompile_limit=_SHAPES_PER_BLOCK)
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch."""
@@ -295,6 +300,17 @@ class SRModule(lightning.LightningModule):
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
         )
+
+
+def _outermost(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:
+    """Returns the submodules of some classes that are in no other of them, but for those without weights.
+
+    PyTorch compiles nothing of a class once it met an empty stage of it.
+    """
+    found = []
+    for child in module.children():
+        found += [child] if isinstance(child, kinds) else _outermost(child, kinds)
+    return [each for each in found if next(each.parameters(), None) is not None]
 
 
 def eagerly() -> AbstractContextManager[None]:

@@ -50,104 +50,6 @@ COMPONENTS: Final = {
 _LEVELS: Final = 4  # of the hourglass
 
 
-class DIC(SRNetwork):
-    """Restores faces in several steps; the landmark heatmaps estimated in one step guide the next.
-
-    Args:
-        scale: Enlargement from LR to HR. Only 8, because the heatmaps (1/4 of the HR resolution) and the features
-            (twice the LR resolution) need the same size.
-        steps: Number of steps; the first has no heatmaps.
-        features: Width of the restoration branch.
-        groups: Pairs of up and down projections in each feedback block.
-        fusion_blocks: Residual blocks of the attentive fusion.
-        hourglass_features: Width of the landmark estimation, a multiple of 4.
-        keypoints: Estimated heatmaps: 68 landmarks (the paper), merged into the 5 components of `COMPONENTS`, or, for
-            data without landmarks, the 5 components themselves (this package's option).
-
-    Raises:
-        ConfigError: If an argument is out of range.
-
-    Example:
-        >>> net = DIC(steps=2, features=4, groups=2, fusion_blocks=1, hourglass_features=8)
-        >>> output = net(torch.rand(1, 3, 8, 8))
-        >>> output.sr.shape, list(output.extras)
-        (torch.Size([1, 3, 64, 64]), ['heatmaps1', 'sr1', 'heatmaps2'])
-    """
-
-    def __init__(
-        self,
-        *,
-        scale: Count = 8,
-        steps: Count = 4,
-        features: Count = 48,
-        groups: Count = 6,
-        fusion_blocks: Count = 7,
-        hourglass_features: Count = 256,
-        keypoints: Count = 68,
-    ) -> None:
-        super().__init__()
-        if scale != 8:
-            raise ConfigError(f"DIC supports scale=8 only, found scale={scale}: its heatmaps match its features at x8.")
-        if steps < 2:
-            raise ConfigError(f"DIC is iterative: steps has to be 2 or more, found {steps}.")
-        if keypoints not in (68, len(COMPONENTS)):
-            raise ConfigError(f"keypoints has to be 68 (landmarks) or 5 (components), found {keypoints}.")
-        if min(features, groups) < 1 or fusion_blocks < 0 or hourglass_features < 4 or hourglass_features % 4:
-            raise ConfigError(
-                f"features={features} and groups={groups} have to be 1 or more, fusion_blocks={fusion_blocks} 0 or "
-                f"more, hourglass_features={hourglass_features} a multiple of 4."
-            )
-        self.scale, self.steps = scale, steps
-        self.mean: Tensor
-        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.head = nn.Sequential(conv3(3, 4 * features), nn.PReLU(init=0.2), PixelShuffle(2))
-        self.first_compress = _projection(features, features)
-        self.first_block = DenseProjections(features, groups, scale)
-        self.compress = _projection(2 * features, features)
-        self.fusion = AttentiveFusion(features, fusion_blocks)
-        self.block = DenseProjections(features, groups, scale)
-        self.tail = nn.Sequential(*_up(features, scale // 2), conv3(features, 3))
-        init_kaiming(self)
-        self.hourglass = FeedbackHourglass(hourglass_features, keypoints)  # after init_kaiming: keeps PyTorch's default
-
-    def forward(self, lr: Tensor) -> SROutput:
-        """Returns the restored faces.
-
-        Args:
-            lr: LR faces in [0, 1], (B, 3, H, W); H and W are multiples of 8.
-
-        Returns:
-            `sr` (B, 3, 8H, 8W) of the last step; as features, the output of each step's feedback block, `step1`..., (B,
-            features, 2H, 2W); as extras, `sr1`... of the steps before the last, like `sr`, and `heatmaps1`... of every
-            step, (B, keypoints, 2H, 2W).
-        """
-        require_image(lr, scale=self.scale, multiple=4 * 2**_LEVELS)
-        normalised = lr - self.mean
-        enlarged = F.interpolate(normalised, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        x = self.head(normalised)
-
-        features: dict[str, Tensor] = {}
-        extras: dict[str, Tensor] = {}
-        hidden = self.first_block(self.first_compress(x))
-        face = enlarged + self.tail(hidden)
-        heatmaps, state = self.hourglass(face, None)
-        features["step1"], extras["heatmaps1"] = hidden, heatmaps
-        for step in range(2, self.steps + 1):
-            extras[f"sr{step - 1}"] = face + self.mean
-            compressed = self.compress(torch.cat([x, hidden], dim=1))
-            hidden = self.block(self.fusion(compressed, merge_heatmaps(heatmaps)))
-            face = enlarged + self.tail(hidden)
-            heatmaps, state = self.hourglass(face, state)
-            features[f"step{step}"], extras[f"heatmaps{step}"] = hidden, heatmaps
-        return SROutput(face + self.mean, features, extras)
-
-    @classmethod
-    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
-        """Returns the public code's weights; see `rename_published`."""
-        weights = rename_published(state)
-        return None if weights is None else PublishedWeights(weights)
-
-
 class DenseProjections(nn.Module):
     """Alternating up and down projections with dense connections: the body of SRFBN's feedback block.
 
@@ -246,6 +148,106 @@ class FeedbackHourglass(nn.Module):
         x = self.levels(self.compress(torch.cat([x, x if state is None else state], dim=1)))
         read, state = x.chunk(2, dim=1)
         return self.predict(read), state
+
+
+class DIC(SRNetwork):
+    """Restores faces in several steps; the landmark heatmaps estimated in one step guide the next.
+
+    Args:
+        scale: Enlargement from LR to HR. Only 8, because the heatmaps (1/4 of the HR resolution) and the features
+            (twice the LR resolution) need the same size.
+        steps: Number of steps; the first has no heatmaps.
+        features: Width of the restoration branch.
+        groups: Pairs of up and down projections in each feedback block.
+        fusion_blocks: Residual blocks of the attentive fusion.
+        hourglass_features: Width of the landmark estimation, a multiple of 4.
+        keypoints: Estimated heatmaps: 68 landmarks (the paper), merged into the 5 components of `COMPONENTS`, or, for
+            data without landmarks, the 5 components themselves (this package's option).
+
+    Raises:
+        ConfigError: If an argument is out of range.
+
+    Example:
+        >>> net = DIC(steps=2, features=4, groups=2, fusion_blocks=1, hourglass_features=8)
+        >>> output = net(torch.rand(1, 3, 8, 8))
+        >>> output.sr.shape, list(output.extras)
+        (torch.Size([1, 3, 64, 64]), ['heatmaps1', 'sr1', 'heatmaps2'])
+    """
+
+    compiled_blocks = (DenseProjections, AttentiveFusion, FeedbackHourglass)
+
+    def __init__(
+        self,
+        *,
+        scale: Count = 8,
+        steps: Count = 4,
+        features: Count = 48,
+        groups: Count = 6,
+        fusion_blocks: Count = 7,
+        hourglass_features: Count = 256,
+        keypoints: Count = 68,
+    ) -> None:
+        super().__init__()
+        if scale != 8:
+            raise ConfigError(f"DIC supports scale=8 only, found scale={scale}: its heatmaps match its features at x8.")
+        if steps < 2:
+            raise ConfigError(f"DIC is iterative: steps has to be 2 or more, found {steps}.")
+        if keypoints not in (68, len(COMPONENTS)):
+            raise ConfigError(f"keypoints has to be 68 (landmarks) or 5 (components), found {keypoints}.")
+        if min(features, groups) < 1 or fusion_blocks < 0 or hourglass_features < 4 or hourglass_features % 4:
+            raise ConfigError(
+                f"features={features} and groups={groups} have to be 1 or more, fusion_blocks={fusion_blocks} 0 or "
+                f"more, hourglass_features={hourglass_features} a multiple of 4."
+            )
+        self.scale, self.steps = scale, steps
+        self.mean: Tensor
+        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.head = nn.Sequential(conv3(3, 4 * features), nn.PReLU(init=0.2), PixelShuffle(2))
+        self.first_compress = _projection(features, features)
+        self.first_block = DenseProjections(features, groups, scale)
+        self.compress = _projection(2 * features, features)
+        self.fusion = AttentiveFusion(features, fusion_blocks)
+        self.block = DenseProjections(features, groups, scale)
+        self.tail = nn.Sequential(*_up(features, scale // 2), conv3(features, 3))
+        init_kaiming(self)
+        self.hourglass = FeedbackHourglass(hourglass_features, keypoints)  # after init_kaiming: keeps PyTorch's default
+
+    def forward(self, lr: Tensor) -> SROutput:
+        """Returns the restored faces.
+
+        Args:
+            lr: LR faces in [0, 1], (B, 3, H, W); H and W are multiples of 8.
+
+        Returns:
+            `sr` (B, 3, 8H, 8W) of the last step; as features, the output of each step's feedback block, `step1`..., (B,
+            features, 2H, 2W); as extras, `sr1`... of the steps before the last, like `sr`, and `heatmaps1`... of every
+            step, (B, keypoints, 2H, 2W).
+        """
+        require_image(lr, scale=self.scale, multiple=4 * 2**_LEVELS)
+        normalised = lr - self.mean
+        enlarged = F.interpolate(normalised, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        x = self.head(normalised)
+
+        features: dict[str, Tensor] = {}
+        extras: dict[str, Tensor] = {}
+        hidden = self.first_block(self.first_compress(x))
+        face = enlarged + self.tail(hidden)
+        heatmaps, state = self.hourglass(face, None)
+        features["step1"], extras["heatmaps1"] = hidden, heatmaps
+        for step in range(2, self.steps + 1):
+            extras[f"sr{step - 1}"] = face + self.mean
+            compressed = self.compress(torch.cat([x, hidden], dim=1))
+            hidden = self.block(self.fusion(compressed, merge_heatmaps(heatmaps)))
+            face = enlarged + self.tail(hidden)
+            heatmaps, state = self.hourglass(face, state)
+            features[f"step{step}"], extras[f"heatmaps{step}"] = hidden, heatmaps
+        return SROutput(face + self.mean, features, extras)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
+        """Returns the public code's weights; see `rename_published`."""
+        weights = rename_published(state)
+        return None if weights is None else PublishedWeights(weights)
 
 
 def merge_heatmaps(heatmaps: Tensor) -> Tensor:

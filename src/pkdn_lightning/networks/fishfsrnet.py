@@ -145,6 +145,8 @@ class FishFSRNet(SRNetwork):
         (torch.Size([1, 3, 128, 128]), torch.Size([1, 3, 16, 16]))
     """
 
+    compiled_blocks = (Cascade, MSRB)
+
     def __init__(self, *, scale: Count = 8, width: Count = 64, pafbs: Count = 2) -> None:
         super().__init__()
         if scale < 2 or scale & (scale - 1) or min(width, pafbs) < 1:

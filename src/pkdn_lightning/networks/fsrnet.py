@@ -52,6 +52,8 @@ class FSRNet(SRNetwork):
         {'coarse': (1, 3, 128, 128), 'parsing': (1, 19, 64, 64), 'heatmaps': (1, 68, 64, 64)}
     """
 
+    compiled_blocks = (ResidualBlock, Hourglass)
+
     def __init__(
         self,
         *,

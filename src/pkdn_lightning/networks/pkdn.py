@@ -50,6 +50,8 @@ class AutoEncoder(SRNetwork):
         ConfigError: If `scale`, `width` or `levels` is below 1.
     """
 
+    compiled_blocks = (Cascade, FFB)
+
     def __init__(
         self,
         stage: Callable[[int], nn.Module],

@@ -121,6 +121,8 @@ class RCAN(ResidualInResidual):
         ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
     """
 
+    compiled_blocks = (ResidualGroup,)
+
     def __init__(self, *, scale: Count = 8, width: Count = 64, groups: Count = 10, blocks: Count = 20) -> None:
         super().__init__(conv3(3, width), lambda: ResidualGroup(width, blocks), scale=scale, width=width, groups=groups)
 

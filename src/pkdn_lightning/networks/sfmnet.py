@@ -210,6 +210,8 @@ class SFMNet(SRNetwork):
         (torch.Size([1, 3, 128, 128]), ['frequency'])
     """
 
+    compiled_blocks = (ResidualGroup, FrequencyBlock, FusionBlock)
+
     def __init__(
         self,
         *,

@@ -135,6 +135,8 @@ class SISN(ResidualInResidual):
         ['head', 'group1', 'group2', 'body', 'up1', 'up2', 'up3']
     """
 
+    compiled_blocks = (ESAG,)
+
     def __init__(self, *, scale: Count = 8, width: Count = 64, groups: Count = 10, blocks: Count = 10) -> None:
         super().__init__(FoldedHead(scale, width), lambda: ESAG(width, blocks), scale=scale, width=width, groups=groups)
 

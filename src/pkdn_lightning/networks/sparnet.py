@@ -160,6 +160,8 @@ class SPARNet(SRNetwork):
         ['down1', 'down2', 'down3', 'body', 'up1', 'up2', 'up3']
     """
 
+    compiled_blocks = (FaceAttentionUnit,)
+
     def __init__(
         self,
         *,
