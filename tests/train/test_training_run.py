@@ -112,6 +112,7 @@ def test_each_seed_can_have_a_teacher_of_its_own(tiny_config):
 def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(tiny_config):
     options = ("objective=distillation_image", "teacher.seed=3", *SHORT)
     by_hand = train(tiny_config(PLAIN, "seed=3", *SHORT, run="runs/by_hand")).run
+    train(tiny_config(PLAIN, "seed=3", *SHORT, f"module.init_from={by_hand.path}", run="runs/tuned"))  # another start
     first, second, third = (
         train(tiny_config(*options, f"teacher={kind}", run=f"runs/{number}")).run
         for number, kind in enumerate(("pkdn", "twin", "twin"))

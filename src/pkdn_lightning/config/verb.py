@@ -183,6 +183,11 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
         return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
     if unfit := re.fullmatch(r"Value '(.*?)' is not a valid bool.*", wrong):
         return f"{key}={unfit[1]}: expected true or false"
+    if "is not a subclass of TermConfig" in wrong:
+        return (
+            f"objective.{key}: terms cannot be added on the command line. Add it in a file, conf/objective/mine.yaml "
+            "in the current folder, that begins with 'defaults: [distillation, _self_]', and choose it: objective=mine"
+        )
     if wrong.endswith("is not a ListConfig, list or tuple."):
         return f"{key}: expected a list, e.g. {key}=[1,2]"
     return wrong if not key or key in wrong else f"{key}: {wrong}"

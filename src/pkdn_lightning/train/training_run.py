@@ -170,10 +170,11 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
     module = build_module(cfg, net, teacher.net if teacher else None, {"experiment": cfg.experiment, **datamodule.card})
+    started_from = {"init_from": cfg.module.init_from} if cfg.module.init_from else {}  # no teacher for other runs
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
         "data": data,
         "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,
-        "identity": run_identity(cfg, network, data),
+        "identity": run_identity(cfg, network, data) | started_from,
         "params": count_parameters(net),
         "macs": _macs(module, datamodule),
     }
