@@ -7,6 +7,8 @@ import torch
 
 from pkdn_lightning.config import compose
 from pkdn_lightning.errors import ConfigError, TrainingError
+from pkdn_lightning.modules import StudentModule, base
+from pkdn_lightning.networks.pkdn import PKDNStudent
 from pkdn_lightning.train import build, train
 from tests.conftest import write_store
 
@@ -90,6 +92,26 @@ def test_a_compiled_training_ends_where_an_eager_one_does(compiled_config, graph
     eager = train(compiled_config("student", *plain, f"run_dir={tmp_path / 'eager'}", "module.compile=false"))
     assert graphs
     assert compiled.metrics == pytest.approx(eager.metrics, abs=1e-4)
+
+
+def test_taps_in_compiled_blocks_are_read_at_every_step(graphs):
+    """In one block of several of the same class and size, which share a graph otherwise."""
+    for tap in ("encoder.1.0", "decoder.0.0.conv_in", "bottleneck.1"):
+        net = PKDNStudent(width=8, levels=2, rcabs_per_level=2)
+        module = StudentModule(net, features={"deep": tap})
+        module.compile_networks()
+        for _ in range(2):
+            assert "deep" in module.restore({"lr": torch.rand(2, 3, 8, 8)}).features
+    assert graphs
+
+
+def test_networks_before_do_not_count_for_the_limit_of_graphs(graphs, monkeypatch):
+    monkeypatch.setattr(base, "_SHAPES_PER_BLOCK", 3)
+    for width in (4, 5):
+        module = StudentModule(PKDNStudent(width=width, levels=2, rcabs_per_level=1))
+        module.compile_networks()
+        module.restore({"lr": torch.rand(2, 3, 8, 8)})
+    assert len(graphs) == 2 * 3
 
 
 def test_a_compiler_that_fails_is_no_stack_trace(compiled_config, monkeypatch):

@@ -97,12 +97,17 @@ class SRModule(lightning.LightningModule):
                 Their outputs last until the next training step; gradients cannot be accumulated over several batches.
         """
         self._records_graphs = graphs
+        torch.compiler.reset()  # graphs of earlier networks count for the limit
+        torch._dynamo.config.cache_size_limit = _SHAPES_PER_BLOCK
+        torch._dynamo.config.skip_nnmodule_hook_guards = (
+            False  # a block with a tap is another
+        )
         for net in self.networks():
             if graphs:
                 net.compile(mode="reduce-overhead")
                 continue
-            for part in _outermost(net, net.compiled_blocks) or [net]:
-                part.compile(dynamic=False, recompile_limit=_SHAPES_PER_BLOCK)
+            for part in _outermost(net, tuple(net.compiled_blocks)) or [net]:
+                part.compile(dynamic=False)
 
     def restore(self, batch: Batch) -> SROutput:
         """Runs the network on a batch."""
