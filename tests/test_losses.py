@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pkdn_lightning.config import compose
 from pkdn_lightning.errors import ConfigError, DataError, ShapeError
 from pkdn_lightning.losses import (
     AttentionTransfer,
@@ -23,6 +24,7 @@ from pkdn_lightning.losses import (
 from pkdn_lightning.networks.contract import SROutput
 from pkdn_lightning.networks.lightcnn import LightCNNFeatures
 from pkdn_lightning.networks.vgg import VGG16Features
+from pkdn_lightning.train.build import build_objective
 
 START = Progress(step=0, epoch=0)
 
@@ -105,6 +107,15 @@ def test_the_distance_to_the_teachers_face():
     half, teacher = SROutput(torch.full((1, 3, 8, 8), 0.5)), SROutput(torch.full((1, 3, 8, 8), 0.75))
     found = [term(half, half.sr, teacher).item() for term in (TeacherImage(), TeacherImage("l1"), TeacherImage("l2"))]
     assert found == [0.25, 0.25, 0.0625]
+
+
+@pytest.mark.parametrize("name", ["reconstruction_l1_l2", "distillation_warm_start_l2"])
+def test_objectives_of_both_distances(name):
+    """L1 to the truth; the mean squared error, to the truth or to the teacher's face, counts 150 times."""
+    objective = build_objective(compose("train", ["experiment=student_small", f"objective={name}"]).objective)
+    face, other = SROutput(torch.full((1, 3, 8, 8), 0.5)), torch.full((1, 3, 8, 8), 0.75)
+    total, _ = objective(face, other, SROutput(other) if objective.needs_teacher() else None, START)
+    assert total.item() == pytest.approx(0.25 + 150 * 0.0625)
 
 
 def test_which_terms_read_the_teachers_features():
