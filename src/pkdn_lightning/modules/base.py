@@ -99,9 +99,7 @@ class SRModule(lightning.LightningModule):
         self._records_graphs = graphs
         torch.compiler.reset()  # graphs of earlier networks count for the limit
         torch._dynamo.config.cache_size_limit = _SHAPES_PER_BLOCK
-        torch._dynamo.config.skip_nnmodule_hook_guards = (
-            False  # a block with a tap is another
-        )
+        torch._dynamo.config.skip_nnmodule_hook_guards = False  # a block with a tap is another
         for net in self.networks():
             if graphs:
                 net.compile(mode="reduce-overhead")
