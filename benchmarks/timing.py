@@ -244,6 +244,9 @@ def _cells(claim: Claim) -> list[str]:
 
 def save(claims: Sequence[Claim], stem: Path) -> None:
     """Writes `<stem>.csv` and `<stem>.md`; rows measured before and not now are kept, with their own date."""
+    claims = [claim for claim in claims if claim.measured == claim.measured]  # the others were skipped
+    if not claims:
+        return
     stem.parent.mkdir(parents=True, exist_ok=True)
     conditions = " ".join(f"{key}={value};" for key, value in environment().items())
     new = [
