@@ -184,6 +184,8 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     if unfit := re.fullmatch(r"Value '(.*?)' is not a valid bool.*", wrong):
         return f"{key}={unfit[1]}: expected true or false"
     if "is not a subclass of TermConfig" in wrong:
+        if key.startswith("objective."):
+            return f"{key}: expected a term of the objective; to set its weight: {key}.weight=1"
         return (
             f"objective.{key}: terms cannot be added on the command line. Add it in a file, conf/objective/mine.yaml "
             "in the current folder, that begins with 'defaults: [distillation, _self_]', and choose it: objective=mine"
