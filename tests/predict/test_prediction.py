@@ -147,6 +147,8 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
     result = predict(config())
     assert [bool(row.error) for row in result.rows] == [True, False]
     assert "was not made by pkdn" in result.rows[0].error
+    assert (result.failed, result.kept) == ([], [result.rows[0]])
+    assert "0 failed, 1 kept as they were" in result.summary()
     assert (out / "a.png").read_bytes() == b"precious"
     assert "was made with ensemble=none and is kept" in predict(config("ensemble=flip")).rows[1].error
     face(3, 16).save(images / "b.png")
@@ -304,3 +306,10 @@ def test_the_command_line_takes_paths_as_they_are_and_its_status_says_failure(
     assert caught.value.code == 1
     assert "1 of 2 could not be restored" in capsys.readouterr().err
     assert (tmp_path / "out" / name).is_file()
+    (images / "bad.png").unlink()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "strength=0.5"])
+    with pytest.raises(SystemExit):
+        verb.main()
+    told = capsys.readouterr().err
+    assert "1 of 1 were not restored: out has other files" in told
+    assert "overwrite=true" in told and "could not be restored" not in told

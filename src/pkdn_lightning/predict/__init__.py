@@ -66,8 +66,16 @@ def _task(cfg: "DictConfig") -> Any:
     if cfg.upscale is None and any(row.mode == "photo" and row.status == "restored" for row in result.rows):
         console.print("Photographs keep their size; upscale=2 enlarges them, so that small faces show more detail.")
     console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
+    problems = []
     if result.failed:
-        raise DataError(
+        problems.append(
             f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
-            f"{result.folder / FILE} has the reason of each. Repeat the command to try them again."
+            f"{result.folder / FILE} has the reason of each. Once they are mended, the same command restores them alone."
         )
+    if result.kept:
+        problems.append(
+            f"{len(result.kept)} of {len(result.rows)} were not restored: {result.folder} has other files of these "
+            "names. Add overwrite=true to replace them, or choose another output=."
+        )
+    if problems:
+        raise DataError("\n".join(problems))

@@ -17,7 +17,7 @@ from pkdn_lightning.files import exclusive
 
 FILE = "manifest.jsonl"
 
-Status = Literal["restored", "copied", "failed", "left out"]
+Status = Literal["restored", "copied", "failed", "kept", "left out"]
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Row:
         input: The file.
         sha256: Its hash.
         output: Its result, relative to the output folder.
-        status: `restored`; `copied`, if no face was restored; `failed`, if there is no result; `left out`, if it is no
-            image by its name.
+        status: `restored`; `copied`, if no face was restored; `failed`, if there is no result; `kept`, if there is
+            one made otherwise, which is not replaced unasked; `left out`, if it is no image by its name.
         mode: `lr`, `aligned` or `photo`.
         decision: What was decided about it and why.
         faces: A photograph's faces: `box` (left, top, side); `angle` in degrees, clockwise, where one is tilted; and

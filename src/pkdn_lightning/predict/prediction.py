@@ -23,7 +23,7 @@ from pkdn_lightning.files import file_sha256, whole_file
 from pkdn_lightning.models.runtimes import Restorer, flip_ensemble, load_runtime
 from pkdn_lightning.predict.image_file import ImageFile
 from pkdn_lightning.predict.inputs import Input, find_inputs, refuse_video
-from pkdn_lightning.predict.manifest import FILE, Manifest, Row, changes, sole_writer
+from pkdn_lightning.predict.manifest import FILE, Manifest, Row, Status, changes, sole_writer
 from pkdn_lightning.predict.models import ModelSet, choose_models, fastest_form
 from pkdn_lightning.predict.paste import assemble
 from pkdn_lightning.predict.references import References
@@ -58,9 +58,18 @@ class Prediction(NamedTuple):
         """The rows of inputs that could not be restored."""
         return [row for row in self.rows if row.status == "failed"]
 
+    @property
+    def kept(self) -> list[Row]:
+        """The rows of inputs that were not restored because another result of that name is there."""
+        return [row for row in self.rows if row.status == "kept"]
+
     def summary(self) -> str:
         """Returns what was done, in numbers; see `summary.summary`."""
         return summary(self.rows, self.skipped)
+
+
+class _Kept(DataError):
+    """Another result of that name is there, and is not replaced unasked."""
 
 
 class Task(NamedTuple):
@@ -194,7 +203,7 @@ class _Run:
         if (known := self.manifest.rows.get(row.output)) is not None:
             changed = " and ".join(changes(known, row))
             why = f"was made {changed}" if changed else "exists"
-        raise DataError(f"{target} {why} and is kept. overwrite=true replaces it")
+        raise _Kept(f"{target} {why} and is kept. overwrite=true replaces it")
 
     def _finish(self, tasks: Sequence[Task]) -> None:
         """Restores the faces of some images together, and writes each image."""
@@ -250,7 +259,8 @@ class _Run:
             text = f"{type(error).__name__}: {text}"
         message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
         seconds = round(time.perf_counter() - started, 3)
-        self._done(each, replace(row, status="failed", seconds=seconds, error=message))
+        status: Status = "kept" if isinstance(error, _Kept) else "failed"
+        self._done(each, replace(row, status=status, seconds=seconds, error=message))
 
 
 def _noted(face: Face) -> dict[str, Any]:

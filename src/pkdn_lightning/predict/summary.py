@@ -18,9 +18,10 @@ def summary(rows: Sequence[Row], skipped: int) -> str:
     by = [name if len(faces) == 1 else f"{number} by {name}" for name, number in faces.most_common()]
     restored = f" ({counted(faces.total(), 'face')}{' by ' if len(by) == 1 else ': '}{', '.join(by)})" if by else ""
     before = f" ({skipped} of them done before)" if skipped else ""
+    kept = f", {counts['kept']} kept as they were" if counts["kept"] else ""
     return (
         f"{counted(len(rows), 'picture')}: {counts['restored']} restored{restored}, {counts['copied']} left alone, "
-        f"{counts['failed']} failed{before}"
+        f"{counts['failed']} failed{kept}{before}"
     )
 
 
