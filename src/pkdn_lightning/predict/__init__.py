@@ -70,7 +70,7 @@ def _task(cfg: "DictConfig") -> Any:
     if result.failed:
         problems.append(
             f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
-            f"{result.folder / FILE} has the reason of each. Once they are mended, the same command restores them alone."
+            f"{result.folder / FILE} has the reason of each. Mended, the same command restores them alone."
         )
     if result.kept:
         problems.append(

@@ -68,7 +68,7 @@ class Prediction(NamedTuple):
         return summary(self.rows, self.skipped)
 
 
-class _Kept(DataError):
+class _KeptError(DataError):
     """Another result of that name is there, and is not replaced unasked."""
 
 
@@ -203,7 +203,7 @@ class _Run:
         if (known := self.manifest.rows.get(row.output)) is not None:
             changed = " and ".join(changes(known, row))
             why = f"was made {changed}" if changed else "exists"
-        raise _Kept(f"{target} {why} and is kept. overwrite=true replaces it")
+        raise _KeptError(f"{target} {why} and is kept. overwrite=true replaces it")
 
     def _finish(self, tasks: Sequence[Task]) -> None:
         """Restores the faces of some images together, and writes each image."""
@@ -259,7 +259,7 @@ class _Run:
             text = f"{type(error).__name__}: {text}"
         message = text.replace("\n", " ").replace(f"{row.input} ", "")  # the row names the file
         seconds = round(time.perf_counter() - started, 3)
-        status: Status = "kept" if isinstance(error, _Kept) else "failed"
+        status: Status = "kept" if isinstance(error, _KeptError) else "failed"
         self._done(each, replace(row, status=status, seconds=seconds, error=message))
 
 
