@@ -21,7 +21,11 @@ def test_the_tables_fit_together():
     }
 
 
-def test_mirroring_flips_and_swaps_sides():
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_mirroring_flips_and_swaps_sides(dtype):
+    every = torch.arange(19).view(1, 1, 19).to(dtype)
+    assert mirror(every).flatten().tolist() == list(reversed(MIRRORED))
+    assert mirror(every).dtype == dtype
     parsing = torch.tensor([[[4, 1, 13]]], dtype=torch.uint8)
     assert mirror(parsing).tolist() == [[[13, 1, 5]]]
     anything = torch.randint(0, 19, (2, 8, 8), dtype=torch.uint8)
@@ -36,6 +40,17 @@ def test_encodings_keep_labels_apart(encoding):
     assert encoded.dtype == torch.float32
     assert 0 <= encoded.min() <= encoded.max() <= 1
     assert len({tuple(column.tolist()) for column in encoded[0, :, 0].T}) == 19
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("start", [0, 1])
+def test_colours_are_those_of_the_palette_at_every_size_and_place(dtype, start):
+    for width in (1, 2, 5, 8):
+        labels = torch.randint(0, 19, (3, 4, width), dtype=dtype)[start:]
+        colours = torch.tensor(PALETTE, dtype=torch.float32)[labels.long()] / 255
+        assert torch.equal(encode(labels, "colour"), colours.permute(0, 3, 1, 2))
+        rotated = labels.transpose(1, 2)
+        assert torch.equal(encode(rotated, "colour"), colours.permute(0, 3, 2, 1))
 
 
 def test_values_of_encodings():

@@ -10,6 +10,11 @@ from torch import Tensor
 from pkdn_lightning.data.labels import LABELS, MIRRORED, PALETTE, Damage, Encoding
 from pkdn_lightning.functional.constants import constant
 
+_Values = tuple[float, ...]
+_PLANES: Final[tuple[_Values, ...]] = tuple(
+    tuple(plane) for plane in (torch.tensor(PALETTE, dtype=torch.float32).T / 255).tolist()
+)
+_SIDED: Final = tuple(label for label, mirrored in enumerate(MIRRORED) if label != mirrored)  # 4 to 9
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly
 
 
@@ -22,8 +27,10 @@ def mirror(parsing: Tensor) -> Tensor:
     Returns:
         The same shape and type.
     """
-    swapped = _mirrored(parsing.dtype, parsing.device).index_select(0, parsing.flip(-1).int().flatten())
-    return swapped.view(parsing.shape)
+    flipped = parsing.flip(-1)
+    # Left parts have even labels and their right counterparts the next ones: on a CPU twice as fast as a table.
+    sided = flipped.clamp(_SIDED[0], _SIDED[-1]) == flipped
+    return flipped ^ sided.to(flipped.dtype)
 
 
 def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
@@ -43,8 +50,7 @@ def encode(parsing: Tensor, encoding: Encoding) -> Tensor:
         labels = torch.arange(len(LABELS), dtype=parsing.dtype, device=parsing.device).view(1, -1, 1, 1)
         onehot = parsing.new_empty(parsing.shape[0], len(LABELS), *parsing.shape[1:], dtype=torch.float32)
         return torch.eq(parsing.unsqueeze(1), labels, out=onehot)  # avoids an intermediate boolean tensor
-    planes = _palette(parsing.device).index_select(1, parsing.int().flatten()).view(3, *parsing.shape)
-    return planes.transpose(0, 1).contiguous()
+    return torch.stack([_look_up(plane, parsing) for plane in _PLANES], dim=1)
 
 
 def damage(parsing: Tensor, kind: Damage, row: Tensor, px: int) -> Tensor:
@@ -102,13 +108,30 @@ def blur(encoded: Tensor, px: int) -> Tensor:
     return F.interpolate(coarse, size=encoded.shape[-2:], mode="bilinear", align_corners=False)
 
 
-@constant
-def _mirrored(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns the label that each one becomes in the mirrored image, (19,)."""
-    return torch.tensor(MIRRORED, dtype=dtype, device=device)
+def _look_up(values: _Values, labels: Tensor) -> Tensor:
+    """Returns the value of each label, float32: of two at a time where they are bytes, which a CPU does faster."""
+    flat = labels.flatten()
+    if flat.dtype != torch.uint8 or flat.numel() % 2 or flat.storage_offset() % 2:
+        return _table(values, flat.device).index_select(0, flat.int()).view(labels.shape)
+    pairs = _pair_table(values, flat.device).index_select(0, flat.view(torch.int16).int())
+    return pairs.view(torch.float32).view(labels.shape)
 
 
 @constant
-def _palette(device: torch.device) -> Tensor:
-    """Returns the colours of the labels, (3, 19) float32 in [0, 1]."""
-    return torch.tensor(PALETTE, dtype=torch.float32, device=device).T / 255
+def _table(values: _Values, device: torch.device) -> Tensor:
+    """Returns the value of each label, (19,) float32."""
+    return torch.tensor(values, device=device)
+
+
+@constant
+def _pair_table(values: _Values, device: torch.device) -> Tensor:
+    """Returns the values of two labels that lie beside each other, at the number that their bytes make together.
+
+    Both values are one int64, so that they are read at once.
+    """
+    labels = torch.arange(len(values))
+    pairs = torch.cartesian_prod(labels, labels)
+    numbers = pairs.to(torch.uint8).view(torch.int16).flatten().long()
+    table = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
+    table[numbers] = torch.tensor(values)[pairs].view(torch.int64).flatten()
+    return table.to(device)
