@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
@@ -274,6 +275,19 @@ def test_progress_is_told_in_lines_where_the_output_is_no_terminal(tiny_config, 
     assert len(lines) == 6
     assert re.fullmatch(r"Step 2 of 6, loss 0\.\d+, 0:00:\d\d left", lines[1])
     assert re.fullmatch(r"Step 4 of 6, loss 0\.\d+, val \d+\.\d\d dB, 0:00:\d\d left", lines[3])
+
+
+def test_the_loss_that_is_told_is_that_of_the_last_batch_also_where_it_is_not_logged(tiny_config, capsys, monkeypatch):
+    monkeypatch.setattr("pkdn_lightning.train.callbacks.progress_lines._FIRST_S", 0.0)
+    options = ("trainer.enable_progress_bar=true", "trainer.log_every_n_steps=1000", "trainer.max_steps=3")
+
+    def told(batches: int) -> list[float]:
+        train(tiny_config(PLAIN, *options, f"trainer.accumulate_grad_batches={batches}", run=f"of_{batches}"))
+        return [float(each) for each in re.findall(r"^Step .*loss ([\d.]+)", capsys.readouterr().out, flags=re.M)]
+
+    alone, together = told(1), told(3)
+    assert len(set(alone)) == 3
+    assert 0.5 < mean(together) / mean(alone) < 2
 
 
 def test_progress_is_a_bar_of_steps_on_a_terminal(tiny_config, monkeypatch):

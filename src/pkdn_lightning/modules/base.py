@@ -156,8 +156,7 @@ class SRModule(lightning.LightningModule):
             active = self.objective.active(progress).items()
             weights = {f"train/weight/{name}": torch.tensor(weight) for name, weight in active}
             self.log_dict(weights, batch_size=faces)
-        if self._is_logged() or total.device.type == "cpu":
-            # Lightning reads what the bar shows after every step, so it gets a copy on the host.
+            # Lightning reads what a bar shows after every step, so it gets a copy on the host.
             self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
         return total
 

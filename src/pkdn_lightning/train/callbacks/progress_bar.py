@@ -42,7 +42,7 @@ class StepBar(ProgressBar):
         now = time.monotonic()
         if now - self._refreshed >= _REFRESH_S or trainer.global_step == total_steps(trainer):
             self._refreshed = now
-            self._move(trainer.global_step, ", ".join(values(trainer)))
+            self._move(trainer.global_step, ", ".join(values(trainer, outputs)))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Leaves the bar as it is."""

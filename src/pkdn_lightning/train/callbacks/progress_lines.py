@@ -1,9 +1,11 @@
 """The progress of a training as lines of text, for an output that is not a terminal."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import lightning.pytorch as lightning
+from torch import Tensor
 
 from pkdn_lightning.console import console
 
@@ -39,7 +41,7 @@ class ProgressLines(lightning.Callback):
         self._printed, self._wait_s = now, min(_LONGEST_S, self._wait_s * _GROWTH)
         total = total_steps(trainer)
         name = f"{self._run}: step" if self._run else "Step"
-        parts = [f"{name} {step:,}" if total is None else f"{name} {step:,} of {total:,}", *values(trainer)]
+        parts = [f"{name} {step:,}" if total is None else f"{name} {step:,} of {total:,}", *values(trainer, outputs)]
         if total is not None:
             parts.append(f"{duration((now - self._begun) / (step - self._first_step) * (total - step))} left")
         console.print(", ".join(parts))
@@ -51,12 +53,17 @@ def total_steps(trainer: lightning.Trainer) -> int | None:
     return None if total == float("inf") else int(total)
 
 
-def values(trainer: lightning.Trainer) -> list[str]:
-    """Returns the last logged loss and the PSNR of the last validation as text; neither if there is none yet.
+def values(trainer: lightning.Trainer, outputs: Mapping[str, Tensor] | None) -> list[str]:
+    """Returns the loss and the PSNR of the last validation as text; neither if there is none yet.
 
-    Both are on the host: the loss that a step returns would make it wait for the device.
+    Args:
+        trainer: The trainer.
+        outputs: What the step returned. On an accelerator its loss is not read, because the host would wait for it,
+            and the last logged one is shown, which is on the host.
     """
     loss = trainer.progress_bar_metrics.get("loss")
+    if outputs and outputs["loss"].device.type == "cpu":
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning has divided it
     psnr = trainer.callback_metrics.get("val/psnr_y")
     shown = [f"loss {float(loss):.3g}"] if loss is not None else []
     return shown if psnr is None else [*shown, f"val {float(psnr):.2f} dB"]
