@@ -88,6 +88,18 @@ def test_a_named_model_is_the_only_one(model: Path):
     assert models.sha256() == load_runtime(model).sha256 != included_set(unloaded).sha256()
 
 
+@pytest.mark.parametrize("name", ["portraits_x8", "portraits_x8_int8"])
+def test_a_named_included_model_takes_odd_sides_as_the_default_does(images, tmp_path, name):
+    pytest.importorskip("onnxruntime")
+    face(0, 16).resize((17, 15)).save(images / "odd.png")
+
+    def restored(*overrides: str) -> np.ndarray:
+        told = [f"input={images}", f"output={tmp_path}/{len(overrides)}", "accelerator=cpu", *overrides]
+        return np.asarray(Image.open(predict(compose("predict", told)).folder / "odd.png"))
+
+    assert np.array_equal(restored(f"model={name}"), restored())
+
+
 def test_what_suits_better_than_a_named_model(model: Path, included):
     named = ModelSet.of(load_runtime(model))
     assert [named.better(named.photo[0], px, photo=True) for px in (16, 40, 100)] == ["", "photos_x4", ""]

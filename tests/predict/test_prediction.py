@@ -311,6 +311,9 @@ def test_the_command_line_takes_paths_as_they_are_and_its_status_says_failure(
     with pytest.raises(SystemExit):
         verb.main()
     told = capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "overwrite=true", "upscale=2"])
+    verb.main()
+    assert "upscale=2 is for photographs" in capsys.readouterr().out
     assert "1 of 1 were not restored: out has other files" in told
     assert "overwrite=true" in told
     assert "could not be restored" not in told

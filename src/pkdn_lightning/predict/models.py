@@ -74,9 +74,11 @@ class ModelSet(NamedTuple):
     @classmethod
     def of(cls, restorer: Restorer, name: str = "") -> "ModelSet":
         """Returns the set of one loaded model, which is called `name` if it is included, else as its experiment."""
-        shown = name if name in included_models() else str(restorer.card.get("experiment") or restorer.path.name)
+        included = name in included_models()
+        shown = name if included else str(restorer.card.get("experiment") or restorer.path.name)
+        step = _DIVISOR * restorer.lr_px // restorer.hr_px if included else None
         largest = _LARGEST * restorer.lr_px
-        only = [Model(shown, restorer.lr_px, restorer.hr_px, largest, restorer.path, lambda: restorer)]
+        only = [Model(shown, restorer.lr_px, restorer.hr_px, largest, restorer.path, lambda: restorer, step)]
         return cls(only, only, named=True)
 
     @property
