@@ -42,6 +42,7 @@ def test_the_bare_command_lists_the_verbs():
         ("train", ["ema=maybe"], "There are: none, standard"),
         ("train", ["debug=null"], "ConfigError: a group cannot be null."),
         ("train", ["+objective.more={weight:1}"], "objective.more: terms cannot be added on the command line."),
+        ("train", ["objective=distillation", "objective.ts=null"], "objective.ts.weight=0 switches the term off."),
         ("train", ["objective.ts=5"], "objective.ts: expected a term of the objective; to set its weight:"),
         ("train", ["degradation=blnd"], "ConfigError: There is no 'blnd' in 'degradation'. Did you mean 'blind'?"),
         ("train", ["degradation=blind", "data.blind.jpeg_quality=[0,50]"], "data.blind.jpeg_quality=[0, 50]: expected"),

@@ -190,6 +190,9 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
             f"objective.{key}: terms cannot be added on the command line. Add it in a file, conf/objective/mine.yaml "
             "in the current folder, that begins with 'defaults: [distillation, _self_]', and choose it: objective=mine"
         )
+    if wrong.endswith("is not Optional"):
+        off = f" {key}.weight=0 switches the term off." if re.fullmatch(r"objective\.\w+", key) else ""
+        return f"{key}=null: a value is expected.{off}"
     if wrong.endswith("is not a ListConfig, list or tuple."):
         return f"{key}: expected a list, e.g. {key}=[1,2]"
     return wrong if not key or key in wrong else f"{key}: {wrong}"
