@@ -40,7 +40,7 @@ def test_the_bare_command_lists_the_verbs():
         ("train", ["traner.max_steps=3"], "Did you mean 'trainer'?"),
         ("train", ["experiment=studnt"], "ConfigError: There is no 'studnt' in 'experiment'. Did you mean 'student'?"),
         ("train", ["ema=maybe"], "There are: none, standard"),
-        ("train", ["debug=null"], "ConfigError: a group cannot be null."),
+        ("train", ["debug=null"], "ConfigError: debug=null: a group cannot be null."),
         ("train", ["+objective.more={weight:1}"], "objective.more: terms cannot be added on the command line."),
         ("train", ["objective=distillation", "objective.ts=null"], "objective.ts.weight=0 switches the term off."),
         ("train", ["objective.ts=5"], "objective.ts: expected a term of the objective; to set its weight:"),

@@ -82,6 +82,27 @@ def test_the_default_stays_the_protocols_model(included):
     assert [model.name for model in included.photo] == ["photos_x8", "photos_x4"]
 
 
+@pytest.mark.parametrize("name", ["photos_x4", "photos_x4_int8", "portraits_x8"])
+def test_a_named_included_model_is_that_of_the_default(name, included):
+    named = choose_models(name, unloaded)
+    (model,) = {id(each): each for each in (*named.small, *named.photo)}.values()
+    like = next(each for each in (*included.photo, *included.small) if each.name == name.removesuffix("_int8"))
+    assert (model.name, model.lr_px, model.largest_px, model.step_px) == (
+        like.name,
+        like.lr_px,
+        like.largest_px,
+        like.step_px,
+    )
+    assert model.file.stem == name
+    assert named.named
+
+
+def test_a_model_for_degraded_faces_is_advised_where_such_a_one_was_named(included):
+    named = choose_models("photos_x4", unloaded)
+    assert named.better(named.small[0], 16, photo=False) == "photos_x8"
+    assert choose_models("portraits_x4", unloaded).better(included.small[1], 16, photo=False) == "portraits_x8"
+
+
 def test_a_named_model_is_the_only_one(model: Path):
     models = choose_models(str(model), load_runtime)
     assert ([each.name for each in models.photo], models.named) == (["tiny"], True)

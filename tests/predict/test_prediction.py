@@ -146,7 +146,8 @@ def test_nothing_is_overwritten_unless_it_is_said(config, images):
     (out / "a.png").write_bytes(b"precious")
     result = predict(config())
     assert [bool(row.error) for row in result.rows] == [True, False]
-    assert "was not made by pkdn" in result.rows[0].error
+    for again in ("strength=1.0", "strength=0.5", "strength=1.0"):
+        assert "was not made by pkdn" in predict(config(again)).rows[0].error
     assert (result.failed, result.kept) == ([], [result.rows[0]])
     assert "0 failed, 1 kept as they were" in result.summary()
     assert (out / "a.png").read_bytes() == b"precious"
@@ -314,6 +315,6 @@ def test_the_command_line_takes_paths_as_they_are_and_its_status_says_failure(
     monkeypatch.setattr(sys, "argv", [*sys.argv, "overwrite=true", "upscale=2"])
     verb.main()
     assert "upscale=2 is for photographs" in capsys.readouterr().out
-    assert "1 of 1 were not restored: out has other files" in told
+    assert "1 of 1 not restored, because out has other files" in told
     assert "overwrite=true" in told
     assert "could not be restored" not in told

@@ -113,7 +113,8 @@ def _translated_errors() -> Iterator[None]:
         if "No trials are completed" in str(error):
             fail("SweepError: no trial of the study was completed.")
         if "Config group override must be a string" in str(error):
-            fail("ConfigError: a group cannot be null. Leave it out, or type its name behind a tilde: ~debug")
+            typed = " ".join(each for each in sys.argv[1:] if each.endswith("=null") and each[:-5] in groups())
+            fail(f"ConfigError: {typed}: a group cannot be null. Leave it out; --help lists its choices.")
         raise
     except KeyboardInterrupt:
         fail("Stopped by the keyboard.")

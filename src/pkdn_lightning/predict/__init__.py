@@ -65,7 +65,9 @@ def _task(cfg: "DictConfig") -> Any:
         console.print(note)
     if cfg.upscale is None and any(row.mode == "photo" and row.status == "restored" for row in result.rows):
         console.print("Photographs keep their size; upscale=2 enlarges them, so that small faces show more detail.")
-    if cfg.upscale is not None and any(row.mode in ("lr", "aligned") and row.status == "restored" for row in result.rows):
+    if cfg.upscale is not None and any(
+        row.mode in ("lr", "aligned") and row.status == "restored" for row in result.rows
+    ):
         console.print(f"upscale={cfg.upscale} is for photographs; a picture of one face gets the size of its model.")
     console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
     problems = []
@@ -76,7 +78,7 @@ def _task(cfg: "DictConfig") -> Any:
         )
     if result.kept:
         problems.append(
-            f"{len(result.kept)} of {len(result.rows)} were not restored: {result.folder} has other files of these "
+            f"{len(result.kept)} of {len(result.rows)} not restored, because {result.folder} has other files of these "
             "names. Add overwrite=true to replace them, or choose another output=."
         )
     if problems:

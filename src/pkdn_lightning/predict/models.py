@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _GPU_DRIVERS: Final = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, and CUDA in WSL
+_INT8: Final = "_int8"  # behind the name of an included model in 8 bits
 _HR_PX: Final = 128  # of the included models
 _DIVISOR: Final = 16  # of the sides of what the included models return
 _LARGEST: Final = 1.5  # a face of at most this many times the input gains, whatever detail it has
@@ -72,13 +73,11 @@ class ModelSet(NamedTuple):
     named: bool = False
 
     @classmethod
-    def of(cls, restorer: Restorer, name: str = "") -> "ModelSet":
-        """Returns the set of one loaded model, which is called `name` if it is included, else as its experiment."""
-        included = name in included_models()
-        shown = name if included else str(restorer.card.get("experiment") or restorer.path.name)
-        step = _DIVISOR * restorer.lr_px // restorer.hr_px if included else None
+    def of(cls, restorer: Restorer) -> "ModelSet":
+        """Returns the set of one loaded model, which is called as its experiment."""
+        shown = str(restorer.card.get("experiment") or restorer.path.name)
         largest = _LARGEST * restorer.lr_px
-        only = [Model(shown, restorer.lr_px, restorer.hr_px, largest, restorer.path, lambda: restorer, step)]
+        only = [Model(shown, restorer.lr_px, restorer.hr_px, largest, restorer.path, lambda: restorer)]
         return cls(only, only, named=True)
 
     @property
@@ -105,7 +104,8 @@ class ModelSet(NamedTuple):
         """Returns the included model that suits a face of `px` pixels better than a named one; empty if none does."""
         if not self.named or (included := included_set(_unused)) is None:
             return ""
-        suited = for_size(included.photo if photo else included.small, px)
+        blind = photo or model.name in [each.name for each in included.photo]
+        suited = for_size(included.photo if blind else included.small, px)
         return suited.name if suited and suited.lr_px != model.lr_px else ""
 
 
@@ -115,15 +115,21 @@ def for_size(models: Sequence[Model], px: int) -> Model | None:
 
 
 def choose_models(name: str, load: Callable[[str], Restorer], form: Callable[[str], str] = str) -> ModelSet:
-    """Returns the included models for `default`, none of them loaded yet; or the named one, loaded.
+    """Returns the included models for `default`, or the named one; included ones are loaded when they are needed.
 
     Args:
         name: See `models.runtimes.load_runtime`.
         load: Loads a model by its name.
         form: Returns in which form an included model is loaded; see `fastest_form`.
     """
-    included = included_set(load, form) if name == DEFAULT else None
-    return included or ModelSet.of(load(form(name)), name)
+    wanted = name.removesuffix(_INT8)
+    included = included_set(load, form if wanted == name else lambda each: name if each == wanted else each)
+    if included is None or name not in included_models():
+        return ModelSet.of(load(name))
+    if name == DEFAULT:
+        return included
+    named = next([model] for model in (*included.small, *included.photo) if model.name == wanted)
+    return ModelSet(named, named, named=True)
 
 
 def fastest_form(name: str, cfg: "DictConfig") -> str:
@@ -132,7 +138,7 @@ def fastest_form(name: str, cfg: "DictConfig") -> str:
     `onnx` always means it, if the model comes in 8 bits; `auto` on CPUs with ONNX Runtime. Every included 8-bit file
     loses less than 0.03 dB (`loss_db` on its card), and restores the same faces on every processor.
     """
-    small = f"{name}_int8"
+    small = f"{name}{_INT8}"
     if small not in included_models():
         return name
     fastest = cfg.runtime == "auto" and cfg.precision == "32" and _on_cpu(cfg.accelerator) and _has_onnx_runtime()

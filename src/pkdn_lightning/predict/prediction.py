@@ -199,8 +199,8 @@ class _Run:
         target = self.manifest.folder / each.name
         if not os.path.lexists(target) or self.cfg.overwrite or row.output == self.manifest.unfinished:
             return
-        why = "was not made by pkdn"
-        if (known := self.manifest.rows.get(row.output)) is not None:
+        why, known = "was not made by pkdn", self.manifest.rows.get(row.output)
+        if known is not None and not known.error:
             changed = " and ".join(changes(known, row))
             why = f"was made {changed}" if changed else "exists"
         raise _KeptError(f"{target} {why} and is kept. overwrite=true replaces it")
