@@ -17,7 +17,7 @@ from PIL import Image
 from pkdn_lightning.config import compose
 from pkdn_lightning.data.blind import make_blind
 from pkdn_lightning.data.degradation import degrade
-from pkdn_lightning.data.pixels import to_pixels, to_tensor
+from pkdn_lightning.data.pixels import to_floats, to_levels, to_pixels
 from pkdn_lightning.data.portraits import portraits
 from pkdn_lightning.models.runtimes import load_runtime
 
@@ -58,7 +58,7 @@ def draw_restorations(hr: Pixels) -> Image.Image:
     shown = []
     for part, scale in zip(np.split(hr, 2), (8, 4), strict=True):
         lr = low_resolution(part, "blind", scale)
-        sr = to_pixels(load_runtime(f"photos_x{scale}")(to_tensor(list(lr))))
+        sr = to_levels(load_runtime(f"photos_x{scale}")(to_floats(lr)))
         shown += list(np.concatenate([enlarged(lr, hr.shape[1]), sr, part], axis=2))
     rows = [np.concatenate(shown[start : start + COLUMNS], axis=1) for start in range(0, len(shown), COLUMNS)]
     return Image.fromarray(np.concatenate(rows))
