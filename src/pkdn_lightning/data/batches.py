@@ -7,7 +7,7 @@ the seed and the batch's number, so a resumed run sees the same batches as an un
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Final, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from pkdn_lightning.data.labels import Damage, Encoding
 from pkdn_lightning.data.lr_cache import LRCache
 from pkdn_lightning.data.parsing import blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
+
+_LARGE: Final = 4096  # values of a face, from which on a CPU flips faster one face at a time
 
 
 class Batch(TypedDict):
@@ -285,10 +287,10 @@ def _augment_parsing(parsing: Tensor, mirrored: Tensor | None, view: Tensor | No
 def _mirrored_where(mirrored: Tensor, faces: Tensor, mirror: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns faces (B, ...), those in `mirrored` (B,) as `mirror` returns them.
 
-    On a CPU only they are computed, one by one, which is faster than by their indices; an accelerator would have to
-    tell the host first which they are.
+    On a CPU only they are computed if faces are large, one by one, which is faster than by their indices; an
+    accelerator would have to tell the host first which they are.
     """
-    if faces.device.type != "cpu":
+    if faces.device.type != "cpu" or faces[0].numel() < _LARGE:
         return torch.where(mirrored.view(-1, *[1] * (faces.dim() - 1)), mirror(faces), faces)
     result = faces.clone()
     for number in mirrored.nonzero().flatten().tolist():
