@@ -53,6 +53,12 @@ def test_colours_are_those_of_the_palette_at_every_size_and_place(dtype, start):
         assert torch.equal(encode(rotated, "colour"), colours.permute(0, 3, 2, 1))
 
 
+def test_what_is_no_label_has_no_colour():
+    assert encode(torch.tensor([[[25, 3]]], dtype=torch.uint8), "colour").isnan().all()
+    with pytest.raises(IndexError):
+        encode(torch.tensor([[[18, 25]]], dtype=torch.uint8), "colour")
+
+
 def test_values_of_encodings():
     labels = torch.tensor([[[0, 18]]], dtype=torch.uint8)
     assert encode(labels, "index").flatten().tolist() == [0, 1]

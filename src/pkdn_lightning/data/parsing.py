@@ -127,11 +127,11 @@ def _table(values: _Values, device: torch.device) -> Tensor:
 def _pair_table(values: _Values, device: torch.device) -> Tensor:
     """Returns the values of two labels that lie beside each other, at the number that their bytes make together.
 
-    Both values are one int64, so that they are read at once.
+    Both values are one int64, so that they are read at once; those of numbers that are no labels are not a number.
     """
     labels = torch.arange(len(values))
     pairs = torch.cartesian_prod(labels, labels)
     numbers = pairs.to(torch.uint8).view(torch.int16).flatten().long()
-    table = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
-    table[numbers] = torch.tensor(values)[pairs].view(torch.int64).flatten()
-    return table.to(device)
+    table = torch.full((int(numbers.max()) + 1, 2), torch.nan)
+    table[numbers] = torch.tensor(values)[pairs]
+    return table.view(torch.int64).flatten().to(device)

@@ -74,7 +74,7 @@ def _task(cfg: "DictConfig") -> Any:
     if result.failed:
         problems.append(
             f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
-            f"{result.folder / FILE} has the reason of each. Mended, the same command restores them alone."
+            f"{result.folder / FILE} has the reason of each. Mend them, and the same command goes on."
         )
     if result.kept:
         problems.append(

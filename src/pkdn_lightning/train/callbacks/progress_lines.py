@@ -62,8 +62,9 @@ def values(trainer: lightning.Trainer, outputs: Mapping[str, Tensor] | None) -> 
             and the last logged one is shown, which is on the host.
     """
     loss = trainer.progress_bar_metrics.get("loss")
-    if outputs and outputs["loss"].device.type == "cpu":
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning has divided it
+    own = (outputs or {}).get("loss")
+    if own is not None and own.device.type == "cpu":
+        loss = float(own) * trainer.accumulate_grad_batches  # Lightning has divided it
     psnr = trainer.callback_metrics.get("val/psnr_y")
     shown = [f"loss {float(loss):.3g}"] if loss is not None else []
     return shown if psnr is None else [*shown, f"val {float(psnr):.2f} dB"]
