@@ -9,6 +9,9 @@ STAGE ?= check
 OUT   ?= runs/campaign
 SECONDS ?= 210
 
+# Without bytecode, which some images turn off, every process compiles all that it imports anew: 4 s with torch.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-gpu bench bench-gpu campaign cov format lint type spell check docs build clean
 

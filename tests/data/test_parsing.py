@@ -53,10 +53,11 @@ def test_colours_are_those_of_the_palette_at_every_size_and_place(dtype, start):
         assert torch.equal(encode(rotated, "colour"), colours.permute(0, 3, 2, 1))
 
 
-def test_what_is_no_label_has_no_colour():
-    assert encode(torch.tensor([[[25, 3]]], dtype=torch.uint8), "colour").isnan().all()
+@pytest.mark.parametrize("labels", [[25, 3], [18, 25], [3, 128], [255, 255]])
+def test_what_is_no_label_has_no_colour(labels):
+    assert encode(torch.tensor([[labels]], dtype=torch.uint8), "colour").isnan().all()
     with pytest.raises(IndexError):
-        encode(torch.tensor([[[18, 25]]], dtype=torch.uint8), "colour")
+        encode(torch.tensor([[labels]]), "colour")
 
 
 def test_values_of_encodings():

@@ -7,7 +7,7 @@ the seed and the batch's number, so a resumed run sees the same batches as an un
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ from pkdn_lightning.data.labels import Damage, Encoding
 from pkdn_lightning.data.lr_cache import LRCache
 from pkdn_lightning.data.parsing import blur, damage, encode, mirror
 from pkdn_lightning.data.store import FaceStore, check_labels
-
-_LARGE: Final = 4096  # values of a face, from which on a CPU flips faster one face at a time
 
 
 class Batch(TypedDict):
@@ -235,15 +233,14 @@ def prepare_batch(
         parsing_damage_px: Size of the damage in pixels.
     """
     mirrored, view = raw.get("mirrored"), raw.get("view")
-    images = raw["hr"].permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
-    if mirrored is not None:
-        images = _mirrored_where(mirrored, images, _flip)
+    hr = raw["hr"] if mirrored is None else _mirrored_where(mirrored, raw["hr"], lambda part: part.flip(-2))
+    images = hr.permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), channels last in memory
     if view is not None:
         images = view_faces(images, view)
     if "lr" not in raw:
         lr = degrade(images, scale, degradation, raw)
     else:
-        lr = (raw["lr"] if mirrored is None else _mirrored_where(mirrored, raw["lr"], _flip)) / 255
+        lr = (raw["lr"] if mirrored is None else _mirrored_where(mirrored, raw["lr"], lambda part: part.flip(-1))) / 255
     batch: Batch = {"lr": lr, "hr": images / 255, "row": raw["row"]}
     if "teacher_sr" in raw:
         batch["teacher_sr"] = raw["teacher_sr"].float()
@@ -287,17 +284,12 @@ def _augment_parsing(parsing: Tensor, mirrored: Tensor | None, view: Tensor | No
 def _mirrored_where(mirrored: Tensor, faces: Tensor, mirror: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns faces (B, ...), those in `mirrored` (B,) as `mirror` returns them.
 
-    On a CPU only they are computed if faces are large, one by one, which is faster than by their indices; an
-    accelerator would have to tell the host first which they are.
+    On a CPU only they are computed, and put in their places as whole faces, which is faster than by an index of their
+    values; an accelerator would have to tell the host first which they are.
     """
-    if faces.device.type != "cpu" or faces[0].numel() < _LARGE:
+    if faces.device.type != "cpu":
         return torch.where(mirrored.view(-1, *[1] * (faces.dim() - 1)), mirror(faces), faces)
-    result = faces.clone()
-    for number in mirrored.nonzero().flatten().tolist():
-        face = slice(number, number + 1)
-        result[face] = mirror(faces[face])
-    return result
-
-
-def _flip(images: Tensor) -> Tensor:
-    return images.flip(-1)
+    chosen, parts = mirrored.nonzero().flatten(), list(faces.unbind())
+    for place, face in zip(chosen.tolist(), mirror(faces.index_select(0, chosen)).unbind(), strict=True):
+        parts[place] = face
+    return torch.stack(parts)
