@@ -1,11 +1,15 @@
 """FishFSRNet: published sizes and cost, shapes, its blocks, published names, whether it learns, export, errors."""
 
 import math
+import shlex
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from pkdn_lightning.errors import ConfigError, ShapeError
+from pkdn_lightning.errors import CheckpointError, ConfigError, ShapeError
+from pkdn_lightning.models.checkpoints import load_model
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.networks.fishfsrnet import MSRB, PAFB, FishFSRNet, ParsingNet, rename_published
 
@@ -251,6 +255,25 @@ class TestPublishedNames:
         missing = unfilled.state_dict().keys() - renamed.keys()
         assert {name.partition(".")[0] for name in missing} == {"parsing_net"}
         assert len(missing) == 36
+        parsing = {name: value for name, value in state.items() if name.startswith("parsing.")}
+        assert rename_published(parsing).keys() == missing
+        assert rename_published({name: parsing[name] for name in parsing if "body.3" not in name}) is None
+
+    def test_two_files_are_one_network_and_each_alone_says_how_to_join_them(self, state, tmp_path):
+        parts = {
+            part: {f"module.{name.removeprefix(f'{part}.')}": state[name] for name in state if name.startswith(part)}
+            for part in ("sr", "parsing")
+        }
+        files = {"sr": tmp_path / "FISHNET.pth", "parsing": tmp_path / "ParsingNet.pth"}
+        for part, file in files.items():
+            torch.save(parts[part], file)
+            with pytest.raises(CheckpointError, match=r"holds FishFSRNet's") as caught:
+                load_model(file)
+        command = shlex.split(str(caught.value).splitlines()[-1])
+        subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+        net = load_model(tmp_path / "fishfsrnet.pth")
+        renamed = rename_published(state)
+        assert all(torch.equal(value, renamed[name]) for name, value in net.state_dict().items())
 
     def test_what_the_first_version_held_besides_is_dropped(self, state):
         besides = {"sr.sub_mean.weight": torch.zeros(3, 3, 1, 1), "sr.add_mean.bias": torch.zeros(3)}

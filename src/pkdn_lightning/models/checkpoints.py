@@ -98,6 +98,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         return checkpoint
     try:
         published = recognise(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} {error}") from error
     except Exception:  # names of a published network, but other contents
         published = None
     if published is None:

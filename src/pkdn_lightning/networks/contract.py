@@ -102,6 +102,10 @@ class SRNetwork(nn.Module):
         """Converts a state dict published by the method's authors; returns None if it belongs to another network.
 
         Networks with published weights override this method.
+
+        Raises:
+            CheckpointError: If it is one of several parts that the authors publish apart; the message goes on after the
+                file's name and says how to join them.
         """
         return None
 

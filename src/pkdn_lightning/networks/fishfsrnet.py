@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.networks.blocks import (
     Cascade,
     ChannelAttention,
@@ -42,6 +42,7 @@ from pkdn_lightning.networks.blocks import (
     conv3,
 )
 from pkdn_lightning.networks.contract import PublishedWeights, SRNetwork, SROutput, require_image
+from pkdn_lightning.networks.published_weights import bare
 from pkdn_lightning.values import Count
 
 
@@ -212,9 +213,24 @@ class FishFSRNet(SRNetwork):
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> PublishedWeights | None:
-        """Returns the public code's weights; see `rename_published`."""
-        weights = rename_published(state)
-        return None if weights is None else PublishedWeights(weights)
+        """Returns the public code's weights; see `rename_published`.
+
+        Raises:
+            CheckpointError: If they are those of the restoration network or of ParsingNet alone.
+        """
+        weights = rename_published(state) or rename_published({f"parsing.{bare(name)}": state[name] for name in state})
+        if weights is None:
+            return None
+        held = {name.startswith("parsing_net.") for name in weights}
+        if len(held) == 1:
+            part, other = ("ParsingNet", "FISHNET") if held == {True} else ("FISHNET", "ParsingNet")
+            raise CheckpointError(
+                f"holds FishFSRNet's {part}. Its authors publish {other} as another file, which is needed, too. Write "
+                "both into one and give that:\n"
+                """  python -c "from torch import load, save; save({'sr': load('FISHNET.pth', 'cpu'), """
+                """'parsing': load('ParsingNet.pth', 'cpu')}, 'fishfsrnet.pth')\""""
+            )
+        return PublishedWeights(weights)
 
 
 def _resizing(channels: int, doublings: int) -> nn.Module:
@@ -301,9 +317,9 @@ def _published_modules() -> dict[str, tuple[str, ...]]:
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """Returns published weights under this package's names, for default options; None for other networks.
 
-    ParsingNet and the restoration network are published separately, with colliding names. To load both, merge them with
-    the prefixes of the code's first version: `sr.` for the restoration network, `parsing.` for ParsingNet. The state
-    dict of the restoration network alone, without prefix, is accepted, too; the result lacks `parsing_net.`.
+    ParsingNet and the restoration network are published separately, with colliding names. Both together have the
+    prefixes of the code's first version: `sr.` for the restoration network, which may lack it, `parsing.` for
+    ParsingNet. One of them alone gives the tensors of that part.
 
     | public                                         | here                                                |
     |------------------------------------------------|-----------------------------------------------------|
@@ -319,13 +335,14 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     The matrices of the channel attention become 1x1 convolutions.
 
     Args:
-        state: State dict of the public code's x8 `FISHNET`, with or without the prefixes `module.` and `model.`.
+        state: State dict of the public code's x8 `FISHNET`, its `ParsingNet`, or both, with or without the prefixes
+            `module.` and `model.`.
     """
     names = _published_modules()
     renamed: dict[str, Tensor] = {}
     found: set[str] = set()
     for key, value in state.items():
-        key = key.removeprefix("module.").removeprefix("model.").removeprefix("sr.")
+        key = bare(key).removeprefix("sr.")
         if key.startswith(_UNUSED):
             continue
         module, _, parameter = key.rpartition(".")
@@ -334,5 +351,6 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         for name in names[module]:
             renamed[f"{name}.{parameter}"] = value[:, :, None, None] if value.ndim == 2 else value
             found.add(name)
-    required = {name for ours in names.values() for name in ours if not name.startswith("parsing_net.")}
-    return renamed if required <= found else None
+    wanted = {name for ours in names.values() for name in ours}
+    parts = [{name for name in wanted if name.startswith("parsing_net.") is held} for held in (True, False)]
+    return renamed if found and all(part <= found or not part & found for part in parts) else None

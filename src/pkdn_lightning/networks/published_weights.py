@@ -40,7 +40,11 @@ def recognise(content: object) -> Recognised | None:
     """Returns the published weights in the content of a checkpoint file, or None if no network's names match.
 
     Args:
-        content: Result of `torch.load`: a state dict, or a mapping that contains one.
+        content: Result of `torch.load`: a state dict, a mapping that contains one, or one state dict for each part of
+            a network that was published in parts, by the part's name.
+
+    Raises:
+        CheckpointError: If the content is one of several parts of a network; see `SRNetwork.from_published`.
     """
     for state in _state_dicts(content):
         for network in _networks():
@@ -65,7 +69,14 @@ def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return [content]
     nested = [content[key] for key in _NESTED if key in content]
+    if not nested and all(isinstance(part, Mapping) for part in content.values()):
+        nested = [{f"{name}.{bare(key)}": value for name, part in content.items() for key, value in part.items()}]
     return [state for each in nested for state in _state_dicts(each)]
+
+
+def bare(name: str) -> str:
+    """Returns a tensor's name without the prefixes of wrappers."""
+    return re.sub(r"^((module|model)\.)+", "", name)
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
@@ -79,7 +90,7 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | Non
     renamed: dict[str, Tensor] = {}
     unused = {pattern for pattern, replacement in rules.items() if replacement is not None}
     for published, tensor in state.items():
-        name = re.sub(r"^((module|model)\.)+", "", published)
+        name = bare(published)
         match = next((match for pattern in rules if (match := re.fullmatch(pattern, name))), None)
         if match is None:
             return None
