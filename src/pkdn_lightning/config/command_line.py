@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -10,9 +11,12 @@ from typing import Final
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from pkdn_lightning.config.compose import verb_dir
 from pkdn_lightning.config.keys import keys_of
 from pkdn_lightning.config.schema import SCHEMAS
+from pkdn_lightning.config.tree import groups
 from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.trust import conf_dir
 from pkdn_lightning.values import FileName, marks
 
 _WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
@@ -37,7 +41,7 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     overrides in one piece only.
 
     Raises:
-        ConfigError: If an argument is neither an option nor an override.
+        ConfigError: If an argument is neither an option nor an override, or removes a key of the verb.
 
     Example:
         >>> as_overrides("predict", ["input=Photo (1), 2.jpg", "output=José", "mode=auto"])
@@ -59,6 +63,11 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
             raise ConfigError(
                 f"There is no option {option}. Keys are typed without dashes: {option.lstrip('-')}=<value>; "
                 f"--help lists them.{did_you_mean(option, (*_WITH_VALUE, *_ALONE))}"
+            )
+        removed = argument.partition("=")[0].partition("@")[0].removeprefix("~")
+        if argument.startswith("~") and removed in {key.name for key in fields(SCHEMAS[verb])}:
+            raise ConfigError(
+                f"{argument}: '{removed}' cannot be removed, only set: {removed}=<value>; --help lists it."
             )
         if is_option:
             options.append(argument)
@@ -130,6 +139,8 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
             raise ConfigError(f"'{argument}' is no override: expected key=value, e.g. seed=1; --help lists the keys.")
         return argument
     valid = _is_valid(argument)
+    if valid and "${" not in value and key.lstrip("+").partition("@")[0] in _groups(verb):
+        return f"{key}={re.sub(_WORD, lambda word: _as_name(word[0]), value)}"
     if value in ("null", "") or (valid and value[0] in "'\""):
         return argument
     if _file_names(verb).fullmatch(key.lstrip("+")):
@@ -140,6 +151,17 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
     by_word = f"{key}={re.sub(_WORD, lambda word: word[0] if word[0].isascii() else _in_quotes(word[0]), value)}"
     is_list = value[0] in "[{" or (multirun and "," in value)
     return by_word if is_list and _is_valid(by_word) else f"{key}={_in_quotes(value)}"
+
+
+def _groups(verb: str) -> list[str]:
+    return groups() if verb_dir(verb) == conf_dir() else []
+
+
+def _as_name(word: str) -> str:
+    """Returns a choice's name in quotes if Hydra would read it as a number, a truth value or null."""
+    return (
+        word if isinstance(OverridesParser.create().parse_override(f"name={word}").value(), str) else _in_quotes(word)
+    )
 
 
 def _is_valid(argument: str) -> bool:

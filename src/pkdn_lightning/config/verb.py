@@ -24,7 +24,7 @@ from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
 from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config, unknown_key
-from pkdn_lightning.config.tree import check_own_names, groups, register, unread_in_own_conf
+from pkdn_lightning.config.tree import check_own_names, groups, options, register, unread_in_own_conf
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 
 
@@ -112,9 +112,6 @@ def _translated_errors() -> Iterator[None]:
     except ValueError as error:
         if "No trials are completed" in str(error):
             fail("SweepError: no trial of the study was completed.")
-        if "Config group override must be a string" in str(error):
-            typed = " ".join(each for each in sys.argv[1:] if each.endswith("=null") and each[:-5] in groups())
-            fail(f"ConfigError: {typed}: a group cannot be null. Leave it out; --help lists its choices.")
         raise
     except KeyboardInterrupt:
         fail("Stopped by the keyboard.")
@@ -138,13 +135,13 @@ def explain(error: BaseException) -> str:
     """Returns what is wrong with a configuration, with the nearest match of an unknown name."""
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
         return f"{mark.name}, line {mark.line + 1} is not valid YAML: {error.problem or error.context}."
-    if isinstance(error, MissingConfigException) and error.options:
-        name = str(error.missing_cfg_file).removesuffix(".yaml")
-        group, _, wanted = name.rpartition("/")
+    if isinstance(error, MissingConfigException):
+        group, _, wanted = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
         if group in _PLUGINS:
             return _explain_plugin(group, wanted)
-        hint = did_you_mean(wanted, error.options)
-        return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(error.options)}"
+        if choices := sorted(error.options or options(group)):  # of a list of choices Hydra does not tell them
+            hint = did_you_mean(wanted, choices)
+            return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(choices)}"
     cause = error
     while not isinstance(cause, OmegaConfBaseException) and (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
@@ -180,10 +177,6 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
         prefix = key.rpartition(".")[0]
         return str(unknown_key(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)]))
     wrong = str(cause.msg or message).splitlines()[0]
-    if unfit := re.fullmatch(r"Value '(.*?)' of type .*could not be converted to (\w+)", wrong):
-        return f"{key}={unfit[1]}: expected {_TYPES.get(unfit[2], unfit[2])}"
-    if unfit := re.fullmatch(r"Value '(.*?)' is not a valid bool.*", wrong):
-        return f"{key}={unfit[1]}: expected true or false"
     if "is not a subclass of TermConfig" in wrong:
         if key.startswith("objective."):
             return f"{key}: expected a term of the objective; to set its weight: {key}.weight=1"
@@ -194,12 +187,27 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     if wrong.endswith("is not Optional"):
         off = f" {key}.weight=0 switches the term off." if re.fullmatch(r"objective\.\w+", key) else ""
         return f"{key}=null: a value is expected.{off}"
-    if wrong.endswith("is not a ListConfig, list or tuple."):
-        return f"{key}: expected a list, e.g. {key}=[1,2]"
+    for pattern, said in _SAID.items():
+        if found := re.fullmatch(pattern, wrong):
+            return said.format_map(
+                {"key": key} | {name: _WORDS.get(part, part) for name, part in found.groupdict().items()}
+            )
     return wrong if not key or key in wrong else f"{key}: {wrong}"
 
 
-_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+_SAID = {  # instead of what OmegaConf says
+    r"Value '(?P<value>.*?)' of type .*could not be converted to (?P<type>\w+)": "{key}={value}: expected {type}",
+    r"Value '(?P<value>.*?)' is not a valid bool.*": "{key}={value}: expected true or false",
+    r"Invalid type assigned: .* is not a subclass of (?P<type>\w+)\. value: (?P<value>.*)": (
+        "{key}={value}: expected {type}"
+    ),
+    r".* is not a ListConfig, list or tuple\.": "{key}: expected a list, e.g. {key}=[1,2]",
+    r"Cannot merge DictConfig with ListConfig|Cannot assign \w+ to Dict\[.*": (
+        "{key}: expected names with values, e.g. {key}={{name: value}}"
+    ),
+    r".* does not support deletion": "{key} cannot be removed, only set: {key}=<value>",
+}
+_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "str": "text", "None": "null"}
 
 
 def fail(message: str) -> NoReturn:
