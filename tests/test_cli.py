@@ -43,6 +43,8 @@ def test_the_bare_command_lists_the_verbs():
         ("train", ["debug=null"], "ConfigError: There is no 'null' in 'debug'.\nThere are: fast"),
         ("train", ["model=1"], "ConfigError: There is no '1' in 'model'.\nThere are: dic"),
         ("train", ["experiment=[demo,1]"], "ConfigError: There is no '1' in 'experiment'."),
+        ("train", ["-m", "experiment=true,1"], "ConfigError: There is no 'true' in 'experiment'."),
+        ("train", ["-m", "experiment=demo", "traner.x=1,2"], "ConfigError: Unknown key 'traner'."),
         ("info", ["model=2024-01-01"], "There is no '2024-01-01' in 'model'."),
         (
             "train",

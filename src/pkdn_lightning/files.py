@@ -125,3 +125,11 @@ def exclusive(path: Path, activity: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes a folder and its parents below the current folder as far as they are empty."""
+    with contextlib.suppress(OSError):
+        for each in (folder, *folder.parents):
+            if each.is_dir() and Path.cwd() in each.resolve().parents:
+                each.rmdir()

@@ -26,6 +26,7 @@ from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config, unknown_key
 from pkdn_lightning.config.tree import check_own_names, groups, options, register, unread_in_own_conf
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
+from pkdn_lightning.files import remove_if_empty
 
 
 def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
@@ -86,10 +87,7 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            for each in (folder, *folder.parents):
-                if each.is_dir() and Path.cwd() in each.parents:
-                    each.rmdir()
+        remove_if_empty(folder)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pkdn_lightning.files import write_text
 SWEEP_ID: Final = "PKDN_SWEEP_ID"
 """The environment variable with the id of the session that a job belongs to."""
 
-_RECORD: Final = "multirun.yaml"
+RECORD: Final = "multirun.yaml"
 """The configuration that all jobs of a sweep share."""
 
 GROUPS: Final = ("ablation", "launch", "sweep")
@@ -49,7 +49,7 @@ class SweepSession(Callback):
             check_same_sweep(folder, config)
         except ConfigError as error:
             fail(describe(error))  # Hydra would make a warning of the exception and go on
-        write_text(folder / _RECORD, OmegaConf.to_yaml(config))  # as Hydra does, but not all of its sweepers
+        write_text(folder / RECORD, OmegaConf.to_yaml(config))  # as Hydra does, but not all of its sweepers
         varied = fixed_keys(config.hydra.overrides.task, config.hydra.sweeper.get("params") or {})
         names = ",".join(f"'{key}'" for key in varied)
         config.hydra.overrides.hydra.extend(
@@ -78,9 +78,9 @@ def check_same_sweep(folder: Path, config: DictConfig) -> None:
     Raises:
         ConfigError: If they differ in a fixed key that affects training.
     """
-    if not (folder / _RECORD).is_file() or not any(folder.glob("*/config.yaml")):
+    if not (folder / RECORD).is_file() or not any(folder.glob("*/config.yaml")):
         return
-    before: Any = OmegaConf.load(folder / _RECORD)
+    before: Any = OmegaConf.load(folder / RECORD)
     swept = {key for each in (before, config) for key in _swept(each.hydra)}
     saved, wanted = (_fixed_values(each, tuple(swept)) for each in (before, config))
     for key in AUTO_KEYS:

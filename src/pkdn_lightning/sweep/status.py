@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from pkdn_lightning.console import console
 from pkdn_lightning.file_schema import fault
+from pkdn_lightning.files import remove_if_empty
 from pkdn_lightning.runs import RunFolder, RunStatus
-from pkdn_lightning.sweep.session import SweepSession
+from pkdn_lightning.sweep.session import RECORD, SweepSession
 
 _TAIL_BYTES: Final = 1 << 18
 _RESULTS: Final = {"steps?": (int, None), "metrics?": {str: float}, "for?": str}
@@ -131,6 +132,10 @@ def end_session() -> int:
         return 0
     folder, session = SweepSession.latest
     jobs = dict(jobs_of(folder, session))
+    if not jobs and [each.name for each in folder.glob("*")] == [RECORD]:  # mistyped: no job could be composed
+        (folder / RECORD).unlink()
+        remove_if_empty(folder)
+        return 0
     failed = {path: job for path, job in jobs.items() if job.get("outcome") == RunStatus.FAILED}
     for path, job in failed.items():
         console.print(f"\nfailed {path.name}", style="bold red")
