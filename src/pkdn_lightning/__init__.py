@@ -1,7 +1,7 @@
 """Face super-resolution with prior knowledge distillation (PKDN).
 
 `load_model`, also named `from_pretrained`, loads a trained network; `save_pretrained` and `push_to_hub` publish one;
-`compose` returns a configuration.
+`compose` returns a configuration; networks of your own derive from `SRNetwork` and return an `SROutput`.
 Everything else is a verb (`pkdn train`, `pkdn predict`, ...) or a subpackage. Importing this package does not import
 torch.
 """
@@ -16,13 +16,26 @@ if TYPE_CHECKING:
     from pkdn_lightning.config import compose
     from pkdn_lightning.models.checkpoints import load_model
     from pkdn_lightning.models.hub import from_pretrained, push_to_hub, save_pretrained
+    from pkdn_lightning.networks.contract import SRNetwork, SROutput
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compose", "from_pretrained", "load_model", "push_to_hub", "save_pretrained"]
+__all__ = [
+    "SRNetwork",
+    "SROutput",
+    "__version__",
+    "compose",
+    "from_pretrained",
+    "load_model",
+    "push_to_hub",
+    "save_pretrained",
+]
 
-_HOMES = {"load_model": "models.checkpoints", "compose": "config"} | dict.fromkeys(
-    ("from_pretrained", "push_to_hub", "save_pretrained"), "models.hub"
-)
+_HOMES = {
+    "compose": "config",
+    "load_model": "models.checkpoints",
+    **dict.fromkeys(("from_pretrained", "push_to_hub", "save_pretrained"), "models.hub"),
+    **dict.fromkeys(("SRNetwork", "SROutput"), "networks.contract"),
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,1 +1,1 @@
-"""Networks: one file per method, built from shared blocks; `output` is the contract between them and the rest."""
+"""Networks: one file per method, built from shared blocks; `contract` is what the rest relies on."""

@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor, nn
 
+from pkdn_lightning import SRNetwork, SROutput
 from pkdn_lightning.data.degradation import degrade
 from pkdn_lightning.losses import LossTerm
-from pkdn_lightning.networks.contract import SRNetwork, SROutput
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.sources.portraits import Candidate, PortraitsSource
 
