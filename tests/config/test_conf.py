@@ -151,6 +151,11 @@ def test_what_is_typed_arrives_whatever_letters_it_holds(value):
          ["data.source.path='x=1'", "+data.test_stores.a='b=1'"]),
         ("train", ["run_dir='quoted already'"], ["run_dir='quoted already'"]),
         ("train", ["run_dir=${oc.env:HOME}/a"], ["run_dir=${oc.env:HOME}/a"]),
+        ("train", ["experiment=[demo,1]", "-m"], ["experiment=[demo,'1']", "-m"]),
+        ("train", ["model=True,2024,sparnet", "seed=1,2", "-m"], ["model='True','2024',sparnet", "seed=1,2", "-m"]),
+        ("train", ["experiment=choice(demo, 2024)", "-m"], ["experiment=choice(demo, '2024')", "-m"]),
+        ("train", ["objective=glob(distillation_w*)", "-m"], ["objective=glob(distillation_w*)", "-m"]),
+        ("train", ["model@teacher.model=1e3"], ["model@teacher.model='1e3'"]),
     ],
 )  # fmt: skip
 def test_values_are_quoted_where_the_grammar_would_misread_them(verb, typed, quoted):

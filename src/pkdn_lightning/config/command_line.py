@@ -31,6 +31,8 @@ _ONE_OF: Final = (
     {"--shell-completion", "-sc"},
 )
 _WORD: Final = r"[^\[\]{},:'\"]+"
+_NUMBER: Final = r"(?<![^\[(,\s])(?i:null|true|false|nan|inf|[-+\d._]+(e[-+]?\d+)?)(?![^\]),\s])"
+"""What Hydra reads as something other than text, among the choices of a group, whose names are text."""
 
 
 def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
@@ -139,8 +141,9 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
             raise ConfigError(f"'{argument}' is no override: expected key=value, e.g. seed=1; --help lists the keys.")
         return argument
     valid = _is_valid(argument)
-    if valid and "${" not in value and key.lstrip("+").partition("@")[0] in _groups(verb):
-        return f"{key}={re.sub(_WORD, lambda word: _as_name(word[0]), value)}"
+    if valid and key.lstrip("+").partition("@")[0] in _groups(verb):
+        named = f"{key}={re.sub(_NUMBER, lambda word: _in_quotes(word[0]), value)}"
+        return named if _is_valid(named) else argument
     if value in ("null", "") or (valid and value[0] in "'\""):
         return argument
     if _file_names(verb).fullmatch(key.lstrip("+")):
@@ -155,13 +158,6 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
 
 def _groups(verb: str) -> list[str]:
     return groups() if verb_dir(verb) == conf_dir() else []
-
-
-def _as_name(word: str) -> str:
-    """Returns a choice's name in quotes if Hydra would read it as a number, a truth value or null."""
-    return (
-        word if isinstance(OverridesParser.create().parse_override(f"name={word}").value(), str) else _in_quotes(word)
-    )
 
 
 def _is_valid(argument: str) -> bool:

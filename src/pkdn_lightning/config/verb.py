@@ -110,6 +110,8 @@ def _translated_errors() -> Iterator[None]:
     except ValueError as error:
         if "No trials are completed" in str(error):
             fail("SweepError: no trial of the study was completed.")
+        if "Config group override must be a string" in str(error):  # e.g. of a range
+            fail("ConfigError: the choices of a group are names; --help lists them.")
         raise
     except KeyboardInterrupt:
         fail("Stopped by the keyboard.")
