@@ -3,9 +3,12 @@
 import os
 import re
 import time
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 from rich.console import Console
+
+T = TypeVar("T")
 
 _RANKS: Final = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")  # launchers set some of them
 
@@ -56,6 +59,20 @@ class ProgressLines:
         if self.show and now - self._printed >= min(_LINE_EVERY_S, max(_FIRST_LINE_S, (now - self._begun) / 10)):
             self._printed = now
             console.print(f"{done:,} of {self.total:,} {self.what}{note}")
+
+
+def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Yields items and shows how many are done: by a bar on a terminal, by lines now and then elsewhere."""
+    if console.is_terminal:
+        from rich.markup import escape
+        from rich.progress import track  # most programs need none
+
+        yield from track(items, escape(title), total=total, console=console, transient=True)
+        return
+    lines = ProgressLines(f"({title})", total)
+    for number, item in enumerate(items):
+        lines.update(number)
+        yield item
 
 
 _FIRST_LINE_S, _LINE_EVERY_S = 5.0, 60.0  # the longer it takes, the rarer are the lines

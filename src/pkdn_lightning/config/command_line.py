@@ -123,12 +123,15 @@ def _renamed(argument: str) -> str:
 
 
 def as_typed(verb: str, override: str) -> str:
-    """Returns an override as a user would type it, without the quotes that `as_overrides` adds.
+    r"""Returns an override as a user would type it: without quotes of `as_overrides` and Hydra's escapes in a multirun.
 
     Example:
         >>> as_typed("train", "paths.runs='my runs'"), as_typed("train", "tags=['a b']")
         ('paths.runs=my runs', "tags=['a b']")
+        >>> as_typed("train", r"teacher.seed=$\{seed\}")
+        'teacher.seed=${seed}'
     """
+    override = re.sub(r"\$\\\{([^{}\\]*)\\\}", r"${\1}", override)
     key, _, value = override.partition("=")
     bare = f"{key}={value[1:-1]}"
     return bare if value[:1] == "'" and _quoted(verb, bare, multirun=False) == override else override

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.progress import track
 from torch import Tensor
 
-from pkdn_lightning.console import console
+from pkdn_lightning.console import console, progress
 from pkdn_lightning.data.batches import (
     Batch,
     OrderedBatchSampler,
@@ -165,8 +163,7 @@ def measure(
         perceptual_metrics: Further metrics by name; see `perceptual_metrics`.
     """
     plans = spec.plans(store)
-    title = escape(title or f"measuring {store.name}/{spec.split}")
-    for plan in track(plans, title, total=len(plans), transient=True):
+    for plan in progress(plans, title or f"measuring {store.name}/{spec.split}", len(plans)):
         raw = gather(store, plan, device)
         measured = []
         inputs = Inputs(raw, spec)

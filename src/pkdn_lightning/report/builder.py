@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.progress import track
 
-from pkdn_lightning.console import console
+from pkdn_lightning.console import console, progress
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.evaluate.measure import describe
 from pkdn_lightning.files import write_text
@@ -153,7 +152,7 @@ def _measure(rows: Sequence[Row], measurements: Measurements, seed: int) -> Subj
         measured=measured,
         scores={name: compare(measured, reference, name, seeds, seed=seed) for name in measurements.stores},
         reference=reference,
-        speeds={row.label: measurements.speed(row.runs[0]) for row in track(rows, "Timing", transient=True)},
+        speeds={row.label: measurements.speed(row.runs[0]) for row in progress(rows, "timing", len(rows))},
         scale=measurements.spec.scale,
         protocol=f"Protocol {describe(HEADLINE.name)}",
         data=_training_data(rows),

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 
+from pkdn_lightning.console import progress
 from pkdn_lightning.data.grids import render_figure
 from pkdn_lightning.data.pixels import to_pixels
 from pkdn_lightning.evaluate.measure import BICUBIC, Inputs, gather
@@ -106,7 +106,8 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         rows = store.indices(measurements.spec.split)[faces]
         raw = gather(store, measurements.spec.plan(store, rows), measurements.device)
         inputs[test_set] = Inputs(raw, measurements.spec)
-    for row in track([BASELINE, *subject.rows], "Restoring faces", transient=True):
+    methods = [BASELINE, *subject.rows]
+    for row in progress(methods, "restoring faces", len(methods)):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label)
         for test_set, (_, _, images, psnr) in found.items():
