@@ -91,7 +91,7 @@ class InMemory:
             hr = _mirrored(self.hr.index_select(0, rows), chosen, lambda faces: faces.flip(-2))
             lr = _mirrored(self.lr.index_select(0, rows), chosen, lambda faces: faces.flip(-1))
             parsing = _mirrored(self.parsing.index_select(0, rows), chosen, mirror)
-            yield {"hr": hr.permute(0, 3, 1, 2) / 255, "lr": lr / 255, "parsing": encode(parsing, "colour")}
+            yield {"hr": hr.permute(0, 3, 1, 2).float().div_(255), "lr": lr / 255, "parsing": encode(parsing, "colour")}
 
 
 def _mirrored(faces: Tensor, chosen: Tensor, flip: Callable[[Tensor], Tensor]) -> Tensor:

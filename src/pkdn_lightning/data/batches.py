@@ -241,7 +241,7 @@ def prepare_batch(
         lr = degrade(images, scale, degradation, raw)
     else:
         lr = (raw["lr"] if mirrored is None else _mirrored_where(mirrored, raw["lr"], lambda part: part.flip(-1))) / 255
-    batch: Batch = {"lr": lr, "hr": images / 255, "row": raw["row"]}
+    batch: Batch = {"lr": lr, "hr": images.float().div_(255), "row": raw["row"]}
     if "teacher_sr" in raw:
         batch["teacher_sr"] = raw["teacher_sr"].float()
     if "parsing" in raw:
