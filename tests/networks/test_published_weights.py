@@ -27,7 +27,9 @@ def test_a_published_file_loads_like_a_checkpoint(tmp_path):
     assert loaded.net(torch.rand(1, 3, 4, 4)).sr.shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("content", [{"conv.weight": torch.zeros(1)}, {"state_dict": {}}, [1, 2], {"epoch": 1}])
+@pytest.mark.parametrize(
+    "content", [{"conv.weight": torch.zeros(1)}, {"state_dict": {}}, {"sr": {}}, [1, 2], {"epoch": 1}]
+)
 def test_what_nobody_published_is_refused(content, tmp_path):
     assert recognise(content) is None
     torch.save(content, tmp_path / "x.pth")

@@ -69,7 +69,7 @@ def _state_dicts(content: object) -> list[Mapping[str, Tensor]]:
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return [content]
     nested = [content[key] for key in _NESTED if key in content]
-    if not nested and all(isinstance(part, Mapping) for part in content.values()):
+    if content and not nested and all(isinstance(part, Mapping) for part in content.values()):
         nested = [{f"{name}.{bare(key)}": value for name, part in content.items() for key, value in part.items()}]
     return [state for each in nested for state in _state_dicts(each)]
 
