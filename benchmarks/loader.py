@@ -95,6 +95,7 @@ class InMemory:
 
 
 def _mirrored(faces: Tensor, chosen: Tensor, flip: Callable[[Tensor], Tensor]) -> Tensor:
+    """Returns faces, the chosen ones flipped; written again here, so that the baseline is none of the suite's."""
     parts = list(faces.unbind())
     for place, face in zip(chosen.tolist(), flip(faces.index_select(0, chosen)).unbind(), strict=True):
         parts[place] = face

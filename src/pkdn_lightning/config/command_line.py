@@ -160,6 +160,7 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
 
 
 def _groups(verb: str) -> list[str]:
+    """Returns the groups of a verb; those in `inference/` have none."""
     return groups() if verb_dir(verb) == conf_dir() else []
 
 

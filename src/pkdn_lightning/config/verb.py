@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import hydra
 from hydra._internal.hydra import Hydra
@@ -195,7 +195,7 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     return wrong if not key or key in wrong else f"{key}: {wrong}"
 
 
-_SAID = {  # instead of what OmegaConf says
+_SAID: Final = {  # instead of what OmegaConf says
     r"Value '(?P<value>.*?)' of type .*could not be converted to (?P<type>\w+)": "{key}={value}: expected {type}",
     r"Value '(?P<value>.*?)' is not a valid bool.*": "{key}={value}: expected true or false",
     r"Invalid type assigned: .* is not a subclass of (?P<type>\w+)\. value: (?P<value>.*)": (
@@ -207,7 +207,13 @@ _SAID = {  # instead of what OmegaConf says
     ),
     r".* does not support deletion": "{key} cannot be removed, only set: {key}=<value>",
 }
-_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "str": "text", "None": "null"}
+_WORDS: Final = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "str": "text",
+    "None": "null",
+}
 
 
 def fail(message: str) -> NoReturn:
