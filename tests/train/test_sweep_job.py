@@ -181,6 +181,36 @@ def wait_for(found, timeout_s: float = 120):
     raise AssertionError("it did not happen")
 
 
+REFUSED = "echo 'sbatch: error: Memory specification can not be satisfied' >&2; exit 1"
+CANCELLED = "printf 'JobID|State|NodeList\\n3_0|CANCELLED by 0|node\\n'"
+SLURM = [  # the commands there are, and what is said of them
+    ({}, "SweepError: there is no SLURM on this machine: srun is not found."),
+    ({"srun": "", "sbatch": REFUSED}, "SweepError: SLURM refused the jobs: Memory specification can not be satisfied."),
+    (
+        {"srun": "", "sbatch": "echo Submitted batch job 3", "sacct": CANCELLED},
+        "SweepError: job 3_0 ended without a result (state CANCELLED by 0); its log is ",
+    ),
+]
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed")
+@pytest.mark.parametrize(("commands", "expected"), SLURM, ids=["none", "refused", "cancelled"])
+def test_what_slurm_does_is_told(sweep, monkeypatch, tmp_path_factory, commands, expected):
+    from submitit.core.core import Job
+
+    monkeypatch.setattr(Job, "_results_timeout_s", 0)
+    path = tmp_path_factory.mktemp("slurm")
+    for name, script in commands.items():
+        (path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(path) + ("" if not commands else ":/usr/bin:/bin"))
+    status, shown = sweep(PLAIN, "model.width=6,8", "launch=slurm")
+    assert status == 1
+    assert expected in shown
+    assert "Traceback" not in shown
+    assert "Sweep in" not in shown  # no job has begun
+
+
 LAUNCHERS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "slurm_local": "hydra_plugins.hydra_submitit_launcher",

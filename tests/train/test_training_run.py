@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 from statistics import mean
@@ -330,6 +331,13 @@ def test_a_run_tells_how_fast_it_is(trained_student):
         assert rows
         assert all(float(value) > 0 for _, value in rows)
     assert all(0 <= float(value) < 1 for _, value in logged(run, "speed/data_wait_share"))
+
+
+def test_lightnings_advice_to_use_srun_is_not_shown(tiny_config, tmp_path, monkeypatch, recwarn):
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    train(tiny_config(PLAIN, "trainer.max_steps=1", "test=false"))
+    assert not [each for each in recwarn if "srun" in str(each.message)]
 
 
 def test_profiling_leaves_a_trace_that_viewers_read(tiny_config):

@@ -25,6 +25,7 @@ from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
 from pkdn_lightning.config.instances import trust_targets
 from pkdn_lightning.config.keys import check_config, unknown_key
+from pkdn_lightning.config.sweep_errors import explain_sweep
 from pkdn_lightning.config.tree import check_own_names, groups, options, register, unread_in_own_conf
 from pkdn_lightning.errors import PKDNError, describe, did_you_mean
 from pkdn_lightning.files import remove_if_empty
@@ -109,12 +110,10 @@ def _translated_errors() -> Iterator[None]:
         if error.filename is None:
             raise
         fail(f"FileError: {error.filename}: {error.strerror}.")
-    except ValueError as error:
-        if "No trials are completed" in str(error):
-            fail("SweepError: no trial of the study was completed.")
-        if "Config group override must be a string" in str(error):  # e.g. of a range
-            fail("ConfigError: the choices of a group are names; --help lists them.")
-        raise
+    except (ValueError, RuntimeError) as error:
+        if (message := explain_sweep(error)) is None:
+            raise
+        fail(message)
     except KeyboardInterrupt:
         fail("Stopped by the keyboard.")
 

@@ -132,16 +132,17 @@ def end_session() -> int:
         return 0
     folder, session = SweepSession.latest
     jobs = dict(jobs_of(folder, session))
-    if not jobs and [each.name for each in folder.glob("*")] == [RECORD]:  # mistyped: no job could be composed
-        (folder / RECORD).unlink()
-        remove_if_empty(folder)
+    if not jobs:  # mistyped, or refused by the launcher, and said so
+        if [each.name for each in folder.glob("*")] == [RECORD]:
+            (folder / RECORD).unlink()
+            remove_if_empty(folder)
         return 0
     failed = {path: job for path, job in jobs.items() if job.get("outcome") == RunStatus.FAILED}
     for path, job in failed.items():
         console.print(f"\nfailed {path.name}", style="bold red")
         console.print(f"{job['error']}\nRun it again: {job['command']}")
     outcomes = [job.get("outcome", "not finished") for job in jobs.values()]
-    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))) or "no job"
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
     console.print(f"\nSweep in {folder}: {counts}. Repeat the command to run unfinished jobs.")
     return 1 if failed else 0
 

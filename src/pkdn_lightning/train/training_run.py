@@ -321,6 +321,7 @@ def _quieten() -> None:
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*It is recommended to use .self.log.*sync_dist=True.*",  # the metrics have averaged over all processes
         ".*Profiler clears events at the end of each cycle.*",  # one cycle is traced
+        ".*`srun` command is available.*",  # the launcher uses it
         ".*treespec, LeafSpec.* is deprecated.*",  # among Lightning's dependencies
     ):
         warnings.filterwarnings("ignore", message)
