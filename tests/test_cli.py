@@ -51,6 +51,8 @@ def test_the_bare_command_lists_the_verbs():
             ["~objective"],
             "ConfigError: ~objective: 'objective' cannot be removed, only set: objective=<value>",
         ),
+        ("train", ["--resolve"], "--resolve is for a configuration that is shown: pkdn train --cfg job --resolve"),
+        ("train", ["--experimental-rerun", "x"], "There is no option --experimental-rerun."),
         ("train", ["~trainer.max_steps"], "ConfigError: trainer.max_steps cannot be removed, only set"),
         ("train", ["tags=[null]"], "ConfigError: tags[0]=null: expected text"),
         ("train", ["data.test_stores=[null]"], "expected names with values, e.g. data.test_stores={name: value}"),

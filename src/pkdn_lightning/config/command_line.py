@@ -20,7 +20,7 @@ from pkdn_lightning.trust import conf_dir
 from pkdn_lightning.values import FileName, marks
 
 _WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
-                      "-p", "--info", "-i", "--experimental-rerun")  # fmt: skip
+                      "-p", "--info", "-i")  # fmt: skip
 _ALONE: Final = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
                  "--shell-completion", "-sc")  # fmt: skip
 _ONE_OF: Final = (
@@ -57,6 +57,8 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     alternatives = [sorted(typed & names)[0] for names in _ONE_OF if typed & names]
     if len(alternatives) > 1:
         raise ConfigError(f"{' and '.join(alternatives)} exclude each other. Type one of them.")
+    if "--resolve" in typed and not {"--cfg", "-c"} & typed:
+        raise ConfigError(f"--resolve is for a configuration that is shown: pkdn {verb} --cfg job --resolve ...")
     overrides, options = [], []
     for number, argument in enumerate(map(_renamed, arguments)):
         is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
