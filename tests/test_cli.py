@@ -1,11 +1,13 @@
 """The command line: help without torch, errors without a stack trace."""
 
+import contextlib
 import importlib
 import os
 import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from pkdn_lightning.__main__ import VERBS
 
@@ -98,3 +100,15 @@ def test_ctrl_c_while_a_verb_is_imported_leaves_no_trace(program, tmp_path):
         [sys.executable, "-m", *program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}
     )
     assert (done.returncode != 0, done.stderr) == (True, "Stopped by the keyboard.\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_configuration_is_shown_with_its_references_resolved(verb, monkeypatch, capfd):
+    module = importlib.import_module(f"pkdn_lightning.{verb}")
+    monkeypatch.setattr(sys, "argv", ["pkdn", "--cfg", "job", "--resolve"])
+    with contextlib.suppress(SystemExit):
+        module.main()
+    shown = capfd.readouterr()
+    assert not shown.err
+    assert OmegaConf.create(shown.out)
+    assert "${" not in shown.out

@@ -78,7 +78,7 @@ def test_a_status_is_read_at_any_moment(found):
 
 
 def test_the_verb(found, capsys):
-    assert _as_overrides(["status", "runs/a", "watch=true"]) == ["runs='runs/a'", "watch=true"]
+    assert _as_overrides(["status", "runs/a", "watch=true"]) == ["runs=runs/a", "watch=true"]
     assert _as_overrides(["runs=runs/a"]) == ["runs=runs/a"]
     sweep(compose("sweep", ["runs=sweep"]))
     assert "3 interrupted" in capsys.readouterr().out

@@ -19,8 +19,9 @@ from pkdn_lightning.errors import ConfigError, did_you_mean
 from pkdn_lightning.trust import conf_dir
 from pkdn_lightning.values import FileName, marks
 
-_WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
-                      "-p", "--info", "-i")  # fmt: skip
+WITH_VALUE: Final = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package",
+                     "-p", "--info", "-i")  # fmt: skip
+"""Options that the next argument belongs to."""
 _ALONE: Final = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
                  "--shell-completion", "-sc")  # fmt: skip
 _ONE_OF: Final = (
@@ -61,12 +62,12 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
         raise ConfigError(f"--resolve is for a configuration that is shown: pkdn {verb} --cfg job --resolve ...")
     overrides, options = [], []
     for number, argument in enumerate(map(_renamed, arguments)):
-        is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in _WITH_VALUE)
+        is_option = argument.startswith("-") or (number > 0 and arguments[number - 1] in WITH_VALUE)
         option = argument.partition("=")[0]
-        if argument.startswith("-") and option not in (*_WITH_VALUE, *_ALONE):
+        if argument.startswith("-") and option not in (*WITH_VALUE, *_ALONE):
             raise ConfigError(
                 f"There is no option {option}. Keys are typed without dashes: {option.lstrip('-')}=<value>; "
-                f"--help lists them.{did_you_mean(option, (*_WITH_VALUE, *_ALONE))}"
+                f"--help lists them.{did_you_mean(option, (*WITH_VALUE, *_ALONE))}"
             )
         removed = argument.partition("=")[0].partition("@")[0].removeprefix("~")
         if argument.startswith("~") and removed in {key.name for key in fields(SCHEMAS[verb])}:

@@ -68,8 +68,10 @@ def run_tags(dataset: str, seed: int, tags: Sequence[str]) -> ListConfig:
 
 
 def _job() -> Any:
-    """Returns Hydra's configuration of this job; None if the configuration is composed from Python."""
-    return HydraConfig.get() if HydraConfig.initialized() else None
+    """Returns Hydra's configuration of this job; None if a configuration is composed from Python, or only shown."""
+    if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir"):
+        return None
+    return HydraConfig.get()
 
 
 def _swept(job: Any) -> set[str]:

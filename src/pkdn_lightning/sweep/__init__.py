@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pkdn_lightning.config.command_line import WITH_VALUE
 from pkdn_lightning.config.verb import run_verb
 from pkdn_lightning.errors import ConfigError
 from pkdn_lightning.runs import RunStatus
@@ -107,5 +108,8 @@ def main() -> None:
 def _as_overrides(arguments: Sequence[str]) -> list[str]:
     """Returns `status <folder>` as Hydra overrides."""
     rest = arguments[1:] if arguments[:1] == ["status"] else list(arguments)
-    bare = [each for each in rest if "=" not in each and not each.startswith("-")]
-    return [f"runs='{each}'" if each in bare else each for each in rest]
+    after = ["", *rest]
+    return [
+        f"runs={each}" if "=" not in each and not each.startswith("-") and before not in WITH_VALUE else each
+        for before, each in zip(after, rest, strict=False)
+    ]
