@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_finish():
-    """Spares a tenth of the time, in which Python looked for garbage in all that is imported."""
+    """Spares Python looking for garbage in all that is imported."""
     gc.set_threshold(10_000)
     gc.freeze()
 
