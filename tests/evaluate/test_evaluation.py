@@ -126,6 +126,11 @@ class TestErrors:
         with pytest.raises(ConfigError, match=r"trained with data\.scale=4"):
             evaluate(config(f"models.student={trained_student.run.path}", "data.scale=8"))
 
+    def test_the_name_of_the_baseline(self, config):
+        with pytest.raises(ConfigError, match="every table has a row of that name"):
+            evaluate(config("models.bicubic=runs/a"))
+        assert list(evaluate(config("models.bicubic=bicubic")).means) == ["bicubic"]
+
     def test_unknown_protocol(self, config):
         with pytest.raises(ConfigError, match="Did you mean 'headline'"):
             evaluate(config("protocols=[hedline]"))

@@ -198,3 +198,14 @@ def test_resuming_nothing(monkeypatch, capsys, typed, message):
         verb.main()
     assert message in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+def test_what_is_no_run_is_left_alone(monkeypatch, capsys):
+    Path("empty").mkdir()
+    Path("last.ckpt").touch()
+    for name in ("empty", "last.ckpt"):
+        monkeypatch.setattr(sys, "argv", ["pkdn", f"resume={name}"])
+        with pytest.raises(SystemExit):
+            verb.main()
+        assert f"{name} is not a run folder" in capsys.readouterr().err
+        assert Path(name).exists()

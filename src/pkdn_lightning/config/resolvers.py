@@ -13,14 +13,21 @@ from pkdn_lightning.config.gpus import gpus, jobs_at_once
 from pkdn_lightning.config.run_names import run_group, run_name, run_tags, swept_keys
 from pkdn_lightning.data.labels import ENCODING_CHANNELS, HEATMAP_CHANNELS
 from pkdn_lightning.errors import ConfigError, did_you_mean
+from pkdn_lightning.runs import open_run
 
 
 def run_folder(run_dir: str | None, resume: str | None, runs: str, experiment: str, now: str) -> str:
     """Returns the folder of a run: `run_dir`, the run to `resume`, or a new dated one.
 
-    The new folder is created at once, so that several runs started in the same second get different ones.
+    The new folder is created at once, so that several runs started in the same second get different ones. What is
+    no run is refused here, before Hydra creates it, or the verb removes it again as empty.
+
+    Raises:
+        CheckpointError: If there is no run to resume.
     """
-    return run_dir or resume or str(_new_folder(Path(runs) / experiment, now))
+    if resume and not run_dir:
+        return str(open_run(resume).path)
+    return run_dir or str(_new_folder(Path(runs) / experiment, now))
 
 
 def _new_folder(parent: Path, name: str) -> Path:

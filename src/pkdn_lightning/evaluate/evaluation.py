@@ -55,6 +55,8 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
             raise ConfigError(
                 f"Unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}"
             )
+    if (path := cfg.models.get(BICUBIC, BICUBIC)) != BICUBIC:
+        raise ConfigError(f"models.{BICUBIC}={path}: every table has a row of that name. Type: models.<name>={path}")
     device = set_up(threads=cfg.threads, accelerator=cfg.accelerator)
     data: Any = OmegaConf.to_container(cfg.data, resolve=True)
     spec = InputSpec.of(data, cfg.split, cfg.data.eval_batch_size)
@@ -62,7 +64,7 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     if not cfg.data.test_stores:
         ensure_store(cfg.data)
     stores = {name: FaceStore.open(path, verify=cfg.data.verify) for name, path in paths.items()}
-    networks = {name: path for name, path in cfg.models.items() if BICUBIC not in (name, path)}  # already in the table
+    networks = {name: path for name, path in cfg.models.items() if path != BICUBIC}  # already in the table
     methods = [
         bicubic_method(cfg.data.scale),
         *(network_method(name, path, spec, device) for name, path in networks.items()),
