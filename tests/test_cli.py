@@ -102,6 +102,22 @@ def test_ctrl_c_while_a_verb_is_imported_leaves_no_trace(program, tmp_path):
     assert (done.returncode != 0, done.stderr) == (True, "Stopped by the keyboard.\n")
 
 
+def test_a_key_typed_twice_is_told(monkeypatch, capfd):
+    from pkdn_lightning.train import main
+
+    typed = ["seed=1", "data=lfw", "seed=1", "++seed=2", "data=portraits", "--cfg", "job"]
+    monkeypatch.setattr(sys, "argv", ["pkdn", *typed])
+    with contextlib.suppress(SystemExit):
+        main()
+    shown = capfd.readouterr()
+    assert shown.err.splitlines() == [
+        "++seed=2 is used; seed=1, typed before it, is not.",
+        "data=portraits is used; data=lfw, typed before it, is not.",
+    ]
+    cfg = OmegaConf.create(shown.out)
+    assert (cfg.seed, cfg.data.name) == (2, "portraits")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_configuration_is_shown_with_its_references_resolved(verb, monkeypatch, capfd):
     module = importlib.import_module(f"pkdn_lightning.{verb}")

@@ -61,6 +61,11 @@ class ProgressLines:
             console.print(f"{done:,} of {self.total:,} {self.what}{note}")
 
 
+def counted(number: int, what: str) -> str:
+    """Returns e.g. `1 face` or `2,000 faces`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:
     """Yields items and shows how many are done: by a bar on a terminal, by lines now and then elsewhere."""
     if console.is_terminal:

@@ -81,6 +81,13 @@ def test_alpha_lies_over_black(tmp_path):
     np.testing.assert_array_equal(found[:, 32:], full[:, 32:])
 
 
+@pytest.mark.parametrize("levels", [[-1, 5], [0, 65536]])
+def test_32_bits_beyond_16_have_no_agreed_range(tmp_path, levels):
+    Image.fromarray(np.array([levels], dtype=np.int32)).save(tmp_path / "a.tif")
+    told = rejected(tmp_path / "a.tif").detail
+    assert f"from {levels[0]} to {levels[1]}; of an image of 32 bits only 0 to 65535 are read" in told
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
     levels = np.array([[0, 256, 257, 32896, 65278, 65535]], dtype=np.uint16).repeat(2, 0)

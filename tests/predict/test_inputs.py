@@ -55,7 +55,7 @@ def test_what_was_made_before_is_no_input(folder):
 
 
 def test_what_is_no_image_is_named(folder):
-    assert find_inputs(str(folder), Path("out")).found.note() == "Left out: notes.txt (no image format), 1 hidden."
+    assert find_inputs(str(folder), Path("out")).found.note() == "Left out: notes.txt (no image file), 1 hidden."
 
 
 def test_a_video_gets_the_commands_that_make_images_of_it(folder):

@@ -155,7 +155,7 @@ def test_the_numbers_add_up(result):
         f"{sum(counts.values())} pictures: {counts['restored']} restored {faces}, {counts['copied']} left alone, "
         f"{counts['failed']} failed"
     )
-    assert result.left_out == "Left out: no_suffix, notes.txt, raw.CR2 (no image format), 1 hidden."
+    assert result.left_out == "Left out: no_suffix, notes.txt, raw.CR2 (no image file), 1 hidden."
 
 
 def test_copies_are_the_same_file_where_the_format_stays(result):
@@ -175,4 +175,4 @@ def test_prepare_rejects_what_it_cannot_read_and_takes_the_rest(tmp_path, capsys
     rejects = (store.path / "rejects.csv").read_text(encoding="utf-8")
     for name, odd in ODD.items():
         assert odd.status != "failed" or odd.words in rejects, name
-    assert "Left out: no_suffix, notes.txt, raw.CR2 (no image format), 1 hidden." in capsys.readouterr().out
+    assert "Left out: no_suffix, notes.txt, raw.CR2 (no image file), 1 hidden." in capsys.readouterr().out

@@ -276,11 +276,14 @@ class TestBadInput:
             ("precision=fp8", ConfigError, "precision=fp8: expected one of"),
             ("runtime=onnx", ConfigError, "pkdn export"),
             ("batch_size=0", ConfigError, "expected a whole number, 1 or more"),
-            ("references=nowhere", DataError, "holds no images"),
+            ("references=nowhere", DataError, "references=nowhere, which is not there: expected a folder"),
+            ("references=a.txt", DataError, "references=a.txt, which is a file: expected a folder"),
+            ("output=a.PNG", ConfigError, "output=a.PNG is the name of an image; expected a folder"),
         ],
     )
     def test_what_cannot_be_begun(self, config, images, override, error, message):
         face(0, 16).save(images / "a.png")
+        Path("a.txt").touch()
         with pytest.raises(error, match=message):
             predict(config(override))
 

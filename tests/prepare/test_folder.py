@@ -94,6 +94,16 @@ def test_without_maps_a_store_is_made_and_said(folder, capsys):
     assert "no parsing maps" in capsys.readouterr().out
 
 
+def test_folders_that_are_no_split_are_told(folder, capsys):
+    (folder / "validation/images").mkdir(parents=True)
+    (folder / "train/images/more").mkdir()
+    (folder / ".cache").mkdir()
+    make(folder)
+    told = capsys.readouterr().out
+    assert f"{folder}: Left out: validation/ (splits are train, val, test)." in told
+    assert f"{folder}/train/images: Left out: more/ (no image file)." in told
+
+
 def test_other_sizes_are_resized_on_request(folder):
     image(1, 2 * SIZE).save(folder / "train/images/a.png")
     labels(1, 2 * SIZE).save(folder / "train/parsing/a.png")

@@ -46,7 +46,7 @@ def test_a_store_is_made_and_told(capsys):
     told = capsys.readouterr().out
     assert "Store stores/tiny: train 137, val 36, test 27 faces of 8 px with parsing maps, SHA-256 " in told
     assert store.sha256[:12] in told
-    assert "20 photographs were rejected: no_face 10, too_small 10. See stores/tiny/rejects.csv" in told
+    assert "Rejected: 20 photographs (no_face 10, too_small 10). See stores/tiny/rejects.csv" in told
     assert "See stores/tiny/card.md" in told
     assert "no parsing maps" not in told
     with pytest.raises(DataError, match="stores/tiny exists already"):
@@ -100,7 +100,7 @@ def test_images_in_two_splits_are_told(tmp_path, capsys):
     source = ("data=folder", f"data.source.path={tmp_path}/faces", "data.source.size_px=32")
     prepare(compose("prepare", [*source, "out='s[dim]'"]))
     told = capsys.readouterr().out  # names that look like markup are told as they are
-    assert "1 images are in two splits, the first train/[red]a and val/[bold]x. See s[dim]/duplicates.csv" in told
+    assert "In two splits: 1 image, the first train/[red]a and val/[bold]x. See s[dim]/duplicates.csv" in told
     assert "Store s[dim]: train 2, val 1, test 1 faces" in told
 
 

@@ -664,16 +664,26 @@ def test_a_list_says_who_takes_part(photos, tmp_path):
     assert store.manifest["provenance"]["split_rule"] == "the list mine.csv"
 
 
+def test_what_a_list_leaves_out_and_a_store_for_tests_only_are_told(photos, tmp_path, capsys):
+    source = [f"data.source.path={photos}", f"data.source.splits={split_list(tmp_path, 'ann/1,test')}", "out=tests"]
+    prepare(compose("prepare", ["data=photos", "data.source.crop=whole", "data.source.min_side_px=1", *source]))
+    told = capsys.readouterr().out
+    assert f"Left out, because {tmp_path}/mine.csv does not name them: " in told
+    assert "It has no faces for training, so it serves for tests: data.test_stores.tests=tests" in told
+    assert "wanted" not in told
+    assert "trains students" not in told
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (["ann/1,train", "ann/3,train", "zoe/1,test"], r"names 2 photographs that are not there: ann/3, zoe/1\..*mean"),
-        (["1.jpg,train"], r"names 1 photographs that are not there: 1\.jpg"),
+        (["ann/1,train", "ann/3,train", "zoe/1,test"], r"names 2 photographs not there: ann/3, zoe/1\..*mean"),
+        (["1.jpg,train"], r"names 1 photograph not there: 1\.jpg"),
         ([f"x{number},train" for number in range(9)], r"names 9 photographs.*x0, x1, x2, x3, x4, \.\.\.\."),
         (["ann/1,training"], r"'ann/1' is in split 'training', which is none of train, val, test"),
         (["ann/1"], r"'ann/1' is in split '', which is none of"),
-        (["ann/1,train", "ann/1.jpg,test"], r"names 1 photographs more than once: ann/1\."),
-        (["ann/1,train", "ann/2,test"], r"puts 1 identities into more than one split: ann\.\n.*tested on people"),
+        (["ann/1,train", "ann/1.jpg,test"], r"names more than once: ann/1\."),
+        (["ann/1,train", "ann/2,test"], r"the same person into several splits: ann\.\n.*tested on people"),
     ],
 )
 def test_a_list_that_is_wrong(photos, tmp_path, rows, said):
@@ -692,7 +702,7 @@ def test_a_list_with_its_columns_the_other_way_round(photos, tmp_path):
     [
         (b"file,split\n", "has the columns file, split; a split list needs name and split"),
         (b"\n", "has the columns nothing"),
-        (b"split,name\ntrain\n", "names 1 photographs that are not there"),
+        (b"split,name\ntrain\n", "names 1 photograph not there"),
         ("name,split\nann/1,train\n".encode("utf-16"), r"The split list .*mine\.csv cannot be read"),
         (None, r"The split list .*mine\.csv cannot be read"),
     ],

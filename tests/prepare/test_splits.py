@@ -56,13 +56,24 @@ def test_nobody_is_in_two_splits(seed):
         (9, {"val": 5, "test": 5}, {"train": 9}),
         (60, {"val": None, "test": 0}, {"val": 6, "train": 54}),  # a tenth by default
         (10, {"train": 4, "val": 3, "test": 3}, {"train": 4, "val": 3, "test": 3}),  # to each its number
-        (5, {"train": 4, "val": 3, "test": 3}, {"train": 3, "val": 1, "test": 1}),  # in proportion
+        (5, {"train": 4, "val": 3, "test": 3}, {"train": 3, "val": 1, "test": 1}),  # at least one
+        (12, {"train": 5, "val": 100, "test": 100}, {"train": 6, "val": 3, "test": 3}),  # what training leaves
+        (40, {"train": 90, "val": 9, "test": 2}, {"train": 34, "val": 4, "test": 2}),  # a tenth at least
+        (2, {"train": 5, "val": 5, "test": 5}, {"train": 2}),
         (22, {"train": 4, "val": 3, "test": 3}, {"train": 8, "val": 7, "test": 7}),  # a reserve for each
     ],
 )
 def test_held_out_splits_have_their_number(count, wanted, expected):
     found = split_by_identity([photo(f"{number}") for number in range(count)], wanted, 0)
     assert Counter(each.entry.split for each in found) == expected
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_people_for_a_split_without_training_are_refused(count):
+    with pytest.raises(DataError, match=rf"none is left for training.*take {count} known, p0.*\n.*identities=none"):
+        split_by_identity(people(count, 20), {"val": 2, "test": 2}, 0)
+    assert len(split_by_identity(people(count, 20), {"train": 0, "val": 2, "test": 2}, 0)) == count * 20
+    assert {*splits(split_by_identity(people(3, 20), {"val": 2, "test": 2}, 0)).values()} == {"train", "val", "test"}
 
 
 def test_another_number_of_test_faces_keeps_the_first_ones():
@@ -107,7 +118,7 @@ def test_a_name_means_one_photograph(tmp_path):
     assert by_list(tmp_path, photographs, "name,split\nbob/1.jpg,val\na.jpg,train\na.png,test\n") == [
         ("a.jpg", "train"), ("bob/1", "val"), ("a", "test"),
     ]  # fmt: skip
-    with pytest.raises(DataError, match=r"names 1 photographs that are not there: 1\.jpg\."):
+    with pytest.raises(DataError, match=r"names 1 photograph not there: 1\.jpg\."):
         by_list(tmp_path, photographs, "name,split\n1.jpg,train\n")
 
 

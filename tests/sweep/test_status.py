@@ -77,6 +77,15 @@ def test_a_status_is_read_at_any_moment(found):
     assert (standing.status, standing.step, standing.share) == ("running", 1, None)
 
 
+def test_a_finished_run_that_cannot_be_evaluated_is_told(found):
+    run = found["a"].run
+    for text in ("trainer: [", "", None):
+        run.config.unlink() if text is None else run.config.write_text(text)
+        (standing,) = (each for each in find_progress(Path("sweep")) if each.run.path == run.path)
+        assert standing.status == "finished"
+        assert standing.note == "its config.yaml is missing or cannot be read, so it cannot be evaluated"
+
+
 def test_the_verb(found, capsys):
     assert _as_overrides(["status", "runs/a", "watch=true"]) == ["runs=runs/a", "watch=true"]
     assert _as_overrides(["runs=runs/a"]) == ["runs=runs/a"]

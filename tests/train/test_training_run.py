@@ -22,6 +22,7 @@ from pkdn_lightning.modules import SRModule
 from pkdn_lightning.runs import RunFolder
 from pkdn_lightning.train import train
 from pkdn_lightning.train.teacher_lookup import run_identity
+from tests.conftest import write_store
 
 PLAIN = "objective=reconstruction"
 SHORT = ("trainer.max_steps=1", "trainer.val_check_interval=1", "teacher.max_steps=1")
@@ -95,6 +96,11 @@ def logged(run: RunFolder, name: str) -> list[tuple[int, str]]:
     """Returns step and value of every logged value of a metric."""
     with run.metrics.open(newline="") as file:
         return [(int(row["step"]), row[name]) for row in csv.DictReader(file) if row[name]]
+
+
+def test_a_training_shorter_than_the_interval_logs_its_last_step(tiny_config):
+    run = train(tiny_config(PLAIN, "trainer.max_steps=2", "trainer.log_every_n_steps=50")).run
+    assert [step for step, _ in logged(run, "train/loss")] == [1]
 
 
 def test_a_teacher_that_saw_other_data_is_another(tiny_config):
@@ -226,6 +232,15 @@ class TestErrors:
     def test_no_store_says_how_to_get_one(self, tiny_config, tmp_path):
         with pytest.raises(DataError, match=r"pkdn prepare data=faces data\.source\.path="):
             train(tiny_config(f"data.store={tmp_path / 'none'}"))
+
+    @pytest.mark.parametrize("missing", ["val", "test"])
+    def test_a_split_without_faces_is_told_before_there_is_a_run(self, tiny_config, tmp_path, missing):
+        store = write_store(tmp_path / "few", counts={"train": 4, "val": 2, "test": 2} | {missing: 0})
+        faces = f"data.store={store.path}"
+        with pytest.raises(DataError, match=f"few has no faces in split '{missing}'"):
+            train(tiny_config(PLAIN, faces, run="a"))
+        assert not (tmp_path / "a").exists()
+        train(tiny_config(PLAIN, faces, "test=false", "trainer.limit_val_batches=0", "trainer.max_steps=1", run="b"))
 
     def test_teacher_without_maps(self, tiny_config, bare_store):
         with pytest.raises(DataError, match="no parsing maps"):

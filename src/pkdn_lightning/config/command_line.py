@@ -81,6 +81,25 @@ def as_overrides(verb: str, arguments: Sequence[str]) -> list[str]:
     return [*overrides, *options]
 
 
+def replaced(typed: Sequence[str]) -> list[str]:
+    """Returns a note for each key that was typed several times with other values, of which the last counts.
+
+    Example:
+        >>> replaced(["seed=1", "input=a", "seed=1", "input=b"])
+        ['input=b is used; input=a, typed before it, is not.']
+    """
+    last: dict[str, str] = {}
+    notes = {}
+    for argument in typed:
+        key, given, _ = argument.lstrip("+").partition("=")
+        if not given or key.startswith("-"):
+            continue
+        if (before := last.get(key, argument)) != argument:
+            notes[key] = f"{argument} is used; {before}, typed before it, is not."
+        last[key] = argument
+    return [*notes.values()]
+
+
 def as_jobs(verb: str, overrides: Sequence[str]) -> list[str]:
     """Returns Hydra's arguments for overrides: `shards=n` of the verb `prepare` is a multirun over n shards.
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]  # no stubs
 
-from pkdn_lightning.config.command_line import as_jobs, as_overrides
+from pkdn_lightning.config.command_line import as_jobs, as_overrides, replaced
 from pkdn_lightning.config.compose import verb_dir
 from pkdn_lightning.config.deltas import check_deltas
 from pkdn_lightning.config.help import help_text
@@ -62,7 +62,7 @@ def run_verb(verb: str, task: Callable[[DictConfig], Any]) -> None:
                 sys.stdout.write(help_text(verb, [each for each in overrides if not each.startswith("-")]))
                 return
             check_own_names(overrides)
-            sys.stderr.writelines(f"{note}\n" for note in unread_in_own_conf())
+            sys.stderr.writelines(f"{note}\n" for note in (*replaced(typed), *unread_in_own_conf()))
             sys.argv[1:] = as_jobs(verb, overrides)
             sweeps = verb == "train" or "-m" in sys.argv
             with contextlib.nullcontext() if sweeps else _run_once():

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 _GREY_AT_MOST: Final = 8  # levels between channels: compression tints grey images by this much
+_16_BITS: Final = 2**16 - 1
 _ROWS: Final = 256  # of an image at a time
 _MODES: Final = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}  # by a profile's colour space
 
@@ -21,7 +22,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: If it cannot be converted.
     """
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip at 255
-        grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
+        values = np.asarray(image)
+        lowest, highest = int(values.min()), int(values.max())
+        if lowest < 0 or highest > _16_BITS:
+            raise ValueError(
+                f"its values reach from {lowest} to {highest}; of an image of 32 bits only 0 to 65535 are read"
+            )
+        grey = (values.astype(np.float64) / 257).round().clip(0, 255)
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("a float image has no agreed range")

@@ -38,9 +38,9 @@ class Found(NamedTuple):
         """Returns which files were left out, in one sentence; empty if there are none."""
         words = []
         if self.left_out:
-            names = ", ".join(file.name for file in self.left_out[:_SHOWN])
+            names = ", ".join(f"{file.name}/" if file.is_dir() else file.name for file in self.left_out[:_SHOWN])
             more = f" and {len(self.left_out) - _SHOWN} more" if len(self.left_out) > _SHOWN else ""
-            words.append(f"{names}{more} (no image format)")
+            words.append(f"{names}{more} (no image file)")
         if self.hidden:
             words.append(f"{self.hidden} hidden")
         return f"Left out: {', '.join(words)}." if words else ""

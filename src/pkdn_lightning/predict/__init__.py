@@ -63,6 +63,8 @@ def _task(cfg: "DictConfig") -> Any:
     words += [f"{name} {value:.{2 if 'psnr' in name else 4}f}" for name, value in result.metrics.items()]
     for note in filter(None, (result.left_out, *remarks(result.rows))):
         console.print(note)
+    if cfg.references and not result.metrics and any(row.status == "restored" for row in result.rows):
+        console.print(f"Nothing was measured: no image in references={cfg.references} has the name of a restored one.")
     if cfg.upscale is None and any(row.mode == "photo" and row.status == "restored" for row in result.rows):
         console.print("Photographs keep their size; upscale=2 enlarges them, so that small faces show more detail.")
     if cfg.upscale is not None and any(

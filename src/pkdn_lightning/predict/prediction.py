@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError, DataError, PKDNError
+from pkdn_lightning.faces.folders import suffixes
 from pkdn_lightning.faces.images import check_regular
 from pkdn_lightning.faces.rejection import Rejected
 from pkdn_lightning.files import file_sha256, whole_file
@@ -126,6 +127,11 @@ def _check(cfg: DictConfig) -> None:
     for key in ("input", "output"):
         if not cfg[key]:
             raise ConfigError(f"{key}= is not set. Type: pkdn predict input=<images> output=<folder>")
+    if cfg.output.lower().endswith(suffixes()) and not Path(cfg.output).expanduser().is_dir():
+        raise ConfigError(
+            f"output={cfg.output} is the name of an image; expected a folder, in which results have the names of their "
+            "inputs: output=restored"
+        )
 
 
 class _Run:

@@ -18,11 +18,16 @@ class References:
         folder: Where they are.
 
     Raises:
-        DataError: If there are none.
+        DataError: If there is no such folder, or no image in it.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            found = "which is a file" if self.folder.exists() else "which is not there"
+            raise DataError(
+                f"references={folder}, {found}: expected a folder with the true images, under the names of the results."
+            )
         self.files = {file.relative_to(self.folder).with_suffix(""): file for file in find_images(self.folder).images}
         if not self.files:
             raise DataError(f"references={folder} holds no images.")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from pkdn_lightning.console import counted
 from pkdn_lightning.predict.manifest import Row
 
 
@@ -41,8 +42,3 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for name, number in Counter(row.better for row in rows if row.better).items():
         found.append(f"The faces of {counted(number, 'picture')} have a size that {name} suits better: model={name}")
     return found
-
-
-def counted(number: int, what: str) -> str:
-    """Returns e.g. `1 face` or `2 faces`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

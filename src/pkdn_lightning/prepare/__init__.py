@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pkdn_lightning.config.verb import run_verb
-from pkdn_lightning.console import console
+from pkdn_lightning.console import console, counted
 from pkdn_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,9 +102,11 @@ def _report(store: "FaceStore") -> None:
     console.print(f"Store {store.path}: {_describe(store)}.")
     if rejected := store.manifest.get("rejected"):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
-        console.print(f"{sum(rejected.values()):,} photographs were rejected: {reasons}. See {store.path}/rejects.csv")
-    wanted = store.manifest["provenance"].get("faces_wanted") or {}
-    for split, count in wanted.items():
+        console.print(
+            f"Rejected: {counted(sum(rejected.values()), 'photograph')} ({reasons}). See {store.path}/rejects.csv"
+        )
+    wanted = store.manifest["provenance"].get("faces_wanted")
+    for split, count in wanted.items() if isinstance(wanted, dict) else ():
         if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
             hint = (
                 " data.source.train=<number> lets it take more than a tenth of all."
@@ -118,8 +120,13 @@ def _report(store: "FaceStore") -> None:
         across = [row for row in csv.DictReader(file) if row["split"] != row["other_split"]]
     if across:
         first = "{split}/{name} and {other_split}/{other_name}".format(**across[0])
-        console.print(f"{len(across):,} images are in two splits, the first {first}. See {store.path}/duplicates.csv")
-    if store.parsing is None:
+        console.print(
+            f"In two splits: {counted(len(across), 'image')}, the first {first}. See {store.path}/duplicates.csv"
+        )
+    if not store.manifest["splits"]["train"]:
+        as_test = f"data.test_stores.{store.path.name}={store.path}"
+        console.print(f"It has no faces for training, so it serves for tests: {as_test}")
+    elif store.parsing is None:
         console.print("It has no parsing maps, so it trains students without a teacher: objective=reconstruction.")
         console.print("Maps are made by parser=bisenet parser.weights=<file>")
     console.print(f"See {store.path}/card.md and the contact sheets beside it.")

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pkdn_lightning.config.instances import find_class, make
 from pkdn_lightning.config.schema import DataConfig
-from pkdn_lightning.console import ProgressLines, console
+from pkdn_lightning.console import ProgressLines, console, counted
 from pkdn_lightning.data.remote import is_remote
 from pkdn_lightning.data.store import Entry, FaceStore
 from pkdn_lightning.errors import DataError, PKDNError, cause
@@ -172,7 +172,7 @@ def begin(job: Job, path: Path, *, progress: bool) -> Sequence[Candidate]:
         console.print(f"Preparing {path}: looking for the photographs of {job.name}.")
     candidates = job.source.candidates()
     if progress:
-        console.print(f"{len(candidates):,} photographs.")
+        console.print(f"{counted(len(candidates), 'photograph')}.")
     _calibrate(job, candidates)
     return candidates
 

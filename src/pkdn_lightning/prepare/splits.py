@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pkdn_lightning.console import console, counted
 from pkdn_lightning.data.store import SPLITS, Entry
 from pkdn_lightning.errors import DataError, did_you_mean
 
@@ -62,6 +63,9 @@ def split_by_identity(
         photographs: In the publisher's order.
         counts: Faces wanted for `train`, `val` and `test`; None or nothing for no number.
         seed: Another seed gives other splits.
+
+    Raises:
+        DataError: If there are too few people to leave one for training.
     """
     groups = [photo.entry.identity or f"file {photo.entry.name}" for photo in photographs]
     sizes, set_aside = Counter(groups), held_out(len(photographs), counts)
@@ -71,6 +75,14 @@ def split_by_identity(
         while taken < wanted and (group := next(walk, None)) is not None:
             split_of[group] = split
             taken += sizes[group]
+    people = {photo.entry.identity for photo in photographs} - {""}
+    if people and counts.get("train") != 0 and len(split_of) == len(sizes):
+        raise DataError(
+            f"The photographs show too few people, so none is left for training: nobody is in two splits, and test and "
+            f"validation take {len(people)} known, {', '.join(sorted(people)[:_SHOWN])}.\n"
+            "Splits of your own: data.source.splits=<CSV with the columns name and split>. If each photograph of "
+            "data=photos shows another person: data.source.identities=none"
+        )
     return [with_split(photo, split_of.get(group, "train")) for photo, group in zip(photographs, groups, strict=True)]
 
 
@@ -78,8 +90,9 @@ def held_out(photographs: int, counts: Mapping[str, int | None]) -> dict[str, in
     """Returns how many photographs are set aside for test and for validation.
 
     Each gets its number and a tenth in reserve for rejected ones. If all photographs are wanted for training, that is
-    at most a tenth of them, which is also the default. If training has a number, too, all three get theirs; too few
-    photographs are shared in proportion, and more than enough serve as reserve, a third for each.
+    at most a tenth of them, which is also the default. If training has a number, too, all three get theirs, and more
+    than enough photographs serve as reserve, a third for each. Of too few, training gets its number first, but test and
+    validation share what is left and get a tenth, or one, each.
     """
     tenth, train = int(photographs * _AT_MOST), counts.get("train")
     given = {split: counts.get(split) for split in ("test", "val")}
@@ -88,7 +101,9 @@ def held_out(photographs: int, counts: Mapping[str, int | None]) -> dict[str, in
     wanted = {split: tenth if count is None else count for split, count in given.items()}
     total = train + sum(wanted.values())
     if total > photographs:
-        return {split: count * photographs // total for split, count in wanted.items()}
+        left, others = max(photographs - train, 0), sum(wanted.values()) or 1
+        least = max(tenth, int(photographs >= len(SPLITS)))
+        return {split: max(count * left // others, min(count, least)) for split, count in wanted.items()}
     third = (photographs - total) // 3
     return {split: min(count + third, reserve(count)) for split, count in wanted.items()}
 
@@ -125,11 +140,13 @@ def split_by_list(photographs: Sequence[Photograph], file: Path) -> list[Photogr
     if missing:
         hint = did_you_mean(missing[0], list(known)[:20_000])
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        raise DataError(f"{file} names {len(missing)} photographs that are not there: {shown}.{hint}")
+        raise DataError(f"{file} names {counted(len(missing), 'photograph')} not there: {shown}.{hint}")
     chosen = [with_split(known[name], split) for name, split in rows]
     twice = [name for name, count in Counter(photo.entry.name for photo in chosen).items() if count > 1]
     if twice:
-        raise DataError(f"{file} names {len(twice)} photographs more than once: {', '.join(twice[:_SHOWN])}.")
+        raise DataError(f"{file} names more than once: {', '.join(twice[:_SHOWN])}. Keep one line for each photograph.")
+    if left_out := len(photographs) - len(chosen):
+        console.print(f"Left out, because {file} does not name them: {counted(left_out, 'photograph')}.")
     return [photo for split in SPLITS for photo in chosen if photo.entry.split == split]
 
 

@@ -55,14 +55,17 @@ def progress(run: RunFolder) -> RunProgress:
     if wrong := fault(results, _RESULTS):
         results = {"error": f"its results.json is damaged: {wrong}"}
     step = int(last["step"]) if "step" in last else None
-    trainer = _trainer(run.config, run.config.stat().st_mtime_ns) if run.config.is_file() else {}
-    share = _share(step, last, trainer)
+    trainer = _trainer(run.config, run.config.stat().st_mtime_ns) if run.config.is_file() else None
+    share = _share(step, last, trainer or {})
     psnr = last.get("val/psnr_y")
     if status == RunStatus.FINISHED:
         step, psnr, share = results.get("steps", step), results.get("metrics", {}).get("val/psnr_y", psnr), 1.0
     wall_s = last.get("train/wall_s")
     left_s = wall_s * (1 - share) / share if status == RunStatus.RUNNING and wall_s and share else None
-    return RunProgress(run, status, step, share, psnr, left_s, _note(run, status, results))
+    note = _note(run, status, results)
+    if trainer is None and status == RunStatus.FINISHED:
+        note = note or "its config.yaml is missing or cannot be read, so it cannot be evaluated"
+    return RunProgress(run, status, step, share, psnr, left_s, note)
 
 
 def _note(run: RunFolder, status: RunStatus, results: Mapping[str, Any]) -> str:
@@ -91,12 +94,13 @@ def _share(step: int | None, last: Mapping[str, float], trainer: Mapping[str, An
 
 
 @lru_cache(maxsize=4096)
-def _trainer(config: Path, changed_ns: int) -> Mapping[str, Any]:
+def _trainer(config: Path, changed_ns: int) -> Mapping[str, Any] | None:
+    """Returns the trainer's settings; None if the file cannot be read."""
     try:
         trainer: Any = OmegaConf.to_container(OmegaConf.load(config))["trainer"]  # type: ignore[call-overload,index]
     except Exception:  # half written or foreign: the table shows the rest
-        return {}
-    return trainer if fault(trainer, _TRAINER) is None else {}
+        return None
+    return trainer if fault(trainer, _TRAINER) is None else None
 
 
 def _last_values(metrics: Path) -> dict[str, float]:

@@ -191,6 +191,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[lightning.Callback], loggers:
     if arguments["devices"] in (0, "0", []):
         raise ConfigError(f"trainer.devices={arguments['devices']}: expected at least one, or auto.")
     arguments["precision"] = choose_precision(arguments["precision"], arguments["accelerator"])
+    if 0 < (arguments["max_steps"] or 0) < arguments["log_every_n_steps"]:
+        arguments["log_every_n_steps"] = arguments["max_steps"]  # the shortest training logs its last step
     arguments["profiler"] = build_profiler(arguments["profiler"], RunFolder(Path(cfg.run_dir)))
     side_by_side = _runs_beside_others()
     if not (arguments["enable_progress_bar"] and console.is_terminal and not side_by_side):

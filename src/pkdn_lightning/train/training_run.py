@@ -192,8 +192,10 @@ def _open_data(cfg: DictConfig, net: SRNetwork, *, needs_teacher: bool) -> FaceS
     if not net.uses_parsing:
         datamodule.parsing_dropout = 0.0  # the maps are for a trained teacher, or for terms of the objective
     batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
-    if cfg.test:
-        len(datamodule.test_stores)
+    if cfg.trainer.limit_val_batches != 0:
+        datamodule.store.indices("val")
+    for store in datamodule.test_stores.values() if cfg.test else ():
+        store.indices("test")
     check_validation_interval(cfg.trainer, batches)
     return datamodule
 

@@ -59,6 +59,10 @@ class FolderSource:
         self.size_px, self.convert, self.resize, self.labels = size_px, convert, resize, labels
         if not self.path.is_dir():
             raise DataError(f"There is no folder {self.path} (data.source.path).")
+        others = [each for each in sorted(self.path.glob("[!.]*")) if each.is_dir() and each.name not in SPLITS]
+        if others and is_folder_of_faces(path):
+            names = ", ".join(f"{each.name}/" for each in others[:_SHOWN])
+            console.print(f"{self.path}: Left out: {names} (splits are {', '.join(SPLITS)}).")
         self._images = {split: _files(self.path / split / "images") for split in SPLITS}
         self._maps = {split: _files(self.path / split / "parsing") for split in SPLITS}
         self.with_parsing = any(self._maps.values())

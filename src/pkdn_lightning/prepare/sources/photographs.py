@@ -103,7 +103,7 @@ class PhotographSource:
         chosen = split_by_list(photographs, Path(self.splits))
         if shared := shared_identities(chosen):
             raise DataError(
-                f"{self.splits} puts {len(shared)} identities into more than one split: {', '.join(shared[:5])}.\n"
+                f"{self.splits} puts photographs of the same person into several splits: {', '.join(shared[:5])}.\n"
                 "A model would be tested on people it was trained on. Keep all images of a person in one split."
             )
         return chosen
@@ -142,7 +142,9 @@ class PhotographSource:
             "min_side_px": self.min_side_px,
             "split_rule": self.split_rule if self.splits is None else f"the list {Path(self.splits).name}",
             "split_seed": self.seed,
-            "faces_wanted": {split: "all" if count is None else count for split, count in self.counts.items()},
+            "faces_wanted": "as the list says"
+            if self.splits
+            else {split: "all" if count is None else count for split, count in self.counts.items()},
             "parser": "the publisher's masks" if self.with_parsing else None,
             **self.terms,
         }
