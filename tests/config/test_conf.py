@@ -126,6 +126,7 @@ def test_to_the_verbs_that_use_a_model_it_is_a_path(verb):
         "a;b",
         "!",
         "[x]",
+        "a${b}.png",
         "%",
     ],
 )
@@ -151,6 +152,8 @@ def test_what_is_typed_arrives_whatever_letters_it_holds(value):
          ["data.source.path='x=1'", "+data.test_stores.a='b=1'"]),
         ("train", ["run_dir='quoted already'"], ["run_dir='quoted already'"]),
         ("train", ["run_dir=${oc.env:HOME}/a"], ["run_dir=${oc.env:HOME}/a"]),
+        ("train", ["run_dir=a/seed-${seed}"], ["run_dir=a/seed-${seed}"]),
+        ("predict", ["input=a${b}.png"], [r"input='a\${b}.png'"]),
         ("train", ["experiment=[demo,1]", "-m"], ["experiment=[demo,'1']", "-m"]),
         ("train", ["model=True,2024,sparnet", "seed=1,2", "-m"], ["model='True','2024',sparnet", "seed=1,2", "-m"]),
         ("train", ["experiment=choice(demo, 2024)", "-m"], ["experiment=choice(demo, '2024')", "-m"]),

@@ -172,13 +172,19 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
     if value in ("null", "") or (valid and value[0] in "'\""):
         return argument
     if _file_names(verb).fullmatch(key.lstrip("+")):
-        meant = ("${" in value) or (multirun and "," in value)  # an interpolation, a sweep
+        meant = _refers(verb, value) or (multirun and "," in value)  # a sweep
         return argument if valid and meant else f"{key}={_in_quotes(value)}"
     if valid:
         return argument
     by_word = f"{key}={re.sub(_WORD, lambda word: word[0] if word[0].isascii() else _in_quotes(word[0]), value)}"
     is_list = value[0] in "[{" or (multirun and "," in value)
     return by_word if is_list and _is_valid(by_word) else f"{key}={_in_quotes(value)}"
+
+
+def _refers(verb: str, value: str) -> bool:
+    """Returns whether a name of a file refers to keys, environment variables and the like, or merely looks like it."""
+    known = {key.name for key in fields(SCHEMAS[verb])}
+    return any(":" in name or name.partition(".")[0] in known for name in re.findall(r"\$\{([^{}]*)", value))
 
 
 def _groups(verb: str) -> list[str]:
