@@ -10,7 +10,6 @@ import importlib.util
 import os
 import os.path
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-LINK = re.compile(r"(?P<before>!?\[[^\]]*\]\()(?P<target>[^)\s]+)(?P<after>\))")
+LINK_OR_CODE = re.compile(
+    r"^```.*?^```$|(?P<before>!?\[[^\]]*\]\()(?P<target>[^)\s]+)(?P<after>\))|`[^`\n]+`", re.MULTILINE | re.DOTALL
+)
 FILLED = ("deviations.md", "published.md")
 FIGURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<file>figures/[\w-]+\.svg)\)$", re.MULTILINE)
-CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -44,7 +44,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             raise PluginError(str(error)) from error
 
     def turn(link: re.Match[str]) -> str:
-        target, _, anchor = link["target"].partition("#")
+        target, _, anchor = (link["target"] or "").partition("#")  # none: code
         if not target or "://" in target or target.startswith("mailto:"):
             return link[0]
         file = Path(os.path.normpath(source.parent / target))
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{link['before']}{address}{'#' + anchor if anchor else ''}{link['after']}"
 
     figures = FIGURE.sub(lambda figure: _figure(source.parent / figure["file"], figure["alt"]), markdown)
-    return _outside_code(figures, lambda text: LINK.sub(turn, text))
+    return LINK_OR_CODE.sub(turn, figures)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
@@ -85,12 +85,6 @@ def _address(file: Path, root: Path, page: str, config: MkDocsConfig, files: Fil
     if page_or_image and page_or_image.inclusion.is_included():
         return Path(os.path.relpath(uri, Path(page).parent)).as_posix()
     return f"{config.extra['source']}{path}"
-
-
-def _outside_code(text: str, change: Callable[[str], str]) -> str:
-    """Returns the text with everything changed that is no code."""
-    parts = CODE.split(text)
-    return "".join(part if number % 2 else change(part) for number, part in enumerate(parts))
 
 
 def _figure(file: Path, alt: str) -> str:

@@ -32,6 +32,7 @@ NOT_RUN = {
     ("python", "-m"): "tests/test_cli.py runs every verb so",
     ("pkdn", "prepare", "landmarks=dlib"): "it is a part of a command, of an extra that tests do without",
     ("pkdn", "train", "launch=slurm"): "it needs a cluster",
+    ("pkdn", "prepare", "launch=slurm"): "it needs a cluster",
 }
 """Commands that have these words, and why they are not run."""
 

@@ -86,12 +86,12 @@ def test_the_api_page_has_every_part():
 
 @pytest.mark.slow
 def test_a_link_to_nothing_ends_the_build(tmp_path):
-    for name in ("docs", "src", "experiments", "conf", "notebooks"):
+    for name in ("docs", "src", "experiments", "conf", "notebooks", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "CONTRIBUTING.md", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
     page = tmp_path / "docs/faq.md"
-    page.write_text(page.read_text() + "\n[gone](../conf/gone.yaml)\n")
+    page.write_text(page.read_text() + "\n[`gone`](../conf/gone.yaml)\n")
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode != 0
     assert "docs/faq.md links to ../conf/gone.yaml" in done.stdout + done.stderr

@@ -90,11 +90,9 @@ def test_a_job_that_broke_off_before_its_first_checkpoint_begins_anew_and_anothe
     after = record(run.path)
     assert after["metrics"] == before["metrics"]
     assert len(run.metrics.read_text().splitlines()) == len(rows)  # nothing twice
-    status, shown = sweep(PLAIN, "optimizer.lr=0.5")
-    assert status == 1
-    assert "optimizer.lr=0.0001 instead of 0.5" in shown
-    assert "hydra.sweep.dir=" in shown
+    assert sweep(PLAIN, "optimizer.lr=0.5")[0] == 0
     assert record(run.path) == after
+    assert record(Path("runs/student_faces/multirun-2/single"))["status"] == "finished"
 
 
 def test_where_and_how_a_job_runs_does_not_make_it_another(trained_student, tiny_config):
@@ -127,12 +125,19 @@ def test_sweeps_with_other_fixed_keys_do_not_share_a_folder(sweep):
     assert sweep(PLAIN, "seed=0")[0] == 0
     assert sweep(PLAIN, "seed=0,1", "trainer.max_steps=1")[0] == 0
     names = {folder.name for folder in home.iterdir()}
-    status, shown = sweep(PLAIN, "seed=2,3", "trainer.max_steps=2", "optimizer.lr=0.5")
+    other = (PLAIN, "seed=2,3", "trainer.max_steps=2", "optimizer.lr=0.5")
+    status, shown = sweep(*other, f"hydra.sweep.dir={home}")
     assert status == 1
-    assert "holds another sweep" in shown
-    assert "optimizer.lr=0.0001 instead of 0.5, trainer.max_steps=1 instead of 2" in shown
+    told = "is kept: it has optimizer.lr=0.0001 instead of 0.5, trainer.max_steps=1 instead of 2"
+    assert f"{home} holds another sweep, which {told}" in shown
     assert "hydra.sweep.dir=" in shown
+    status, shown = sweep(*other)
+    assert (status, f"{told}. This one's folder: {home}-2" in shown) == (0, True)
     assert {folder.name for folder in home.iterdir()} == names
+    assert RunFolder(Path(f"{home}-2/seed-3")).finished
+    status, shown = sweep(*other)
+    assert (status, shown.count("already finished")) == (0, 2)
+    assert not Path(f"{home}-3").exists()
     assert sweep(PLAIN, "seed=2,3", "trainer.max_steps=1", "logger=none", "threads=1")[0] == 0
     assert (home / "seed-3").is_dir()
 

@@ -265,7 +265,7 @@ class TrainConfig:
 
     Attributes:
         method: Name of the method; the experiment sets it.
-        size: The full network, or one of about 0.25 GMACs a face.
+        size: The full network, or one of about 0.25 GMACs a face (a teacher more or less).
         experiment: Names run folders, tracker runs and the checkpoint's card.
         seed: Seed of weights, order and augmentation.
         run_dir: Folder of the run; a dated one below paths.runs if null.
@@ -374,7 +374,7 @@ class ReportConfig(MachineConfig):
         out: Folder of the report; <runs>/report if null.
         data: The stores to evaluate on.
         faces: Rows of Figure 4, and maximum number of faces on the page.
-        seed: Seed of the bootstrap and permutation tests.
+        seed: Seed of the bootstrap.
         paths: Folders.
     """
 
@@ -410,7 +410,7 @@ class InfoConfig(MachineConfig):
     Attributes:
         models: Trained models, by their name in the table.
         model: An untrained network, if models is empty.
-        size: The full network, or one of about 0.25 GMACs a face.
+        size: The full network, or one of about 0.25 GMACs a face (a teacher more or less).
         data: The data set whose scale and encoding the network has; no face is read.
         faces: Faces at a time.
         size_px: Side of the restored faces, in pixels.

@@ -12,7 +12,8 @@ Differences from the public code: inputs and outputs are in [0, 1] and converted
 upsamples the LR face itself (the code rounds the upsampled image to 8 bits); and sizes that cannot be halved exactly
 are an error (the code's hourglass resizes its features).
 
-The published training: L1, Adam 2e-4 with betas (0.9, 0.99), batches of 32, 20 epochs with linear decay in the last 10.
+The published training: L1, Adam 2e-4 with betas (0.9, 0.99), batches of 32, 21 epochs at a constant rate: the code
+never steps its schedule, which would decay linearly in the last 10.
 """
 
 import re

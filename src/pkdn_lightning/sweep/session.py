@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from pkdn_lightning.config.resolvers import register_resolvers
 from pkdn_lightning.config.run_names import swept_keys
 from pkdn_lightning.config.training_keys import AUTO_KEYS, affects_training, describe_difference, flatten, within
 from pkdn_lightning.config.verb import fail
+from pkdn_lightning.console import console
 from pkdn_lightning.errors import ConfigError, describe
 from pkdn_lightning.files import write_text
 
@@ -44,11 +45,12 @@ class SweepSession(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Adds the folder, the keys that do not vary, and the session id to the overrides of every job."""
-        folder, session = Path(str(config.hydra.sweep.dir)), uuid.uuid4().hex[:12]
         try:
-            check_same_sweep(folder, config)
+            folder, session = own_folder(config), uuid.uuid4().hex[:12]
         except ConfigError as error:
             fail(describe(error))  # Hydra would make a warning of the exception and go on
+        with read_write(config.hydra):
+            config.hydra.sweep.dir = str(folder)
         write_text(folder / RECORD, OmegaConf.to_yaml(config))  # as Hydra does, but not all of its sweepers
         varied = fixed_keys(config.hydra.overrides.task, config.hydra.sweeper.get("params") or {})
         names = ",".join(f"'{key}'" for key in varied)
@@ -68,29 +70,46 @@ class SweepSession(Callback):
         SweepSession.latest = (folder, session)
 
 
-def check_same_sweep(folder: Path, config: DictConfig) -> None:
-    """Checks that the jobs in a folder have the same fixed keys: names of jobs hold the swept ones only.
+def own_folder(config: DictConfig) -> Path:
+    """Returns the folder of a sweep: the one of its name, or the next with a number if that holds another sweep.
 
     Args:
-        folder: The folder of the sweep.
         config: What all jobs share, with Hydra's own configuration.
 
     Raises:
-        ConfigError: If they differ in a fixed key that affects training.
+        ConfigError: If the folder was typed and holds another sweep.
+    """
+    named = folder = Path(str(config.hydra.sweep.dir))
+    number, typed = 1, any(each.startswith("hydra.sweep.dir=") for each in config.hydra.overrides.hydra)
+    while other := difference_of_sweeps(folder, config):
+        told = f"{folder} holds another sweep, which is kept: it has {other}."
+        if typed:
+            raise ConfigError(f"{told}\nGive this sweep another folder: hydra.sweep.dir=<folder>")
+        number += 1
+        folder = named.with_name(f"{named.name}-{number}")
+    if folder != named:
+        console.print(f"{told} This one's folder: {folder}")
+    return folder
+
+
+def difference_of_sweeps(folder: Path, config: DictConfig) -> str | None:
+    """Returns the fixed keys that affect training and differ from those of the jobs in a folder; None if none does.
+
+    Names of jobs hold the swept keys only, so jobs that differ in others must not share a folder.
+
+    Args:
+        folder: The folder of a sweep.
+        config: What all jobs of this sweep share, with Hydra's own configuration.
     """
     if not (folder / RECORD).is_file() or not any(folder.glob("*/config.yaml")):
-        return
+        return None
     before: Any = OmegaConf.load(folder / RECORD)
     swept = {key for each in (before, config) for key in _swept(each.hydra)}
     saved, wanted = (_fixed_values(each, tuple(swept)) for each in (before, config))
     for key in AUTO_KEYS:
         if "auto" in (saved.get(key), wanted.get(key)):
             saved[key] = wanted.get(key)
-    if difference := describe_difference(saved, wanted):
-        raise ConfigError(
-            f"{folder} holds another sweep, which is kept: it has {difference}.\n"
-            "Give this sweep another folder: hydra.sweep.dir=<folder>"
-        )
+    return describe_difference(saved, wanted)
 
 
 def _swept(hydra: DictConfig) -> set[str]:
