@@ -333,7 +333,7 @@ def test_choices_for_the_machine_are_told_once_and_kept_and_not_told_before_a_re
 def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, capsys):
     train(tiny_config(*LONG_TERMS, "teacher.max_steps=1", "trainer.max_steps=1"))
     out = capsys.readouterr().out
-    assert re.search(r"Teacher: .* \(1 steps, never validated\)", out)
+    assert re.search(r"Teacher: .* \(1 step, never validated\)", out)
     assert "trained for few steps" not in out
     train(tiny_config(*LONG_TERMS, "trainer.max_steps=11", run="longer"))
     assert "trained for few steps, compared with the 11 of its student" in " ".join(capsys.readouterr().out.split())

@@ -14,6 +14,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # no stubs
 from pkdn_lightning.config.keys import check_config
 from pkdn_lightning.config.schema import TrainConfig
 from pkdn_lightning.config.training_keys import AUTO_KEYS, affects_training, describe_difference, flatten, within
+from pkdn_lightning.console import counted
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import read_json, write_json, write_text
 from pkdn_lightning.models.checkpoints import read_checkpoint
@@ -82,8 +83,8 @@ def check_length(run: RunFolder, cfg: DictConfig) -> None:
     advice = f"Type a greater length: pkdn train resume={run.path} trainer.max_steps=... (or trainer.max_epochs=...)"
     if run.finished and not changed:
         raise CheckpointError(
-            f"The run {run.path} is finished after {steps:,} steps; there is nothing to resume. To train it further, "
-            f"raise its length.\n{advice}"
+            f"The run {run.path} is finished after {counted(steps, 'step')}; there is nothing to resume. "
+            f"To train it further, raise its length.\n{advice}"
         )
     for key, trained in (("max_steps", steps), ("max_epochs", epochs)):
         wanted = trainer[key]
@@ -110,7 +111,7 @@ def describe_change(run: RunFolder, cfg: DictConfig) -> str | None:
     steps, _ = trained_length(run)
     length = " and ".join(f"trainer.{key}={cfg.trainer[key]}" for key in changed)
     schedule = ", with the learning rate schedule of that length" if cfg.scheduler else ""
-    return f"{'Finished' if run.finished else 'Stopped'} after {steps:,} steps; goes on to {length}{schedule}."
+    return f"{'Finished' if run.finished else 'Stopped'} after {counted(steps, 'step')}; goes on to {length}{schedule}."
 
 
 def _changed_length(run: RunFolder, cfg: DictConfig) -> list[str]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network, find_class
 from pkdn_lightning.config.schema import TermConfig
-from pkdn_lightning.console import console
+from pkdn_lightning.console import console, counted
 from pkdn_lightning.data.strengths import ROUNDS
 from pkdn_lightning.errors import CheckpointError, ConfigError
 from pkdn_lightning.files import exclusive
@@ -62,7 +62,7 @@ def acquire_teacher(
     results = found.read_results()
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")
     quality = "never validated" if psnr is None else f"val/psnr_y {psnr:.2f} dB"
-    console.print(f"Teacher: {found.path} ({results['steps']:,} steps, {quality})")
+    console.print(f"Teacher: {found.path} ({counted(results['steps'], 'step')}, {quality})")
     if results["steps"] < cfg.trainer.max_steps / _FAR_SHORTER:
         console.print(
             f"This teacher was trained for few steps, compared with the {cfg.trainer.max_steps:,} of its student. To "

@@ -14,7 +14,7 @@ from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.instances import build_network
-from pkdn_lightning.console import console, is_first_process
+from pkdn_lightning.console import console, counted, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
 from pkdn_lightning.errors import ConfigError, DataError
 from pkdn_lightning.hardware import full_float32, set_up
@@ -128,7 +128,7 @@ def _conclude(
     outcome = {"steps": trainer.global_step, "wall_s": round(_trained_s(trainer), 1), "metrics": metrics}
     if trainer.is_global_zero:
         run.write_results(RunStatus.FINISHED, {**record, **outcome})
-    console.print(f"Finished after {trainer.global_step:,} steps: {_summary(metrics)}.")
+    console.print(f"Finished after {counted(trainer.global_step, 'step')}: {_summary(metrics)}.")
     for what, place in _products(run):
         console.print(f"{what}: {place}")
 
