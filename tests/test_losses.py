@@ -123,6 +123,11 @@ def test_which_terms_read_the_teachers_features():
     assert Objective({name: (1.0, term) for name, term in terms.items()}).feature_terms == ["fs", "at"]
 
 
+def test_no_levels_at_all_are_a_mistake():
+    with pytest.raises(ConfigError, match="compares nothing"):
+        FeatureDistillation(levels=[])
+
+
 def test_chosen_levels_and_normalisation():
     student, teacher, hr = output(), output(), torch.rand(2, 3, 8, 8)
     expected = (teacher.features["up1"] - student.features["up1"]).abs().mean()

@@ -100,7 +100,7 @@ class TestFiles:
         assert rows["PKDN"]["psnr_gain"] == rows["PKDN student, no distillation"]["psnr_std"] == ""
         plain = [float(each["psnr_y"]) for each in values if each["method"] == "PKDN student, no distillation"]
         gain = float(rows["PKDN student, no distillation"]["psnr_gain"])
-        assert gain == pytest.approx(np.mean(plain) - np.mean(per_seed))
+        assert gain == pytest.approx(np.mean(plain) - np.mean(per_seed[0]), abs=1e-6)  # of the seed that both have
         assert float(rows["PKDN"]["psnr_low"]) <= float(rows["PKDN"]["psnr"]) <= float(rows["PKDN"]["psnr_high"])
 
         page = (whole.folder / "report.md").read_text()

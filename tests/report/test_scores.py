@@ -29,6 +29,8 @@ def test_networks_of_one_seed_are_compared():
     expected = crossed_interval(np.array([[0.1] * 20, [-0.1] * 20]))  # of the seeds 0 and 1
     assert (gain.seeds_faces_low, gain.seeds_faces_high) == pytest.approx(expected)
     assert gain.common_seeds == 2
+    assert gain.mean == pytest.approx(0.0)  # the third seed of each, which the other has not, is left out
+    assert gain.low == pytest.approx(gain.high)  # no face differs from another
     record = to_record("psnr_gain", gain)
     assert record["psnr_gain_seeds_faces_low"] == pytest.approx(expected[0])
     assert record["psnr_gain_common_seeds"] == 2

@@ -29,6 +29,15 @@ def test_a_student_without_a_teacher(typed, told):
     assert idle_settings(compose("train", typed), typed, taught=False, reads_maps=False) == told
 
 
+def test_a_named_teacher_is_trained_already():
+    typed = ["teacher.checkpoint=a", "teacher.model.pfb=false", "data.parsing_dropout=0.5", "teacher.cache=true"]
+    told = idle_settings(compose("train", typed), typed, taught=True, reads_maps=True)
+    assert told.splitlines() == [
+        "teacher.model.pfb=false has no effect: a is trained already.",
+        "data.parsing_dropout=0.5 has no effect: a is trained already.",
+    ]
+
+
 def test_a_taught_student_reads_the_settings_of_its_teacher():
     typed = ["teacher.cache=true", "data.parsing_dropout=0.5"]
     assert idle_settings(compose("train", typed), typed, taught=True, reads_maps=True) is None

@@ -233,14 +233,20 @@ class TestErrors:
         with pytest.raises(DataError, match=r"pkdn prepare data=faces data\.source\.path="):
             train(tiny_config(f"data.store={tmp_path / 'none'}"))
 
-    @pytest.mark.parametrize("missing", ["val", "test"])
-    def test_a_split_without_faces_is_told_before_there_is_a_run(self, tiny_config, tmp_path, missing):
-        store = write_store(tmp_path / "few", counts={"train": 4, "val": 2, "test": 2} | {missing: 0})
+    def test_a_store_without_faces_for_validation_is_told_before_there_is_a_run(self, tiny_config, tmp_path, capsys):
+        store = write_store(tmp_path / "few", counts={"train": 4, "val": 0, "test": 0})
         faces = f"data.store={store.path}"
-        with pytest.raises(DataError, match=f"few has no faces in split '{missing}'"):
+        with pytest.raises(DataError, match="few has no faces in split 'val'"):
             train(tiny_config(PLAIN, faces, run="a"))
         assert not (tmp_path / "a").exists()
-        train(tiny_config(PLAIN, faces, "test=false", "trainer.limit_val_batches=0", "trainer.max_steps=1", run="b"))
+        train(tiny_config(PLAIN, faces, "trainer.limit_val_batches=0", "trainer.max_steps=1", run="b"))
+        assert "No test: " in capsys.readouterr().out
+
+    def test_a_network_that_is_not_finite_after_its_last_step_is_no_result(self, tiny_config):
+        short = ("trainer.max_steps=1", "trainer.val_check_interval=1", "optimizer.lr=1e30", "test=false")
+        with pytest.raises(TrainingError, match="after step 1"):
+            train(tiny_config(PLAIN, *short, run="a"))
+        assert RunFolder(Path("a")).status == "failed"
 
     def test_teacher_without_maps(self, tiny_config, bare_store):
         with pytest.raises(DataError, match="no parsing maps"):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pkdn_lightning.errors import ShapeError
+from pkdn_lightning.errors import ConfigError, ShapeError
 from pkdn_lightning.losses.terms import DISTANCES, Distance, LossTerm
 from pkdn_lightning.networks.contract import SROutput
 from pkdn_lightning.values import Count
@@ -49,6 +49,10 @@ class FeatureTerm(LossTerm):
 
     def __init__(self, levels: Levels | None = None) -> None:
         super().__init__()
+        if levels is not None and not levels:
+            raise ConfigError(
+                "levels=[] compares nothing: name features, or set null for all, or the term's weight to 0."
+            )
         self.levels = levels if levels is None or isinstance(levels, Mapping) else {name: name for name in levels}
 
     def forward(self, output: SROutput, hr: Tensor, teacher_output: SROutput | None) -> Tensor:

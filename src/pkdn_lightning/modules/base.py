@@ -30,7 +30,7 @@ from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_keys, 
 
 _LENGTH_KEY: Final = "schedule_steps"
 _SHAPES_PER_BLOCK: Final = 64  # beyond PyTorch's limit of 8, blocks run eagerly: teacher and student share classes
-_REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
+REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -251,7 +251,7 @@ class SRModule(lightning.LightningModule):
         """
         self._raise_if_not_finite()
         if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
-            raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{_REMEDIES}")
+            raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{REMEDIES}")
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CARD_KEY] = {**_INPUT, **getattr(datamodule, "card", {}), **self.card}
         checkpoint[_LENGTH_KEY] = self._total_steps
@@ -300,7 +300,7 @@ class SRModule(lightning.LightningModule):
             return
         parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
         raise TrainingError(
-            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{_REMEDIES}"
+            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{REMEDIES}"
         )
 
 

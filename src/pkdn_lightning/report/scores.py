@@ -36,8 +36,8 @@ class Mean(NamedTuple):
 class Difference(NamedTuple):
     """A row minus the reference, image by image, with its 95 % interval over images.
 
-    The interval over seeds and faces is that of the seeds that both rows have, if these are two or more; see
-    `statistics.crossed_interval`.
+    It is that of the seeds that both rows have, if there are any. The interval over seeds and faces, which needs two of
+    them, is `statistics.crossed_interval`.
     """
 
     mean: float
@@ -177,15 +177,18 @@ def _compare(
     seeds: Mapping[str, Sequence[Array]], reference: str, trained: Seeds, seed: int
 ) -> tuple[dict[str, Mean], dict[str, Difference]]:
     """Returns means and differences of one metric, by label."""
-    values = np.stack([np.mean(each, axis=0) for each in seeds.values()], axis=1)
-    differences = values - values[:, [list(seeds).index(reference)]]
-    ends = bootstrap_intervals(np.hstack([values, differences]), seed=seed).tolist()
+    by_seed = {label: dict(zip(trained[label], each, strict=False)) for label, each in seeds.items()}  # bicubic: none
+    values = {label: np.mean(each, axis=0) for label, each in seeds.items()}
+    differences = np.stack(
+        [_over_common_seeds(by_seed[label], by_seed[reference], values[label] - values[reference]) for label in seeds],
+        axis=1,
+    )
+    ends = bootstrap_intervals(np.hstack([np.stack([*values.values()], axis=1), differences]), seed=seed).tolist()
     means, gains = {}, {}
     for (label, each), interval in zip(seeds.items(), ends, strict=False):
         of_seeds = [float(one.mean()) for one in each]
         std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
         means[label] = Mean(float(np.mean(of_seeds)), std, *interval)
-    by_seed = {label: dict(zip(trained[label], each, strict=False)) for label, each in seeds.items()}  # bicubic: none
     others = {label: place for place, label in enumerate(seeds) if label != reference}
     p_values = [paired_test(differences[:, place]) for place in others.values()]
     for (label, place), p, p_holm in zip(others.items(), p_values, holm(p_values), strict=True):
@@ -193,6 +196,13 @@ def _compare(
         over_seeds = _over_seeds(by_seed[label], by_seed[reference])
         gains[label] = Difference(float(differences[:, place].mean()), low, high, p, p_holm, *over_seeds)
     return means, gains
+
+
+def _over_common_seeds(row: Mapping[int, Array], reference: Mapping[int, Array], of_all: Array) -> Array:
+    """Returns the difference of each face over the seeds that both rows have, that of all seeds if they share none."""
+    common = sorted(row.keys() & reference.keys())
+    alike = row.keys() == reference.keys() or not common
+    return of_all if alike else np.mean([row[seed] - reference[seed] for seed in common], axis=0)
 
 
 def _over_seeds(row: Mapping[int, Array], reference: Mapping[int, Array]) -> tuple[float | None, float | None, int]:

@@ -181,8 +181,8 @@ def _quality_notes(subject: Subject, test_set: str, count: int) -> list[str]:
         f"95 %: percentile bootstrap over test faces ({RESAMPLES:,} resamples) of the values averaged over seeds. It "
         "describes these trained networks on other faces, not other trainings.",
         OVER_SEEDS_NOTE,
-        f"Δ: face by face against {subject.reference}{why}. p: {PAIRED_TEST}, two-sided, Holm-corrected over the other "
-        "rows of the table.",
+        f"Δ: face by face, over the seeds in common if there are any, against {subject.reference}{why}. "
+        f"p: {PAIRED_TEST}, two-sided, Holm-corrected over the other rows of the table.",
     ]
 
 

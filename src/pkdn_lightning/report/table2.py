@@ -88,7 +88,8 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
             "The student is the same in every row. Its teacher, which sees the parsing map of the true face, has PFB "
             "and FFB or not. The paper calls its second row 'without PFB', but its text and check marks say that the "
             "teacher has PFB and no FFB; FFB alone is not in the paper.",
-            "Δ: face by face against the student of the same settings whose teacher has both.",
+            "Δ: face by face, over the seeds in common if there are any, against the student of the same settings "
+            "whose teacher has both.",
             OVER_SEEDS_NOTE,
         ],
         commands(subject.rows, lines),

@@ -298,4 +298,6 @@ def _start_from(net: nn.Module, source: str, teacher: nn.Module | None) -> None:
     }
     if not shared:
         raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
+    copied, all_weights = (sum(value.numel() for value in state.values()) for state in (shared, own))
+    console.print(f"Of {source}, {copied:,} of {all_weights:,} weights have equal names and shapes and are copied.")
     net.load_state_dict(shared, strict=False)

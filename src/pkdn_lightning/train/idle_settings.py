@@ -13,6 +13,10 @@ from pkdn_lightning.data.strengths import ROUNDS
 _BLIND: Final = ("data.blind",)
 _TEACHER: Final = ("teacher",)
 _MAPS: Final = ("data.parsing_damage", "data.parsing_damage_px", "data.parsing_dropout")
+_TRAINED: Final = (
+    *(f"teacher.{key}" for key in ("model", "seed", "lr", "max_steps", "max_epochs", "method")),
+    "data.parsing_dropout",
+)
 _GAME: Final = ("module.adversarial_weight", "module.gate")
 
 
@@ -34,9 +38,11 @@ def idle_settings(cfg: DictConfig, typed: Sequence[str], *, taught: bool, reads_
         taught: Whether the objective has a teacher.
         reads_maps: Whether the network or its teacher reads parsing maps.
     """
+    named = cfg.teacher.checkpoint not in ("auto", "none")
     reasons = {
         _BLIND: "" if cfg.data.degradation in ROUNDS else "it is for degradation=blind and blind2",
         _TEACHER: "" if taught else "the objective has no teacher",
+        _TRAINED: f"{cfg.teacher.checkpoint} is trained already" if taught and named else "",
         _MAPS: "" if reads_maps else "no network reads parsing maps",
         _GAME: "" if cfg.module.discriminator else "there is no discriminator",
     }

@@ -63,12 +63,27 @@ def acquire_teacher(
     psnr = results["metrics"].get("best/val/psnr_y") or results["metrics"].get("val/psnr_y")
     quality = "never validated" if psnr is None else f"val/psnr_y {psnr:.2f} dB"
     console.print(f"Teacher: {found.path} ({counted(results['steps'], 'step')}, {quality})")
+    if fitting and (other := _other_length(found, cfg)):
+        console.print(f"It was trained with {other}. To train another, remove {found.path} or set another paths.runs.")
     if results["steps"] < cfg.trainer.max_steps / _FAR_SHORTER:
         console.print(
             f"This teacher was trained for few steps, compared with the {cfg.trainer.max_steps:,} of its student. To "
             f"train another, remove {found.path}; to name one: teacher.checkpoint=<run>"
         )
     return load_network(found.path)
+
+
+def _other_length(teacher: RunFolder, cfg: DictConfig) -> str:
+    """Returns the length and rate of a finished teacher that differ from what the student's configuration sets."""
+    if not teacher.config.is_file():
+        return ""
+    trained = OmegaConf.load(teacher.config)
+    pairs = {key: (f"trainer.{key}", cfg.teacher[key]) for key in ("max_steps", "max_epochs")}
+    pairs["lr"] = ("optimizer.lr", cfg.teacher.lr)
+    found = {key: (OmegaConf.select(trained, place), wanted) for key, (place, wanted) in pairs.items()}
+    return ", ".join(
+        f"{key}={value} instead of {wanted}" for key, (value, wanted) in found.items() if wanted not in (None, value)
+    )
 
 
 def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -16,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console, counted, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
-from pkdn_lightning.errors import ConfigError, DataError
+from pkdn_lightning.errors import ConfigError, DataError, TrainingError
 from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule, StudentModule
-from pkdn_lightning.modules.base import eagerly
+from pkdn_lightning.modules.base import REMEDIES, eagerly
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import ensure_store
@@ -194,8 +195,8 @@ def _open_data(cfg: DictConfig, net: SRNetwork, *, needs_teacher: bool) -> FaceS
     batches = len(datamodule.train_dataloader())  # a missing store or an empty split is an error before the training
     if cfg.trainer.limit_val_batches != 0:
         datamodule.store.indices("val")
-    for store in datamodule.test_stores.values() if cfg.test else ():
-        store.indices("test")
+    if cfg.test:
+        len(datamodule.test_stores)
     check_validation_interval(cfg.trainer, batches)
     return datamodule
 
@@ -224,6 +225,8 @@ def _fit_and_test(
     module, datamodule, _ = parts
     trainer.fit(module, datamodule=datamodule, ckpt_path=resumed)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    if broken := [name for name, value in metrics.items() if math.isnan(value)]:
+        raise TrainingError(f"{broken[0]} is not a number after step {trainer.global_step:,}.\n{REMEDIES}")
     if test and _has_tests(datamodule):
         best = run.best if run.best.is_file() else None
         if best:
