@@ -72,6 +72,11 @@ def test_what_a_method_was_taught_with():
     assert taught_with(fsrnet, distilled=False) == supervision
     assert taught_with(config("pkdn.PKDNStudent"), distilled=True) == "a teacher that sees parsing maps"
     assert taught_with(config("rcan.RCAN"), distilled=False) == ""
+    twin = config("pkdn.PKDNStudent", teacher={"model": {"_target_": "pkdn_lightning.networks.pkdn.PKDNStudent"}})
+    assert taught_with(twin, distilled=True) == "a teacher that sees LR faces only"
+    assert method_name(twin, twin["teacher"]["model"]) == "PKDN, taught by a student"
+    empty = config("pkdn.PKDNStudent", data={"parsing_damage": "empty"}, teacher=None)
+    assert taught_with(empty, distilled=True) == "a teacher that sees empty parsing maps"
 
 
 def test_labels_are_short_and_unique():

@@ -45,7 +45,9 @@ def method_name(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) ->
     if name.endswith("Student"):
         name = name.removesuffix("Student")
         name = f"{name} student, no distillation" if teacher is None else name
-        name += without_blocks(teacher or {}, ", teacher ") if name == STUDENT else ""
+        if name == STUDENT:
+            of_its_kind = class_name((teacher or {}).get("_target_")).endswith("Student")  # which has no such blocks
+            name += ", taught by a student" if of_its_kind else without_blocks(teacher or {}, ", teacher ")
     elif teacher is not None:
         name = f"{name}, distilled"
     if class_name(config["module"].get("_target_")) == "AdversarialModule":
@@ -83,6 +85,15 @@ def rank(method: str) -> tuple[int, str]:
     return len(ORDER), method
 
 
+def _teacher(config: Mapping[str, Any]) -> str:
+    """Returns what the teacher of a training sees, in words."""
+    network = (config.get("teacher") or {}).get("model") or {}
+    if class_name(network.get("_target_")).endswith("Student"):
+        return "a teacher that sees LR faces only"
+    maps = {"empty": "empty parsing maps", "other": "other faces' parsing maps"}
+    return f"a teacher that sees {maps.get(config['data'].get('parsing_damage', 'none'), 'parsing maps')}"
+
+
 def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
     """Returns what a method saw in training besides LR and HR faces, in words; empty if nothing."""
     terms = [term.get("term") or {} for term in config.get("objective", {}).values()]
@@ -91,7 +102,7 @@ def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
     supervision = [
         "parsing maps" if "parsing" in priors else "",
         _HEATMAPS.get(config["data"].get("heatmaps", "none"), ""),
-        "a teacher that sees parsing maps" if distilled else "",
+        _teacher(config) if distilled else "",
         "a discriminator" if adversarial else "",
         "the first weights of another network" if config["module"].get("init_from") else "",
     ]
