@@ -153,6 +153,7 @@ def test_what_is_typed_arrives_whatever_letters_it_holds(value):
         ("train", ["run_dir='quoted already'"], ["run_dir='quoted already'"]),
         ("train", ["run_dir=${oc.env:HOME}/a"], ["run_dir=${oc.env:HOME}/a"]),
         ("train", ["run_dir=a/seed-${seed}"], ["run_dir=a/seed-${seed}"]),
+        ("train", ["run_dir=a/${hydra.job.name}"], ["run_dir=a/${hydra.job.name}"]),
         ("predict", ["input=a${b}.png"], [r"input='a\${b}.png'"]),
         ("train", ["experiment=[demo,1]", "-m"], ["experiment=[demo,'1']", "-m"]),
         ("train", ["model=True,2024,sparnet", "seed=1,2", "-m"], ["model='True','2024',sparnet", "seed=1,2", "-m"]),

@@ -183,7 +183,7 @@ def _quoted(verb: str, argument: str, *, multirun: bool) -> str:
 
 def _refers(verb: str, value: str) -> bool:
     """Returns whether a name of a file refers to keys, environment variables and the like, or merely looks like it."""
-    known = {key.name for key in fields(SCHEMAS[verb])}
+    known = {"hydra", *(key.name for key in fields(SCHEMAS[verb]))}
     return any(":" in name or name.partition(".")[0] in known for name in re.findall(r"\$\{([^{}]*)", value))
 
 
