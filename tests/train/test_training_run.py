@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+from itertools import count
+from math import isnan
 from pathlib import Path
 from statistics import mean
 
@@ -17,6 +19,7 @@ from pkdn_lightning.config import compose
 from pkdn_lightning.console import console
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from pkdn_lightning.evaluate import evaluate
+from pkdn_lightning.losses import Reconstruction
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.modules import SRModule
 from pkdn_lightning.runs import RunFolder
@@ -103,9 +106,19 @@ def test_a_training_shorter_than_the_interval_logs_its_last_step(tiny_config):
     assert [step for step, _ in logged(run, "train/loss")] == [1]
 
 
+def test_a_term_that_is_off_is_logged_with_weight_0_and_no_loss(tiny_config, teacher_run):
+    held = ("schedule=hold", "unit=step", "duration=1")
+    terms = [*(f"objective.ts.{each}" for each in held), "objective.ts.weight=3", "objective.fs.weight=0"]
+    run = train(tiny_config(*terms, f"teacher.checkpoint={teacher_run.path}", "trainer.log_every_n_steps=1")).run
+    assert [float(value) for _, value in logged(run, "train/weight/ts")] == [3, 3, 0, 0, 0, 0]
+    losses = [float(value) for _, value in logged(run, "train/loss/ts")]
+    assert [isnan(loss) for loss in losses] == [False, False, True, True, True, True]
+    assert {value for _, value in logged(run, "train/weight/sr")} == {"1.0"}
+
+
 def test_a_teacher_that_saw_other_data_is_another(tiny_config):
     cfg = tiny_config()
-    a, b = (run_identity(cfg, {}, {"name": "faces", "sha256": digest}) for digest in ("a", "b"))
+    a, b = (run_identity(cfg, {}, {"sha256": digest}, reads_maps=True) for digest in ("a", "b"))
     assert a != b
 
 
@@ -132,7 +145,7 @@ def test_a_twin_is_never_a_distilled_student_and_one_trained_by_hand_is_found(ti
 
 def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
     cfg, data = tiny_config("data.parsing_dropout=0.5", *SHORT), {"sha256": store.sha256}
-    identities = [run_identity(each, {}, data) for each in (cfg, tiny_config(*SHORT))]
+    identities = [run_identity(each, {}, data, reads_maps=True) for each in (cfg, tiny_config(*SHORT))]
     assert identities[0] == identities[1] | {"parsing_dropout": 0.5}
     shares = []
     original = SRModule.on_train_start
@@ -147,11 +160,21 @@ def test_a_teacher_that_did_without_some_maps_is_another(tiny_config, store):
     assert shares == [("teacher", 0.5), ("student", 0.0)]  # the frozen teacher is given every map
 
 
+def test_what_maps_are_like_makes_no_difference_to_a_twin(tiny_config):
+    damaged = tiny_config("data.parsing_damage=shuffled", "data.parsing_dropout=0.5")
+    twin, other = (run_identity(each, {}, {"sha256": "a"}, reads_maps=False) for each in (damaged, tiny_config()))
+    assert twin == other != run_identity(damaged, {}, {"sha256": "a"}, reads_maps=True)
+
+
 def test_a_teacher_of_another_degradation_is_another(tiny_config, teacher_run):
     ways = [(), ("degradation=blind",), ("degradation=blind", "data.blind.noise=[1,5]"), ("degradation=blind2",)]
-    identities = [run_identity(tiny_config(*way), {}, {"sha256": "a"}) for way in ways]
-    assert [identities.count(each) for each in identities] == [1] * 4
-    assert run_identity(tiny_config("data.blind.noise=[1,5]"), {}, {"sha256": "a"}) == identities[0]  # has no effect
+    same, *others, weaker = (
+        run_identity(tiny_config(*way), {}, {"sha256": "a"}, reads_maps=True)
+        for way in [*ways, ("data.blind.noise=[1,5]",)]
+    )
+    assert same not in others
+    assert [others.count(each) for each in others] == [1] * 3
+    assert weaker == same  # strengths of a degradation that is not used
     with pytest.raises(CheckpointError, match=r"data\.degradation=pil, this student uses data\.degradation=blind"):
         train(tiny_config("degradation=blind", f"teacher.checkpoint={teacher_run.path}", run="student"))
 
@@ -276,10 +299,24 @@ class TestErrors:
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(self, tiny_config):
         cfg = tiny_config(PLAIN, "optimizer.lr=1e30", "trainer.val_check_interval=1")
-        with pytest.raises(TrainingError, match=r"not finite(?s:.*)optimizer\.lr"):
+        with pytest.raises(TrainingError, match=r"not finite(?s:.*)optimizer\.lr, set trainer\.gradient_clip_val"):
             train(cfg)
         for file in RunFolder(Path(cfg.run_dir)).checkpoints.glob("*.ckpt"):
             assert all(value.isfinite().all() for value in weights(file).values()), file
+
+    def test_a_loss_that_is_not_finite_is_told_with_the_gradients_before_it(self, tiny_config, monkeypatch):
+        def loss(self, *inputs):
+            return original(self, *inputs) / (0 if next(steps) > 2 else 1)
+
+        steps, original = count(), Reconstruction.forward
+        monkeypatch.setattr(Reconstruction, "forward", loss)
+        clipped = ("trainer.gradient_clip_val=1", "trainer.log_every_n_steps=1")
+        with pytest.raises(TrainingError) as caught:
+            train(tiny_config(PLAIN, *clipped))
+        first, norms, remedy, *_ = str(caught.value).splitlines()
+        assert first.startswith("The loss was not finite at or before step 3 (terms: sr inf)")
+        assert re.match(r"Gradient norms at step 2: head \d.*, tail \d.*\.", norms)
+        assert remedy == "Lower optimizer.lr."
 
     def test_a_run_is_never_overwritten(self, tiny_config, own_run):
         before = own_run.best.read_bytes()
@@ -343,6 +380,19 @@ def test_a_teacher_that_was_never_validated_is_announced_as_such(tiny_config, ca
     assert "trained for few steps" not in out
     train(tiny_config(*LONG_TERMS, "trainer.max_steps=11", run="longer"))
     assert "trained for few steps, compared with the 11 of its student" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_interrupted_teacher_keeps_its_length_and_says_so(tiny_config, tmp_path, capsys):
+    train(tiny_config(*LONG_TERMS, *SHORT, run="first"))
+    (teacher,) = map(RunFolder, (tmp_path / "runs").glob("teacher_faces/auto-*"))
+    teacher.results.unlink()  # as if it had been killed
+    train(tiny_config(*LONG_TERMS, *SHORT, "teacher.max_steps=3", run="second"))
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"It was begun with max_steps=1 instead of 3, and is finished so. To train another, remove {teacher.path}"
+        in told
+    )
+    assert teacher.read_results()["steps"] == 1
 
 
 def test_a_run_tells_how_fast_it_is(trained_student):

@@ -171,7 +171,7 @@ class TermConfig:
     Attributes:
         weight: Weight of the term, e.g. λ_TS; 0 leaves it out.
         schedule: Whether the weight stays, falls linearly, or holds until `duration`.
-        duration: When the weight has become 0, in units.
+        duration: The unit at which a linear weight has become 0, or the last one that is held.
         unit: Unit of duration and start.
         start: When the term begins, in units.
         term: The loss.

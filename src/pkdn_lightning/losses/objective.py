@@ -114,6 +114,18 @@ class Objective(nn.Module):
         return [name for name, term in terms.items() if term.needs_teacher and term.teacher_features]
 
     @property
+    def reads_features(self) -> bool:
+        """Whether a term may read features, the network's own or the teacher's."""
+        own = type(self).__module__.partition(".")[0]
+        foreign = any(type(term).__module__.partition(".")[0] != own for term in self.terms.values())
+        return foreign or bool(self.feature_terms)
+
+    @property
+    def priors(self) -> set[str]:
+        """Batch keys of the priors that terms read."""
+        return {prior for name in self.terms for prior in self._term(name).priors}
+
+    @property
     def adapters(self) -> bool:
         """Whether a term learns parameters whose shapes depend on the features; see `adapt`."""
         return any(self._term(name).adapters for name in self.terms)

@@ -30,8 +30,6 @@ from pkdn_lightning.networks.contract import SRNetwork, SROutput, require_keys, 
 
 _LENGTH_KEY: Final = "schedule_steps"
 _SHAPES_PER_BLOCK: Final = 64  # beyond PyTorch's limit of 8, blocks run eagerly: teacher and student share classes
-REMEDIES: Final = "Lower optimizer.lr, set trainer.gradient_clip_val=0.5, or trainer.precision=32 if it was 16-mixed."
-
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
 PAPER_ADAM: Final[MakeOptimizer] = partial(torch.optim.Adam, lr=1e-4, betas=(0.9, 0.99))
@@ -81,6 +79,7 @@ class SRModule(lightning.LightningModule):
         self._val_metrics = face_sr_metrics()
         self._test_metrics = nn.ModuleDict()
         self._all_finite: Tensor | None = None
+        self._last_norms: tuple[int, dict[str, Tensor]] | None = None
         self._records_graphs = False
         self._total_steps = 0
         self._spanned_steps: int | None = None  # of the restored schedule
@@ -151,11 +150,12 @@ class SRModule(lightning.LightningModule):
         faces = len(batch["hr"])
         if self._is_logged():  # at other steps nobody reads the values, and `log` takes half a millisecond for each
             self.log("train/loss", total, batch_size=faces)
-            self.log_dict({f"train/loss/{name}": part for name, part in parts.items()}, batch_size=faces)
-            # As tensors, on the host: Lightning would move each float to the device, and wait for it.
-            active = self.objective.active(progress).items()
-            weights = {f"train/weight/{name}": torch.tensor(weight) for name, weight in active}
-            self.log_dict(weights, batch_size=faces)
+            # Of all terms, as tensors on the host: Lightning repeats a value until another comes, and would move each
+            # float to the device and wait for it. The loss of a term that is off is not computed.
+            losses = dict.fromkeys(self.objective.weights, torch.tensor(math.nan)) | parts
+            weights = {name: torch.tensor(weight.at(progress)) for name, weight in self.objective.weights.items()}
+            self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, batch_size=faces)
+            self.log_dict({f"train/weight/{name}": weight for name, weight in weights.items()}, batch_size=faces)
             # Lightning reads what a bar shows after every step, so it gets a copy on the host.
             self.log("loss", total.detach().cpu(), prog_bar=True, logger=False, batch_size=faces)
         return total
@@ -251,7 +251,7 @@ class SRModule(lightning.LightningModule):
         """
         self._raise_if_not_finite()
         if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
-            raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{REMEDIES}")
+            raise TrainingError(f"The weights are not finite after step {self.global_step}.\n{self.remedies}")
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CARD_KEY] = {**_INPUT, **getattr(datamodule, "card", {}), **self.card}
         checkpoint[_LENGTH_KEY] = self._total_steps
@@ -289,6 +289,7 @@ class SRModule(lightning.LightningModule):
         self._last_parts = parts
         if self._is_logged():
             self._raise_if_not_finite()
+            self._last_norms = self.global_step, gradient_norms(self.net)  # those of the step before
 
     def _is_logged(self) -> bool:
         """Returns whether Lightning logs this step, or it is the first: then the host may wait for the device."""
@@ -299,9 +300,32 @@ class SRModule(lightning.LightningModule):
         if self._all_finite is None or bool(self._all_finite):
             return
         parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
+        step, norms = self._last_norms or (0, {})
+        told = f"\nGradient norms at step {step:,}: {in_words(norms)}." if norms else ""
         raise TrainingError(
-            f"The loss was not finite at or before step {self.global_step} (terms: {parts}).\n{REMEDIES}"
+            f"The loss was not finite at or before step {self.global_step:,} (terms: {parts}).{told}\n{self.remedies}"
         )
+
+    @property
+    def remedies(self) -> str:
+        """What to type against losses that are not finite, of what the training does not do already."""
+        clipped = "" if self.trainer.gradient_clip_val else ", set trainer.gradient_clip_val=0.5"
+        exact = ", or trainer.precision=32" if str(self.trainer.precision).startswith("16") else ""
+        return f"Lower optimizer.lr{clipped}{exact}."
+
+
+def gradient_norms(net: nn.Module) -> dict[str, Tensor]:
+    """Returns the norm of the last gradients of each part of a network."""
+    gradients = {
+        name: [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
+        for name, part in net.named_children()
+    }
+    return {name: torch.nn.utils.get_total_norm(each) for name, each in gradients.items() if each}
+
+
+def in_words(norms: Mapping[str, Tensor]) -> str:
+    """Returns norms as messages show them."""
+    return ", ".join(f"{name} {float(norm):.1g}" for name, norm in norms.items())
 
 
 def _outermost(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:

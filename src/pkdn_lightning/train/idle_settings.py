@@ -1,23 +1,12 @@
 """Typed settings that have no effect on the run they were typed for."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from pkdn_lightning.config.training_keys import within
-from pkdn_lightning.data.strengths import ROUNDS
-
-_BLIND: Final = ("data.blind",)
-_TEACHER: Final = ("teacher",)
-_MAPS: Final = ("data.parsing_damage", "data.parsing_damage_px", "data.parsing_dropout")
-_TRAINED: Final = (
-    *(f"teacher.{key}" for key in ("model", "seed", "lr", "max_steps", "max_epochs", "method")),
-    "data.parsing_dropout",
-)
-_GAME: Final = ("module.adversarial_weight", "module.gate")
 
 
 def typed_settings(cfg: DictConfig) -> list[str]:
@@ -27,33 +16,21 @@ def typed_settings(cfg: DictConfig) -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def idle_settings(cfg: DictConfig, typed: Sequence[str], *, taught: bool, reads_maps: bool) -> str | None:
+def idle_settings(typed: Sequence[str], idle: Mapping[str, str]) -> str | None:
     """Returns a line for each typed setting without effect, with the reason; None if there is none.
 
     It is no error: the jobs of a sweep share their fixed settings, and some of them may not need all.
 
     Args:
-        cfg: The training's configuration.
-        typed: What was typed, e.g. `teacher.cache=true`.
-        taught: Whether the objective has a teacher.
-        reads_maps: Whether the network or its teacher reads parsing maps.
+        typed: What was typed, e.g. `teacher.cache=true`. The choice of a group may be for other jobs of a sweep.
+        idle: Why keys have no effect, by key; see `config.idle_keys`.
     """
-    named = cfg.teacher.checkpoint not in ("auto", "none")
-    reasons = {
-        _BLIND: "" if cfg.data.degradation in ROUNDS else "it is for degradation=blind and blind2",
-        _TEACHER: "" if taught else "the objective has no teacher",
-        _TRAINED: f"{cfg.teacher.checkpoint} is trained already" if taught and named else "",
-        _MAPS: "" if reads_maps else "no network reads parsing maps",
-        _GAME: "" if cfg.module.discriminator else "there is no discriminator",
-    }
-
-    def lines() -> Iterator[str]:
-        for override in OverridesParser.create().parse_overrides(list(typed)):
-            key = str(override.key_or_group)
-            for keys, reason in reasons.items():
-                if (
-                    reason and "." in key and within(key, keys)
-                ):  # the choice of a group may be for other jobs of a sweep
-                    yield f"{override.input_line} has no effect: {reason}."
-
-    return "\n".join(lines()) or None
+    parsed = OverridesParser.create().parse_overrides(list(typed))
+    settings = {str(each.key_or_group): str(each.input_line) for each in parsed if "." in str(each.key_or_group)}
+    lines = [
+        f"{line} has no effect: {reason}."
+        for key, line in settings.items()
+        for parent, reason in idle.items()
+        if within(key, (parent,))
+    ]
+    return "\n".join(dict.fromkeys(lines)) or None

@@ -80,7 +80,8 @@ def teacher_faces(
         CheckpointError: If the teacher returns values that are not finite.
     """
     store, views = datamodule.store, 2 if datamodule.flip_probability else 1
-    key = {"teacher": teacher.sha256, "store": store.sha256, "views": views, **input_spec(cfg)}
+    inputs = input_spec(cfg, reads_maps=teacher.net.uses_parsing)
+    key = {"teacher": teacher.sha256, "store": store.sha256, "views": views, **inputs}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     place = store.path.absolute()
     file = place.with_name(f"{place.name}.teacher-{digest}.npy")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.instances import build_network, find_class
 from pkdn_lightning.config.schema import TermConfig
+from pkdn_lightning.config.tree import options
 from pkdn_lightning.console import console, counted
 from pkdn_lightning.data.strengths import ROUNDS
 from pkdn_lightning.errors import CheckpointError, ConfigError
@@ -54,7 +55,7 @@ def acquire_teacher(
     if wanted.checkpoint != "auto":
         return _checked(load_network(wanted.checkpoint), cfg)
     network = OmegaConf.to_container(wanted.model, resolve=True)
-    identity = run_identity(cfg, network, data)
+    identity = run_identity(cfg, network, data, reads_maps=teacher_reads_map(cfg))
     fitting = find_teacher(cfg.paths.runs, identity, wanted.seed)
     if cfg.trainer.fast_dev_run and fitting is None:
         return LoadedNetwork(build_network(wanted.model, "teacher.model"), {}, Path("untrained"), "untrained")
@@ -86,15 +87,15 @@ def _other_length(teacher: RunFolder, cfg: DictConfig) -> str:
     )
 
 
-def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str]) -> dict[str, Any]:
+def run_identity(cfg: DictConfig, network: Any, data: Mapping[str, str], *, reads_maps: bool) -> dict[str, Any]:
     """Returns what interchangeable teachers share: network, data, input, and the share of dropped maps if any."""
-    dropped = {"parsing_dropout": cfg.data.parsing_dropout} if cfg.data.parsing_dropout else {}
-    return {"network": network, "data": data["sha256"], **input_spec(cfg), **dropped}
+    dropped = {"parsing_dropout": cfg.data.parsing_dropout} if reads_maps and cfg.data.parsing_dropout else {}
+    return {"network": network, "data": data["sha256"], **input_spec(cfg, reads_maps=reads_maps), **dropped}
 
 
-def input_spec(cfg: DictConfig) -> dict[str, Any]:
+def input_spec(cfg: DictConfig, *, reads_maps: bool) -> dict[str, Any]:
     """Returns how faces are presented to a network; it has to be used as it was trained."""
-    damaged = _DAMAGE_KEYS if cfg.data.parsing_damage != "none" else ()
+    damaged = _DAMAGE_KEYS if reads_maps and cfg.data.parsing_damage != "none" else ()
     strengths = _STRENGTH_KEYS if cfg.data.degradation in ROUNDS else ()
     data: Any = OmegaConf.to_container(cfg.data, resolve=True)
     return {key: data[key] for key in (*_INPUT_KEYS, *damaged, *strengths)}
@@ -121,7 +122,7 @@ def find_teacher(root: str | Path, identity: Mapping[str, Any], seed: int | None
 def _train_once(
     cfg: DictConfig, identity: Mapping[str, Any], train_teacher: Callable[[DictConfig], RunFolder]
 ) -> RunFolder:
-    first = " ".join(["pkdn train", f"experiment={cfg.teacher.method}", *data_and_size(cfg)])
+    first = f"pkdn train {' '.join(_own_training(cfg))}"
     if _processes(cfg) > 1:
         raise ConfigError(
             f"There is no finished teacher that fits, and a run of {_processes(cfg)} processes cannot train one.\n"
@@ -146,9 +147,22 @@ def _train_once(
         return train_teacher(_teacher_config(cfg, home))
 
 
+def _own_training(cfg: DictConfig) -> list[str]:
+    """Returns the overrides that train the teacher in a run of its own."""
+    if cfg.teacher.method in options("experiment"):
+        way = [f"experiment={cfg.teacher.method}"]
+    elif teacher_reads_map(cfg):
+        way = ["experiment=teacher", f"data.parsing_damage={cfg.data.parsing_damage}"]
+    else:
+        way = ["experiment=student", "objective=reconstruction"]
+    return [*way, *data_and_size(cfg)]
+
+
 def _teacher_config(cfg: DictConfig, home: RunFolder) -> DictConfig:
     """Returns the configuration that trains the teacher: the student's, with another network and objective."""
     if home.last.is_file() and not home.finished:
+        if other := _other_length(home, cfg):
+            console.print(f"It was begun with {other}, and is finished so. To train another, remove {home.path}.")
         return _interrupted_config(cfg, home)
     clear_run_folder(home)  # of a run that stopped before its first checkpoint
     wanted, teacher = cfg.teacher, deepcopy(cfg)
@@ -187,8 +201,10 @@ def _checked(teacher: LoadedNetwork, cfg: DictConfig) -> LoadedNetwork:
             f"{teacher.path} is not a teacher: {type(teacher.net).__name__} reads no parsing maps. To learn from a "
             "network without the prior: teacher=twin"
         )
-    for key in (*_INPUT_KEYS, *_DAMAGE_KEYS, *_STRENGTH_KEYS):
-        value, found = (each.get(key, "none") for each in (input_spec(cfg), teacher.card))
+    damage = _DAMAGE_KEYS if teacher.net.uses_parsing else ()
+    spec = input_spec(cfg, reads_maps=teacher.net.uses_parsing)
+    for key in (*_INPUT_KEYS, *damage, *_STRENGTH_KEYS):
+        value, found = (each.get(key, "none") for each in (spec, teacher.card))
         if found != value:
             raise CheckpointError(
                 f"The teacher {teacher.path} was trained with data.{key}={found}, this student uses "

@@ -14,6 +14,7 @@ import torch
 from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from pkdn_lightning.config.idle_keys import idle_keys
 from pkdn_lightning.config.instances import build_network
 from pkdn_lightning.console import console, counted, is_first_process
 from pkdn_lightning.data.datamodule import FaceSRDataModule
@@ -21,7 +22,7 @@ from pkdn_lightning.errors import ConfigError, DataError, TrainingError
 from pkdn_lightning.hardware import full_float32, set_up
 from pkdn_lightning.models.checkpoints import LoadedNetwork, read_checkpoint
 from pkdn_lightning.modules import SRModule, StudentModule
-from pkdn_lightning.modules.base import REMEDIES, eagerly
+from pkdn_lightning.modules.base import eagerly
 from pkdn_lightning.networks.contract import SRNetwork
 from pkdn_lightning.networks.cost import count_macs, count_parameters
 from pkdn_lightning.prepare.pipeline import ensure_store
@@ -92,9 +93,7 @@ def run_training(cfg: DictConfig) -> RunResult:
             change = describe_change(run, cfg) if own and resumed else None
             if own:  # after everything that can be refused
                 open_run_folder(run, cfg, record, resumed)
-            reads_maps = any(net.uses_parsing for net in (parts.module.net, parts.teacher and parts.teacher.net) if net)
-            idle = idle_settings(cfg, typed_settings(cfg), taught=parts.teacher is not None, reads_maps=reads_maps)
-            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing, idle])
+            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing, _idle(cfg, parts)])
             with translate_errors(run, record, cfg):
                 metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
                 _conclude(cfg, run, trainer, metrics, record, described)
@@ -175,7 +174,7 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
         "data": data,
         "teacher": {"path": str(teacher.path.resolve()), "sha256": teacher.sha256} if teacher else None,
-        "identity": run_identity(cfg, network, data) | started_from,
+        "identity": run_identity(cfg, network, data, reads_maps=net.uses_parsing) | started_from,
         "params": count_parameters(net),
         "macs": _macs(module, datamodule),
     }
@@ -211,6 +210,19 @@ def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
             module.check_pair(batch, module.restore(batch))
 
 
+def _idle(cfg: DictConfig, parts: _Parts) -> str | None:
+    """Returns what was typed without effect, with the reasons; None if nothing."""
+    objective, networks = parts.module.objective, [parts.module.net, *([parts.teacher.net] if parts.teacher else [])]
+    idle = idle_keys(
+        cfg,
+        taught=parts.teacher is not None,
+        reads_maps=any(net.uses_parsing for net in networks),
+        reads_features=objective.reads_features,
+        priors=objective.priors,
+    )
+    return idle_settings(typed_settings(cfg), idle)
+
+
 def _inputs(parts: _Parts) -> list[MakeArtifact]:
     """Returns the artifacts that a run is made from."""
     inputs: list[MakeArtifact] = [partial(store_artifact, parts.datamodule.store)]
@@ -226,7 +238,7 @@ def _fit_and_test(
     trainer.fit(module, datamodule=datamodule, ckpt_path=resumed)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     if broken := [name for name, value in metrics.items() if math.isnan(value)]:
-        raise TrainingError(f"{broken[0]} is not a number after step {trainer.global_step:,}.\n{REMEDIES}")
+        raise TrainingError(f"{broken[0]} is not a number after step {trainer.global_step:,}.\n{module.remedies}")
     if test and _has_tests(datamodule):
         best = run.best if run.best.is_file() else None
         if best:

@@ -1,18 +1,19 @@
-"""Tells when a network restores as bicubic interpolation does, from which it rarely recovers."""
+"""Tells when a network restores as bicubic interpolation does, or far worse: from both it rarely recovers."""
 
 from typing import Any, Final
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor, nn
 
 from pkdn_lightning.console import console
 from pkdn_lightning.data.degradation import enlarge
-from pkdn_lightning.modules.base import SRModule
+from pkdn_lightning.modules.base import SRModule, gradient_norms, in_words
 
 _EVERY: Final = 50
 _FACES: Final = 4
 _LEARNT, _DIVERGED = 0.95, 2.0  # errors below the first and above the second, as shares of bicubic interpolation's
+_UNTRAINED: Final = 100.0
+"""A share that the error of an untrained network does not reach, whatever grey its faces have."""
 _LATE: Final = 2000
 """Steps after which a network should have learnt something."""
 
@@ -22,26 +23,34 @@ class CollapseWatch(lightning.Callback):
 
     A network with a global residual starts near bicubic interpolation, and can fall back to it: its layers then give a
     constant, and their gradients vanish. This is told once, when it is seen twice in a row after the network had learnt
-    something or diverged, or late in the training.
+    something or diverged, or late in the training. So is a network that diverges, which need not end in a NaN.
     """
 
     def __init__(self) -> None:
-        self._away, self._seen, self._told, self._next = False, 0, False, _EVERY
+        self._learnt, self._away, self._next = False, False, _EVERY
+        self._before, self._told = "", set[str]()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Restores the faces in evaluation mode, which changes no statistics and draws no random numbers."""
         step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # by a connector
-        if self._told or step % interval or step < self._next or not isinstance(pl_module, SRModule):
+        if step % interval or step < self._next or not isinstance(pl_module, SRModule):
             return  # between logging steps the host must not wait for the device
         self._next = step + _EVERY
         added, error = against_bicubic(pl_module, {name: tensor[:_FACES] for name, tensor in batch.items()})
-        self._away = self._away or error < _LEARNT or error > _DIVERGED or step > _LATE
-        self._seen = self._seen + 1 if added < 0.1 and error > 0.97 else 0
-        if self._away and self._seen > 1 and trainer.is_global_zero:
-            self._told = True
-            console.print(_message(step, added, pl_module.net), markup=False, highlight=False)
+        self._learnt = self._learnt or error < _LEARNT or step > _LATE
+        self._away = self._away or self._learnt or error > _DIVERGED
+        seen = ""
+        if added < 0.1 and error > 0.97:
+            seen = f"the network restores as bicubic interpolation does; what it adds is {added:.0%} of what is missing"
+        elif error > (_DIVERGED if self._learnt else _UNTRAINED):
+            seen = f"the network has diverged; its error is {error:,.3g} times that of bicubic interpolation"
+        kind = seen.partition(";")[0]
+        if self._away and seen and kind == self._before and kind not in self._told and trainer.is_global_zero:
+            self._told.add(kind)
+            console.print(f"Step {step:,}: {seen}. {_remedies(pl_module)}", markup=False, highlight=False)
+        self._before = kind
 
 
 @torch.no_grad()
@@ -59,19 +68,9 @@ def against_bicubic(module: SRModule, batch: Any) -> tuple[float, float]:
     return added, error
 
 
-def gradient_norms(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the norm of the last gradients of each part of a network."""
-    gradients = {
-        name: [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
-        for name, part in net.named_children()
-    }
-    return {name: torch.nn.utils.get_total_norm(each) for name, each in gradients.items() if each}
-
-
-def _message(step: int, added: float, net: nn.Module) -> str:
-    norms = ", ".join(f"{name} {float(norm):.1g}" for name, norm in gradient_norms(net).items())
+def _remedies(module: SRModule) -> str:
     return (
-        f"Step {step:,}: the network restores as bicubic interpolation does; what it adds is {added:.0%} of what is "
-        f"missing. Gradient norms: {norms}.\nIt rarely recovers. Stop it (Ctrl-C), and train with a lower rate, e.g. "
-        "half of optimizer.lr, or with model.ffb=true, which lets gradients pass the bottleneck."
+        f"Gradient norms: {in_words(gradient_norms(module.net))}.\nIt rarely recovers. Stop it (Ctrl-C), and train "
+        "with a lower rate, e.g. half of optimizer.lr, or with model.ffb=true, which lets gradients pass the "
+        "bottleneck."
     )
