@@ -108,6 +108,7 @@ BY_HAND = [
         ("module.init_from=nowhere", "nowhere"),
         ("module.init_from=teacher", "this run has no teacher"),
         ("objective.ts.weight=1", "Unknown key 'objective.ts'"),
+        ("teacher=none teacher.model.width=8", "teacher.model is empty in this configuration"),
         ("objective.sr.weight=-1", "objective.sr.weight=-1"),
         ("objective.sr.schedule=linar", "Did you mean 'linear'?"),
         ("data.store=nowhere", "nowhere"),

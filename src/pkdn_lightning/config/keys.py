@@ -68,6 +68,8 @@ def _check(schema: Any, cfg: DictConfig, prefix: str) -> None:
 
 def unknown_key(key: str, known: Sequence[str]) -> ConfigError:
     """Returns the error for a key that is not there, with the nearest one that is."""
+    if not known:
+        return ConfigError(f"Unknown key '{key}': {key.rpartition('.')[0]} is empty in this configuration.")
     return ConfigError(f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}")
 
 
