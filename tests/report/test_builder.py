@@ -21,8 +21,8 @@ from pkdn_lightning.report import measurements, report
 from pkdn_lightning.report.faces import choose_faces, shown_rows
 from pkdn_lightning.report.published_values import TABLE_1
 from pkdn_lightning.report.rows import collect
-from pkdn_lightning.report.table1 import quality_table
-from pkdn_lightning.report.table2 import ablation, ablation_table, commands
+from pkdn_lightning.report.table1 import SEES_DAMAGED, SEES_PARSING, quality_table
+from pkdn_lightning.report.table2 import ablation, ablation_table, base_command, commands
 from pkdn_lightning.report.tables import to_markdown
 from tests.conftest import write_store
 from tests.report.conftest import RunMaker
@@ -211,6 +211,18 @@ class TestPublished:
         assert best[3].place == 1
         assert [row[3].place for row in rows[1].rows] == [0]
 
+    def test_damaged_maps_are_called_so(self, config, make_run):
+        make_run("plain")
+        for damage in ("none", "blurred", "empty", "other"):
+            make_run(f"teacher_{damage}", f"data.parsing_damage={damage}")
+        result = report(config())
+        for table in result.table1:
+            shown = {section.title: [row[0].text for row in section.rows] for section in table.sections}
+            comparable, whole, damaged = shown.values()
+            assert list(shown)[1:] == [SEES_PARSING, SEES_DAMAGED]
+            assert [name[-12:] for name in (*whole, *damaged)] == ["damage=none)", "age=blurred)"]
+            assert {"PKDN teacher (parsing_damage=empty)", "PKDN teacher (parsing_damage=other)"} <= set(comparable)
+
 
 class TestTable2:
     def test_rows_are_found_by_the_teachers_options(self, config, make_run):
@@ -235,8 +247,8 @@ class TestTable2:
         assert float(rows[0]["psnr_gain"]) == pytest.approx(gain)
         text = (result.folder / "table2.md").read_text()
         assert text.count("not run") == 2 + 1  # students of two variants, one teacher
-        assert "pkdn train experiment=student data=celeba teacher.model.ffb=false\n" in text
-        assert "pkdn train experiment=student data=celeba teacher.model.pfb=false\n" in text
+        assert "pkdn train experiment=student data=celeba teacher.model.ffb=false seed=0\n" in text
+        assert "pkdn train experiment=student data=celeba teacher.model.pfb=false seed=0\n" in text
         table = ablation_table(dataclasses.replace(result.subject, scale=8), "celeba")
         assert [row[3].text for row in table.sections[0].rows] == [
             *("27.31 / 0.7961", "27.48 / 0.8036", "27.56 / 0.8062", "–")
@@ -259,15 +271,38 @@ class TestTable2:
         (row,) = (row for row in collect("runs").rows if row.method == "PKDN")
         typed = "pkdn train experiment=student_small run_dir=x seed=3 trainer.max_steps=9 teacher.checkpoint=y"
         row.runs[0].results["command"] = typed
-        found = commands([row], ablation([row]))
+        found = commands(ablation([row]))
         head = "pkdn train experiment=student_small trainer.max_steps=9"
-        assert found == [f"{head} teacher.model.pfb=false teacher.model.ffb=false",
-                         f"{head} teacher.model.ffb=false", f"{head} teacher.model.pfb=false"]  # fmt: skip
+        pfb, ffb = "teacher.model.pfb=false", "teacher.model.ffb=false"
+        assert found == [f"{head} {off} seed=0" for off in (f"{pfb} {ffb}", ffb, pfb)]
         compose("train", found[0].split()[2:])  # what is said to be typed can be typed
         assert run.path.is_dir()
 
+    def test_commands_have_the_seeds_of_the_row_they_are_compared_with(self, make_run):
+        teacher = make_run("teacher")
+        for seed in (1, 4):
+            make_run(f"full{seed}", f"seed={seed}", teacher=teacher)
+        (row,) = (row for row in collect("runs").rows if row.method == "PKDN")
+        for run in row.runs:
+            run.results["command"] = f"pkdn train experiment=student seed={run.seed} trainer.max_steps=9"
+        off = "teacher.model.pfb=false teacher.model.ffb=false"
+        head = "pkdn train -m experiment=student trainer.max_steps=9"
+        assert commands(ablation([row]))[0] == f"{head} {off} seed=1,4"
+
+    def test_a_command_keeps_the_teacher_that_a_row_has(self, make_run):
+        teachers = [make_run(f"teacher{seed}", f"seed={seed}", "model.ffb=false") for seed in (0, 1)]
+        typed = "pkdn train experiment=student teacher.model.ffb=false teacher.checkpoint=y"
+        for name, own in (("shared", teachers[:1] * 2), ("own", teachers)):
+            for seed, teacher in enumerate(own):
+                make_run(f"{name}{seed}", f"seed={seed}", f"optimizer.lr={len(name)}", teacher=teacher)
+        rows = {row.runs[0].folder.path.name: row for row in collect("runs").rows if row.distilled}
+        for row in rows.values():
+            row.best.results["command"] = typed
+        assert base_command(rows["shared0"]) == typed.split()
+        assert base_command(rows["own0"]) == typed.split()[:-1]
+
     def test_nothing_run_at_all(self):
-        assert commands([], ablation([]))[2] == "pkdn train experiment=student_celeba"
+        assert commands(ablation([]))[2] == "pkdn train experiment=student_celeba"
 
 
 class TestFigure:

@@ -224,6 +224,7 @@ class TestSettings:
         assert experiments
         assert all((conf_dir() / "experiment" / f"{name}.yaml").is_file() for name in experiments)
         assert any("-m" in line and line.endswith("seed=1,2") for line in commands)
+        assert all(" seed=" in line for line in commands)
 
 
 class TestFaces:

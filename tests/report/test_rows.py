@@ -1,14 +1,18 @@
 """From run folders to rows: names, seeds, settings, and nothing dropped in silence."""
 
+import json
 import os
+import shutil
 
 import pytest
 from omegaconf import OmegaConf
 
 from pkdn_lightning.errors import ConfigError
+from pkdn_lightning.files import file_sha256, write_json
 from pkdn_lightning.report.methods import is_ablation, is_teacher, method_name, rank, taught_with
 from pkdn_lightning.report.rows import collect
 from pkdn_lightning.report.settings import differing, labels
+from pkdn_lightning.runs import RunFolder
 
 
 def config(network: str, scheme: str = "StudentModule", **more):
@@ -77,6 +81,8 @@ def test_what_a_method_was_taught_with():
     assert method_name(twin, twin["teacher"]["model"]) == "PKDN, taught by a student"
     empty = config("pkdn.PKDNStudent", data={"parsing_damage": "empty"}, teacher=None)
     assert taught_with(empty, distilled=True) == "a teacher that sees empty parsing maps"
+    blurred = config("fsrnet.FSRNet", data={"parsing_damage": "blurred"}, objective={"parsing": term})
+    assert taught_with(blurred, distilled=True) == "blurred parsing maps, a teacher that sees blurred parsing maps"
 
 
 def test_labels_are_short_and_unique():
@@ -93,6 +99,14 @@ def test_labels_are_short_and_unique():
     ]
     assert len(set(named := labels([("A", each) for each in four]))) == 5
     assert named[1] == "A (a=0, b=0, c=0, d=1)"
+    silent = {"model.ffb": True}  # whose term has no weight: nothing is said of its schedule
+    active = [silent | {"objective.fs.weight": 10.0, "objective.fs.duration": duration} for duration in (8, 9)]
+    assert labels([("A", silent), ("A", active[0])]) == ["A (fs.weight=0)", "A (fs.weight=10)"]
+    both = ["A (fs.weight=10, fs.duration=8)", "A (fs.weight=10, fs.duration=9)"]
+    assert labels([("A", each) for each in (silent, *active)]) == ["A (fs.weight=0)", *both]
+    assert labels([("A", silent), ("A", silent | {"x": 1})]) == ["A (x=none)", "A (x=1)"]
+    own, teachers = {"optimizer.lr": 1, "teacher.optimizer.lr": 1}, {"optimizer.lr": 1, "teacher.optimizer.lr": 2}
+    assert labels([("A", own), ("A", teachers)]) == ["A (teacher.lr=1)", "A (teacher.lr=2)"]
     alike = [{"k": "x" * 40 + end} for end in "ab"]
     assert [name[-3:] for name in labels([("A", each) for each in alike])] == [" #1", " #2"]
 
@@ -162,6 +176,210 @@ class TestGrouping:
         assert "still running, or it failed" in reasons["failed"]
         assert "config.yaml is missing" in reasons["broken"]
         assert "its results.json is damaged or of another origin: data is missing" in reasons["bare"]
+
+
+def folders(row) -> list[str]:
+    return [run.folder.path.name for run in row.runs]
+
+
+class TestSources:
+    """Rows by what runs learned from and began with."""
+
+    def students(self) -> dict[str, list[str]]:
+        return {row.label: folders(row) for row in collect("runs").rows if row.distilled}
+
+    def test_teachers_of_other_seeds_make_rows(self, make_run):
+        teachers = [make_run(f"teachers/{name}", f"seed={seed}") for name, seed in (("A", 0), ("C", 5))]
+        for name, teacher in zip("ac", teachers, strict=True):
+            make_run(name, teacher=teacher)
+        assert self.students() == {"PKDN (teacher.checkpoint=A)": ["a"], "PKDN (teacher.checkpoint=C)": ["c"]}
+        assert not [each for each in collect("runs").left_out if each.path.name in "ac"]
+
+    def test_a_teacher_of_several_seeds_and_one_for_each(self, make_run):
+        teachers = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1, 2)]
+        for seed in (1, 2):
+            make_run(f"own{seed}", f"seed={seed}", teacher=teachers[seed])
+        assert self.students() == {"PKDN": ["own1", "own2"]}
+        for seed in (1, 2):
+            make_run(f"shared{seed}", f"seed={seed}", teacher=teachers[0])
+        make_run("weight", "objective.ts.weight=3", teacher=teachers[0])
+        make_run("bare", "teacher.model.ffb=false", teacher=make_run("teacher_bare", "model.ffb=false"))
+        assert self.students() == {
+            "PKDN, teacher without FFB": ["bare"],
+            "PKDN (teacher.checkpoint=each seed's own, ts.weight=0.1)": ["own1", "own2"],
+            "PKDN (teacher.checkpoint=teacher0, ts.weight=0.1)": ["shared1", "shared2"],
+            "PKDN (teacher.checkpoint=teacher0, ts.weight=3)": ["weight"],
+        }
+
+    def test_a_teacher_trained_again_makes_no_row(self, make_run):
+        old, new = make_run("teacher_old"), make_run("teacher_new")
+        make_run.write_checkpoint(new, seed=9)
+        os.utime(make_run("first", teacher=old).results, (1, 1))
+        make_run("second", teacher=new)
+        assert self.students() == {"PKDN": ["second"]}
+        reasons = {each.path.name: each.reason for each in collect("runs").left_out}
+        older = (
+            "an older run of the settings and the seed of runs/second; it learned from another training of the teacher"
+        )
+        assert reasons["first"] == older
+
+    @pytest.mark.parametrize(
+        ("change", "shown"),
+        [
+            ("optimizer.lr=0.5", "teacher.lr=0.5"),
+            ("data.parsing_dropout=0.5", "teacher.parsing_dropout=0.5"),
+            ("data.flip_probability=0.25", "teacher.flip_probability=0.25"),
+            ("trainer.max_steps=5", "teacher.max_steps=5"),
+        ],
+    )
+    def test_teachers_of_other_trainings_make_rows(self, make_run, change, shown):
+        teachers = make_run("teacher"), make_run("teacher_other", change)
+        make_run.write_checkpoint(teachers[1], seed=9)
+        for name, teacher in zip(("one", "other"), teachers, strict=True):
+            make_run(name, teacher=teacher)
+        found = self.students()
+        assert sorted(found.values()) == [["one"], ["other"]]
+        assert f"PKDN ({shown})" in found
+
+    def test_how_a_teacher_was_named_kept_and_watched_makes_none(self, make_run):
+        places = ("experiment=x", "tags=[a]", "threads=2", "data.num_workers=1", "trainer.val_check_interval=2")
+        for seed, changes in enumerate(((), (*places, "trainer.precision=bf16-mixed", "method=mine"))):
+            make_run(f"pkdn{seed}", f"seed={seed}", teacher=make_run(f"teacher{seed}", f"seed={seed}", *changes))
+        assert self.students() == {"PKDN": ["pkdn0", "pkdn1"]}
+
+    def test_a_row_stays_whole_when_the_teacher_of_one_seed_is_gone(self, make_run, tmp_path):
+        teachers = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1)]
+        for seed, teacher in enumerate(teachers):
+            make_run(f"pkdn{seed}", f"seed={seed}", teacher=teacher)
+        teachers[1].path.rename(tmp_path / "gone")
+        assert self.students() == {"PKDN": ["pkdn0", "pkdn1"]}
+
+    def test_teachers_without_run_folders_are_told_apart(self, make_run, tmp_path):
+        for name, seed in (("A", 0), ("C", 5)):
+            folder = make_run(f"teacher{name}", f"seed={seed}")
+            file = RunFolder(tmp_path / name).best
+            file.parent.mkdir(parents=True)
+            make_run(f"pkdn{name}", teacher=folder)
+            named = {"path": str(folder.best.rename(file)), "sha256": file_sha256(file)}
+            run = make_run.root / f"pkdn{name}" / "results.json"
+            write_json(run, json.loads(run.read_text()) | {"teacher": named})
+            shutil.rmtree(folder.path)
+        assert list(self.students().values()) == [["pkdnA"], ["pkdnC"]]
+        assert not collect("runs").left_out
+
+    def test_first_weights_make_rows(self, make_run):
+        first = [make_run(f"first{name}", f"seed={seed}") for name, seed in (("A", 4), ("C", 5))]
+        make_run("a", f"module.init_from={first[0].path}")
+        make_run("c", f"module.init_from={first[1].best}")
+        make_run("included", "module.init_from=portraits_x4")
+        other = make_run("first_other", "optimizer.lr=0.5", "seed=6")
+        make_run("o", f"module.init_from={other.path}")
+        found = {folders(row)[0]: row.label for row in collect("runs").rows}
+        assert "init_from=firstA" in found["a"]
+        assert "init_from=firstC" in found["c"]
+        assert "init_from=true" in found["o"]
+        assert set(found) == {"a", "c", "included", "o", "firstA", "first_other"}
+        assert not collect("runs").left_out
+
+    def test_first_weights_of_other_trainings_make_rows(self, make_run):
+        for name, *changes in (("one",), ("other", "optimizer.lr=0.5")):
+            first = make_run(f"teacher_{name}", *changes)  # not in the rows that are looked at
+            make_run(name, f"module.init_from={first.path}")
+        found = {row.label: folders(row) for row in collect("runs").rows if not row.reads_parsing}
+        method = "PKDN student, no distillation"
+        assert found == {f"{method} (init_from.lr=0.0001)": ["one"], f"{method} (init_from.lr=0.5)": ["other"]}
+
+    def test_seeds_may_share_their_first_weights_or_have_their_own(self, make_run):
+        first = [make_run(f"first{seed}", f"seed={seed}") for seed in (0, 1)]
+        for seed in (0, 1):
+            make_run(f"own{seed}", f"seed={seed}", f"module.init_from={first[seed].path}")
+        assert sorted(folders(row) for row in collect("runs").rows) == [["first0", "first1"], ["own0", "own1"]]
+        make_run("shared1", "seed=1", f"module.init_from={first[0].path}")
+        make_run("shared2", "seed=2", f"module.init_from={first[0].path}")
+        found = {row.settings["module.init_from"]: folders(row) for row in collect("runs").rows}
+        assert found == {False: ["first0", "first1"], "first0": ["own0", "shared1", "shared2"], "first1": ["own1"]}
+
+    def test_the_weights_of_the_teacher_are_the_teacher_s(self, make_run):
+        teacher = make_run("teacher")
+        make_run("named", "module.init_from=teacher", teacher=teacher)
+        make_run("path", "seed=1", f"module.init_from={teacher.path}", teacher=teacher)
+        (row,) = (row for row in collect("runs").rows if row.distilled)
+        assert folders(row) == ["named", "path"]
+        assert row.settings["module.init_from"] == "teacher"
+
+
+class TestUnused:
+    """Settings that nothing reads."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "data.parsing_damage_px=3",
+            "data.heatmap_px=64",
+            "objective.sr.duration=7",
+            "objective.sr.unit=step",
+            "objective.fs.duration=7",
+            "objective.fs.schedule=constant",
+            "model.ffb_skip=false",
+            "model.ffb_first=true",
+            "module.features={d3: body.2}",
+            "teacher.features={d3: body.2}",
+        ],
+    )
+    @pytest.mark.parametrize("distilled", [False, True])
+    def test_they_make_no_row(self, make_run, change, distilled):
+        teacher = make_run("teacher")
+        for seed, changes in enumerate(((), (change,))):
+            given = teacher if distilled else None
+            make_run(f"run{seed}", f"seed={seed}", "objective.fs.weight=0", *changes, teacher=given)
+        assert ["run0", "run1"] in [folders(row) for row in collect("runs").rows]
+
+    def test_what_is_read_makes_rows(self, make_run):
+        teacher = make_run("teacher")
+        make_run("plain", teacher=teacher)
+        for name, *changes in (
+            ("px3", "data.parsing_damage=blurred", "data.parsing_damage_px=3"),
+            ("px4", "data.parsing_damage=blurred", "data.parsing_damage_px=4"),
+            ("duration", "objective.fs.duration=7"),
+            ("layers", "teacher.features.d3=body.2"),
+            ("teacher_student",),
+            ("teacher_half", "data.parsing_dropout=0.5"),
+        ):
+            make_run(name, *changes, teacher=teacher)
+        assert sorted(folders(row) for row in collect("runs").rows if row.distilled) == [
+            ["duration"], ["layers"], ["plain"], ["px3"], ["px4"], ["teacher_half"], ["teacher_student"],
+        ]  # fmt: skip
+
+    def test_a_term_without_weight_is_none(self, make_run):
+        teacher = make_run("teacher")
+        make_run("zero", "objective.fs.weight=0", teacher=teacher)
+        absent = make_run("absent", "seed=1", teacher=teacher)
+        cfg = OmegaConf.load(absent.config)
+        del cfg.objective["fs"]
+        OmegaConf.save(cfg, absent.config)
+        assert [folders(row) for row in collect("runs").rows if row.distilled] == [["zero", "absent"]]
+
+    def test_arguments_that_blocks_alone_read(self, make_run):
+        for seed, skip in enumerate((True, False)):
+            make_run(f"teacher{seed}", f"seed={seed}", "model.ffb=false", f"model.ffb_skip={skip}")
+        assert [folders(row) for row in collect("runs").rows] == [["teacher0", "teacher1"]]
+
+
+class TestMaps:
+    @pytest.mark.parametrize(
+        ("damage", "bound", "words"),
+        [
+            ("none", True, "parsing maps"),
+            ("shuffled", True, "shuffled parsing maps"),
+            ("empty", False, "empty parsing maps"),
+            ("other", False, "other faces' parsing maps"),
+        ],
+    )
+    def test_a_bound_sees_the_map_of_the_true_face(self, make_run, damage, bound, words):
+        make_run("teacher", f"data.parsing_damage={damage}")
+        (row,) = collect("runs").rows
+        assert row.reads_parsing is bound
+        assert row.taught_with == f"{words}, which it also sees in use"
 
 
 class TestErrors:

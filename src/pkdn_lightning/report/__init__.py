@@ -6,7 +6,11 @@ pkdn report runs=runs data.test_stores.celeba=stores/celeba data.test_stores.hel
 It reads run folders and test stores, and writes the paper's tables and figure, measured values beside published ones:
 
 run_config       the configuration of a run, checked
-rows             run folders -> rows: runs that differ in their seed only
+unused           keys of a configuration that nothing reads
+settings         the other ones, which tell trainings apart, in labels, too
+run, sources     run folders -> runs, and the trained networks that they learned from or began with
+groups           runs -> those of equal settings and sources
+rows             groups -> rows: runs that differ in their seed only
 tasks            rows -> those of each degradation and scale, which share no table, and all of them side by side
 measurements     rows -> values per image, and speeds; kept beside the runs
 scores           values per image -> how the rows compare on every test set, by `statistics`

@@ -1,13 +1,15 @@
 """Effects of single settings: rows of one network that differ from a reference in one setting."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from pkdn_lightning.config.training_keys import within
+from pkdn_lightning.config.training_keys import flatten, within
 from pkdn_lightning.report.lambdas import TERMS
 from pkdn_lightning.report.methods import BLOCKS
 from pkdn_lightning.report.rows import Row
-from pkdn_lightning.report.settings import differing, in_words, short
+from pkdn_lightning.report.settings import OF_START, OF_TEACHER, START, TEACHER_NAME, differing, in_words, short, told
+
+_MAPS: Final = "data.parsing_"  # what the keys of damaged and of absent maps begin with, also below the teacher's
 
 
 class Effect(NamedTuple):
@@ -53,21 +55,35 @@ def families(rows: Sequence[Row], preferred: str) -> list[Family]:
 
 def changed(base: Row, row: Row) -> list[str]:
     """Returns the settings in which a row differs from another, in words, without those that follow from another."""
-    before, after, ignored = base.settings, row.settings, tuple[str, ...]()
+    before, after, ignored = base.settings, row.settings, (*base.unused, *row.unused)
     changes = []
     if base.distilled != row.distilled:
-        changes.append(f"distillation: {_presence(base.distilled)}")
-        ignored = ("teacher", *TERMS)  # a student without a teacher lacks all of these
+        changes += [f"distillation: {_presence(base.distilled)}", *_maps(base, row)]
+        ignored += (OF_TEACHER, *TERMS)  # a student without a teacher lacks all of these
+    if not (before.get(START) and after.get(START)):
+        ignored += (OF_START,)
+    if not (TEACHER_NAME in before and TEACHER_NAME in after):
+        ignored += (TEACHER_NAME,)
     # All pairs of rows come here, and few of their many keys differ: only those are compared in detail.
     keys = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
     keys = [key for key in keys if not within(key, ignored)]
-    keys = differing([{key: settings.get(key) for key in keys} for settings in (before, after)])
-    for term in {key.split(".")[1]: key for key in keys if key.startswith("objective.")}:
-        has = [f"objective.{term}.weight" in settings for settings in (before, after)]
-        if has[0] != has[1]:  # a term that one of them lacks is one change, not one for each of its keys
-            keys = [key for key in keys if not within(key, [f"objective.{term}"])]
-            changes.append(f"objective.{term}: {_presence(has[0])}")
-    return [*changes, *(f"{short(key)}: {in_words(before.get(key))} → {in_words(after.get(key))}" for key in keys)]
+    keys = differing([{key: own[key] for key in keys if key in own} for own in (before, after)])
+    for weight in [f"objective.{key.split('.')[1]}.weight" for key in keys if key.startswith("objective.")]:
+        if (weight in before) != (weight in after):  # a term that one of them lacks is one change: of its weight
+            keys = [key for key in keys if key == weight or not within(key, [weight.removesuffix(".weight")])]
+    return [*changes, *(f"{short(key)}: {told(before, key)} → {told(after, key)}" for key in keys)]
+
+
+def _maps(base: Row, row: Row) -> list[str]:
+    """Returns how the maps that the teacher of one row sees differ from those that the other's configuration names.
+
+    Students of teachers that see other maps are compared with one another, not with the student without a teacher.
+    """
+    plain, taught = (row, base) if base.distilled else (base, row)
+    given = dict(flatten(plain.runs[0].config["data"], "data."))
+    seen = {key.removeprefix(f"{OF_TEACHER}."): value for key, value in taught.settings.items()}
+    other = {key: value for key, value in seen.items() if key.startswith(_MAPS) and given[key] != value}
+    return [f"{short(key)}: {in_words(value)}" for key, value in other.items()]
 
 
 def _presence(before: bool) -> str:

@@ -1,16 +1,17 @@
 """The grid of λ_TS and λ_FS: students that differ in the weights of the two distillation terms only."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config.training_keys import within
 from pkdn_lightning.report.rows import Row
-from pkdn_lightning.report.table2 import base_command
+from pkdn_lightning.report.settings import OF_TEACHER
+from pkdn_lightning.report.table2 import base_command, seeds, with_seeds
 
 TERMS: Final = ("objective.ts", "objective.fs")
 """The terms that learn from the teacher, as conf/objective/distillation.yaml calls them."""
 
+_FEATURES: Final = ("module.features", f"{OF_TEACHER}.features")  # which only the second of them reads
 _FEWEST: Final = 3  # two cells are a comparison, which the effects show
 
 
@@ -45,13 +46,16 @@ def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
     A student without distillation has the weights 0 and 0, whatever its configuration says of terms it does not have;
     it belongs to every grid of its other settings.
     """
-    alike: dict[str, list[_Student]] = {}
+    rows = [row for row in rows if not row.reads_parsing]
+    plain, alike = [row for row in rows if not row.distilled], dict[str, list[Row]]()
     for row in rows:
-        if not row.reads_parsing:
-            own = {key: value for key, value in row.settings.items() if not within(key, (*TERMS, "teacher"))}
-            alike.setdefault(repr(sorted(own.items())), []).append(_student(row))
+        if row.distilled:
+            alike.setdefault(repr(sorted(_own(row).items())), []).append(row)
     grids = []
-    for students in alike.values():
+    for distilled in alike.values():
+        first = distilled[0]
+        joining = [row for row in plain if _own(row, first.unused) == _own(first, row.unused)]
+        students = [_student(row) for row in (*distilled, *joining)]
         variants = list(dict.fromkeys(student.others for student in students))
         for others in variants:
             if any(others != variant and _agree(others, variant) for variant in variants):
@@ -64,25 +68,33 @@ def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
 
 def commands(grid: LambdaGrid) -> list[str]:
     """Returns the command lines that run the cells which are empty."""
-    distilled = grid.rows[max(grid.rows)].best  # the plain student's command may name an objective without the terms
+    distilled = grid.rows[max(grid.rows)]  # the plain student's command may name an objective without the terms
     base = base_command(distilled, [f"{term}.weight" for term in TERMS])
     return [
-        shlex.join([*base, f"objective.ts.weight={ts:g}", f"objective.fs.weight={fs:g}"])
+        with_seeds([*base, f"objective.ts.weight={ts:g}", f"objective.fs.weight={fs:g}"], seeds(distilled))
         for ts in grid.ts
         for fs in grid.fs
         if (ts, fs) not in grid.rows
     ]
 
 
+def _own(row: Row, ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the settings of a student but for those of the terms and of the teacher."""
+    ignored = (*TERMS, OF_TEACHER, *_FEATURES, *ignored)
+    return {key: value for key, value in row.settings.items() if not within(key, ignored)}
+
+
 def _student(row: Row) -> _Student:
     ts, fs = (float(row.settings.get(f"{term}.weight") or 0) if row.distilled else 0.0 for term in TERMS)
-    others = [_settings_of(row, term) if weight else None for term, weight in zip(TERMS, (ts, fs), strict=True)]
-    return _Student(row, (ts, fs), (*others, _settings_of(row, "teacher") if row.distilled else None))
+    image, features = (_settings_of(row, TERMS[0]), _settings_of(row, TERMS[1], *_FEATURES))
+    teacher = _settings_of(row, OF_TEACHER, but=_FEATURES)
+    others = (image if ts else None, features if fs else None, teacher if row.distilled else None)
+    return _Student(row, (ts, fs), others)
 
 
-def _settings_of(row: Row, parent: str) -> str:
-    items = row.settings.items()
-    return repr(sorted((key, value) for key, value in items if within(key, [parent]) and key != f"{parent}.weight"))
+def _settings_of(row: Row, *parents: str, but: Sequence[str] = ()) -> str:
+    but = (*but, *(f"{term}.weight" for term in TERMS))
+    return repr(sorted(item for item in row.settings.items() if within(item[0], parents) and not within(item[0], but)))
 
 
 def _agree(part: Sequence[str | None], whole: Sequence[str | None]) -> bool:

@@ -30,7 +30,8 @@ from pkdn_lightning.files import read_json, write_json
 from pkdn_lightning.metrics import HEADLINE
 from pkdn_lightning.models.checkpoints import network_from_card
 from pkdn_lightning.networks.contract import SRNetwork
-from pkdn_lightning.report.rows import Row, Run
+from pkdn_lightning.report.rows import Row
+from pkdn_lightning.report.run import Run
 
 BATCH: Final = 8
 """Faces at a time in the second of the two speeds."""

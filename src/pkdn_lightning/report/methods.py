@@ -90,8 +90,14 @@ def _teacher(config: Mapping[str, Any]) -> str:
     network = (config.get("teacher") or {}).get("model") or {}
     if class_name(network.get("_target_")).endswith("Student"):
         return "a teacher that sees LR faces only"
-    maps = {"empty": "empty parsing maps", "other": "other faces' parsing maps"}
-    return f"a teacher that sees {maps.get(config['data'].get('parsing_damage', 'none'), 'parsing maps')}"
+    return f"a teacher that sees {parsing_maps(config)}"
+
+
+def parsing_maps(config: Mapping[str, Any]) -> str:
+    """Returns which parsing maps a training reads, in words."""
+    damage = config["data"].get("parsing_damage", "none")
+    maps = {"none": "parsing maps", "other": "other faces' parsing maps"}
+    return maps.get(damage, f"{damage} parsing maps")
 
 
 def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
@@ -100,7 +106,7 @@ def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
     priors = {term.get("prior") for term in terms if class_name(term.get("_target_")) == "PriorEstimate"}
     adversarial = class_name(config["module"].get("_target_")) == "AdversarialModule"
     supervision = [
-        "parsing maps" if "parsing" in priors else "",
+        parsing_maps(config) if "parsing" in priors else "",
         _HEATMAPS.get(config["data"].get("heatmaps", "none"), ""),
         _teacher(config) if distilled else "",
         "a discriminator" if adversarial else "",

@@ -1,90 +1,20 @@
 """From run folders to rows: which runs there are, what each of them is, and which differ in their seed only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pkdn_lightning.data.store import FaceStore
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
-from pkdn_lightning.file_schema import check_contents
-from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.report.methods import method_name, rank, taught_with
-from pkdn_lightning.report.run_config import completed, known_network, read_config
-from pkdn_lightning.report.settings import labels, settings
+from pkdn_lightning.report.groups import groups_of
+from pkdn_lightning.report.methods import parsing_maps, rank, taught_with
+from pkdn_lightning.report.run import Run, read_run
+from pkdn_lightning.report.settings import labels
+from pkdn_lightning.report.sources import with_sources
 from pkdn_lightning.runs import RunFolder, find_runs
 
-_COUNT: Final = range(2**62)
-_RESULTS: Final = {
-    "data": {"name": str, "sha256": str}, "params": _COUNT, "macs": _COUNT, "steps": _COUNT, "metrics": {str: float},
-    "teacher?": ({"path": str, "sha256": str}, None), "git?": ({"commit": str}, None), "command?": str,
-}  # fmt: skip
-"""What is read of a results.json; see `file_schema`."""
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The network that a run was distilled from."""
-
-    network: Mapping[str, Any]  # `_target_` and arguments
-    length: Mapping[str, Any]  # `max_steps` and `max_epochs` of its training, as far as they are known
-    folder: Path | None  # its run folder, if it is among the reported runs
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    folder: RunFolder
-    config: Mapping[str, Any]  # resolved, completed with today's defaults
-    results: Mapping[str, Any]  # its results.json
-    checkpoint: Path  # the one that validated best; the last one where none was chosen
-    sha256: str  # the checkpoint's hash
-    teacher: Teacher | None = None  # the teacher it was distilled from
-
-    @property
-    def method(self) -> str:
-        """Name of the method: network and training scheme."""
-        return method_name(self.config, self.teacher.network if self.teacher else None)
-
-    @property
-    def seed(self) -> int:
-        """The seed of the training."""
-        return int(self.config["seed"])
-
-    @property
-    def validation(self) -> float:
-        """PSNR on the validation split, in dB, at the best checkpoint; -inf if it was not measured."""
-        metrics = self.results.get("metrics", {})
-        return float(metrics.get("best/val/psnr_y", metrics.get("val/psnr_y", float("-inf"))))
-
-    @property
-    def batch(self) -> int:
-        """Faces per step, as far as the configuration tells the number of devices."""
-        trainer = self.config["trainer"]
-        devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
-        batch = self.config["data"]["batch_size"] * trainer["accumulate_grad_batches"]
-        return int(batch * devices * trainer["num_nodes"])
-
-    @property
-    def faces_seen(self) -> int:
-        """Faces in all steps together."""
-        return int(self.results["steps"]) * self.batch
-
-    @property
-    def reads_parsing(self) -> bool:
-        """Whether its network takes the parsing map of the face as a second input."""
-        network = known_network(self.config["model"])
-        return network is not None and network.uses_parsing
-
-    def open_store(self) -> FaceStore | None:
-        """Opens the store that the run was trained on; None if it is gone, or now holds other data."""
-        try:
-            store = FaceStore.open(self.config["data"]["store"], verify=False)
-        except (DataError, OSError):
-            return None
-        return store if store.sha256 == self.results["data"]["sha256"] else None
+_STRANGE_MAPS: Final = ("empty", "other")
+"""Values of data.parsing_damage whose maps say nothing of the true face."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +25,27 @@ class Row:
     method: str  # network and training scheme
     runs: tuple[Run, ...]  # one per seed, by seed; none for bicubic
     settings: Mapping[str, Any]  # what the runs share, by dotted key
+    unused: tuple[str, ...] = ()  # keys that are not among the settings, because nothing reads them
+
+    @property
+    def damage(self) -> str:
+        """What was done to the parsing maps, in training as in use."""
+        return str(self.runs[0].config["data"]["parsing_damage"]) if self.runs else "none"
 
     @property
     def reads_parsing(self) -> bool:
-        """Whether it sees the parsing map of the true face, which no comparable method does."""
-        return bool(self.runs) and self.runs[0].reads_parsing
+        """Whether it sees the parsing map of the true face, damaged or not, which no comparable method does."""
+        return bool(self.runs) and self.runs[0].reads_parsing and self.damage not in _STRANGE_MAPS
 
     @property
     def taught_with(self) -> str:
         """What the method saw in training besides LR and HR faces, in words; empty if nothing."""
-        if self.reads_parsing:
-            return "parsing maps, which it also sees in use"
-        return taught_with(self.runs[0].config, distilled=self.distilled) if self.runs else ""
+        if not self.runs:
+            return ""
+        config = self.runs[0].config
+        if self.runs[0].reads_parsing:
+            return f"{parsing_maps(config)}, which it also sees in use"
+        return taught_with(config, distilled=self.distilled)
 
     @property
     def distilled(self) -> bool:
@@ -152,7 +91,7 @@ def collect(root: str | Path) -> Collected:
     runs: list[Run] = []
     for folder in find_runs(root):
         try:
-            runs.append(_read(folder))
+            runs.append(read_run(folder))
         except (DataError, CheckpointError) as error:
             left_out.append(LeftOut(folder.path, " ".join(str(error).split())))
     if not runs:
@@ -162,8 +101,7 @@ def collect(root: str | Path) -> Collected:
             f"None of the {len(left_out)} runs in {root} can be reported. The first one, {left_out[0].path}: "
             f"{left_out[0].reason}"
         )
-    teachers = {run.sha256: run for run in runs if run.reads_parsing and run.folder.best.is_file()}
-    rows, superseded = _group([replace(run, teacher=_teacher(run, teachers)) for run in runs])
+    rows, superseded = _group(with_sources(runs))
     return Collected(rows, tuple(sorted([*left_out, *superseded])))
 
 
@@ -179,57 +117,30 @@ def _unfinished(root: Path) -> Iterator[LeftOut]:
             yield LeftOut(run.path, f"{state}{way_on}")
 
 
-def _read(folder: RunFolder) -> Run:
-    """Returns a finished run, whose checkpoint loads.
-
-    Raises:
-        DataError: If its record or its configuration lacks something or holds a wrong value.
-        CheckpointError: If its checkpoint is missing or damaged.
-    """
-    results = folder.read_results()
-    check_contents(results, _RESULTS, "its results.json", DataError)
-    config = read_config(folder)
-    loaded = load_network(folder.path)
-    if completed(loaded.card["network"]) != config["model"]:
-        raise DataError("its config.yaml describes another network than its checkpoint")
-    return Run(folder, config, results, loaded.path, loaded.sha256)
-
-
-def _teacher(run: Run, teachers: Mapping[str, Run]) -> Teacher | None:
-    """Returns a run's teacher: by its hash where it is reported, else by its path, else by the run's own settings."""
-    named = run.results.get("teacher")
-    if named is None:
-        return None
-    known = teachers.get(named["sha256"])
-    config: Mapping[str, Any] | None = known.config if known else None
-    if config is None:
-        with suppress(DataError):  # it is no longer there, or was changed
-            config = read_config(RunFolder(Path(named["path"]).parent.parent))
-    if config is not None:
-        length = {key: config["trainer"][key] for key in ("max_steps", "max_epochs")}
-        return Teacher(config["model"], length, known.folder.path if known else None)
-    wanted = run.config["teacher"]
-    length = {key: wanted[key] or run.config["trainer"][key] for key in ("max_steps", "max_epochs")}
-    return Teacher(completed(wanted["model"]) if wanted["model"] else {}, length, None)
-
-
 def _group(runs: Sequence[Run]) -> tuple[tuple[Row, ...], list[LeftOut]]:
     """Returns the rows of runs, which come newest first, and the runs that a newer one replaces."""
-    groups: dict[tuple[str, str], dict[int, Run]] = {}
-    common: dict[tuple[str, str], Mapping[str, Any]] = {}
-    superseded = []
-    for run in runs:
-        teacher = {**run.teacher.network, "trainer": run.teacher.length} if run.teacher else {}
-        own = settings(run.config, teacher=teacher, data=run.results["data"])
-        key = (run.method, repr(sorted(own.items())))
-        newest = groups.setdefault(key, {}).setdefault(run.seed, run)
-        common[key] = own
-        if newest is not run:
-            reason = f"an older run of the settings and the seed of {newest.folder.path}"
-            superseded.append(LeftOut(run.folder.path, reason))
-    steps = {key: max(int(run.results["steps"]) for run in seeds.values()) for key, seeds in groups.items()}
-    ordered = sorted(groups, key=lambda key: (rank(key[0]), steps[key], key[1]))
-    rows = []
-    for label, key in zip(labels([(key[0], common[key]) for key in ordered]), ordered, strict=True):
-        rows.append(Row(label, key[0], tuple(run for _, run in sorted(groups[key].items())), common[key]))
+    groups, superseded = groups_of(runs), list[LeftOut]()
+    found = []
+    for group in groups:
+        newest: dict[int, Run] = {}
+        for run in group.runs:
+            if newest.setdefault(run.seed, run) is not run:
+                superseded.append(LeftOut(run.folder.path, _why_replaced(run, newest[run.seed])))
+        found.append((group, tuple(run for _, run in sorted(newest.items()))))
+    found.sort(key=lambda each: (*_order(each[0].method, each[1]), repr(sorted(each[0].settings.values.items()))))
+    names = labels([(group.method, group.settings.values) for group, _ in found])
+    rows = [Row(name, group.method, own, *group.settings) for name, (group, own) in zip(names, found, strict=True)]
     return tuple(rows), superseded
+
+
+def _order(method: str, runs: Sequence[Run]) -> tuple[tuple[int, str], int]:
+    return rank(method), max(int(run.results["steps"]) for run in runs)
+
+
+def _why_replaced(older: Run, newer: Run) -> str:
+    reason = f"an older run of the settings and the seed of {newer.folder.path}"
+    if older.teacher and newer.teacher and older.teacher.content != newer.teacher.content:
+        return f"{reason}; it learned from another training of the teacher"
+    if older.start and newer.start and older.start.content != newer.start.content:
+        return f"{reason}; it began with another training of the network that weights were copied from"
+    return reason

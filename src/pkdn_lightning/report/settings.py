@@ -2,38 +2,77 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config.training_keys import affects_training, flatten, within
 from pkdn_lightning.report.methods import class_name
+from pkdn_lightning.report.unused import unused
+
+TEACHER_NAME: Final = "teacher.checkpoint"
+"""Which teacher it was, where teachers of equal settings are told apart; see `sources.names`."""
+START: Final = "module.init_from"
+"""What the first weights were copied from: false, true, `teacher`, or a name as above."""
+OF_TEACHER: Final = "teacher"
+OF_START: Final = "init_from"
+"""What the settings of a teacher, and of a network that weights were copied from, lie below."""
 
 # Not compared: a row has runs of several seeds, and the teacher and the data are compared by content, not by path.
-_ALIKE: Final = ("seed", "experiment", "method", "size", "teacher", "data.name", "data.store", "module.init_from")
+_ALIKE: Final = ("seed", "experiment", "method", "size", "teacher", "data.name", "data.store", START)
+# Nor do these make another teacher: what it was computed on, and how often it was looked at.
+_ALIKE_SOURCES: Final = (
+    *("trainer.devices", "trainer.precision", "trainer.val_check_interval", "trainer.check_val_every_n_epoch"),
+)
 _FIRST: Final = ("model", "teacher", "objective", "module", "data", "optimizer", "scheduler", "trainer", "callbacks")
 _VAGUE: Final = ("weight", "schedule", "duration", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
 _SHOWN: Final = 3
 _LONGEST: Final = 18
 
 
-def settings(config: Mapping[str, Any], *, teacher: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a run shares with the same training under another seed, by dotted key.
+class Settings(NamedTuple):
+    """What a run shares with the same training under another seed."""
+
+    values: Mapping[str, Any]  # by dotted key
+    unused: tuple[str, ...] = ()  # keys that are left out, with all below them, because nothing reads them
+
+
+def settings(
+    config: Mapping[str, Any],
+    *,
+    data: Mapping[str, Any],
+    teacher: Settings | None = None,
+    start: Settings | None = None,
+) -> Settings:
+    """Returns what a run shares with the same training under another seed.
 
     Args:
         config: The run's resolved configuration.
-        teacher: The network it learned from, and `trainer`, the length of its training; empty if there was none.
         data: Name and hash of the store it was trained on.
+        teacher: The settings of the teacher it learned from, as `of_source` returns them; None if there was none.
+        start: Those of the network that its first weights were copied from; None if there was none.
     """
-    # Without a teacher, terms of weight 0 make no difference, whatever the configuration says of them.
-    terms = config["objective"].items()
-    unused = [] if teacher else [f"objective.{name}" for name, term in terms if not term["weight"]]
-    found = {key: value for key, value in flatten(config) if affects_training(key) and not within(key, _ALIKE)}
-    found = {key: value for key, value in found.items() if not within(key, unused)}
-    found |= {f"teacher.{key}": value for key, value in flatten(teacher)}
+    idle = unused(config, teacher.values if teacher else None)
+    absent = [f"objective.{name}" for name, term in config["objective"].items() if not term["weight"]]
+    left_out = (*_ALIKE, *idle, *absent)
+    found = {key: value for key, value in flatten(config) if affects_training(key) and not within(key, left_out)}
     found["data.train"] = f"{data.get('name')} {str(data.get('sha256'))[:8]}"
     devices = config["trainer"].get("devices")
     found["trainer.devices"] = devices if isinstance(devices, int) and devices > 0 else 1  # as the batch is counted
-    found["module.init_from"] = bool(config["module"].get("init_from"))
-    return found
+    found[START] = bool(config["module"].get("init_from"))
+    layers = config["teacher"]["features"]  # the student's choice, though they are the teacher's
+    if layers and not within(f"{OF_TEACHER}.features", idle):
+        found |= {f"{OF_TEACHER}.features.{key}": value for key, value in flatten(layers)}
+    for place, source in ((OF_TEACHER, teacher), (OF_START, start)):
+        if source:
+            found |= {f"{place}.{key}": value for key, value in source.values.items()}
+            idle = (*idle, *(f"{place}.{key}" for key in source.unused))
+    return Settings(found, idle)
+
+
+def of_source(own: Settings) -> Settings:
+    """Returns what tells the training of a teacher from another one; the network's arguments have no prefix."""
+    kept = {key: value for key, value in own.values.items() if not within(key, _ALIKE_SOURCES)}
+    values = {key.removeprefix("model."): value for key, value in kept.items()}
+    return Settings(values, tuple(key.removeprefix("model.") for key in own.unused))
 
 
 def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
@@ -41,13 +80,15 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
     Args:
         rows: Method and settings of each. The only row of a method has the method's name; several rows of one method
-            are told apart by three of the keys in which they differ, and by more where three do not suffice.
+            are told apart by three of the keys in which they differ, and by more where three do not suffice. Keys that
+            a row lacks, because they have no effect on it, are left out.
     """
     methods = dict.fromkeys(method for method, _ in rows)
     keys = {method: _telling([own for name, own in rows if name == method]) for method in methods}
     names = []
     for method, own in rows:
-        shown = ", ".join(f"{short(key)}={in_words(own.get(key))}" for key in keys[method])
+        has = [key for key in keys[method] if _has(own, key)] or keys[method]
+        shown = ", ".join(f"{short(key)}={told(own, key)}" for key in has)
         names.append(f"{method} ({shown})" if shown else method)
     total, seen = Counter(names), Counter[str]()
     for place, name in enumerate(names):
@@ -60,13 +101,13 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the keys by which labels tell rows apart: the first that differ, then those that split equal labels."""
     keys = differing(rows)
-    chosen = keys[:_SHOWN]
+    chosen = [key for key in keys if len({told(row, key) for row in rows if _has(row, key)}) > 1][:_SHOWN]
 
     def told_apart(by: Sequence[str]) -> int:
-        return len({tuple(in_words(row.get(key)) for key in by) for row in rows})
+        return len({tuple(told(row, key) for key in by) for row in rows})
 
-    for key in keys[_SHOWN:]:
-        if told_apart([*chosen, key]) > told_apart(chosen):
+    for key in keys:
+        if key not in chosen and told_apart([*chosen, key]) > told_apart(chosen):
             chosen.append(key)
     return chosen
 
@@ -74,23 +115,42 @@ def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the keys in which rows differ, the most informative first; of keys that say the same, one."""
     found: dict[tuple[str, ...], str] = {}
-    for key in sorted({key for row in rows for key in row}, key=_weight):
+    for key in sorted({key for row in rows for key in row}, key=_place):
         if len({repr(row.get(key)) for row in rows}) > 1:
             # The teacher's width follows the student's, and the scheduler's max_lr the optimiser's lr.
             name = key.rpartition(".")[2].removeprefix("max_")
-            found.setdefault((name, *(in_words(row.get(key)) for row in rows)), key)
+            found.setdefault((name, *(told(row, key) for row in rows)), key)
     return list(found.values())
 
 
-def _weight(key: str) -> tuple[int, str]:
-    first = key.partition(".")[0]
-    return (_FIRST.index(first) if first in _FIRST else len(_FIRST), key)
+def _place(key: str) -> tuple[int, str]:
+    """Returns what to sort keys by: a term's weight before its other keys, a teacher's training after all others."""
+    first, _, rest = key.partition(".")
+    of_training = first == OF_TEACHER and rest.partition(".")[0] in _FIRST
+    place = _FIRST.index(first) if first in _FIRST and not of_training else len(_FIRST)
+    return place, key.removesuffix("weight") if _is_weight(key) else key
+
+
+def _is_weight(key: str) -> bool:
+    return key.startswith("objective.") and key.endswith(".weight") and key.count(".") == 2
+
+
+def _has(own: Mapping[str, Any], key: str) -> bool:
+    return key in own or _is_weight(key)
 
 
 def short(key: str) -> str:
-    """Returns a dotted key as labels show it: its last part, or two where one says too little."""
+    """Returns a dotted key as labels show it: its last part, or two where one says too little, and whose it is."""
     parts = key.removesuffix("._target_").split(".")
-    return ".".join(parts[-2:] if parts[-1] in _VAGUE or parts[0] == "teacher" else parts[-1:])
+    whose, parts = (parts[:1], parts[1:] or ["model"]) if parts[0] in (OF_TEACHER, OF_START) else ([], parts)
+    return ".".join([*whose, *parts[-2 if parts[-1] in _VAGUE else -1 :]])
+
+
+def told(own: Mapping[str, Any], key: str) -> str:
+    """Returns a setting of a row in words; a term that it lacks has the weight 0."""
+    if key in (TEACHER_NAME, START) and isinstance(own.get(key), str):
+        return str(own[key])  # names are not cut, since their ends tell them apart
+    return in_words(own.get(key, 0 if _is_weight(key) else None))
 
 
 def in_words(value: Any) -> str:

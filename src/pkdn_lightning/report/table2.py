@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config import data_and_size
-from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation
+from pkdn_lightning.config.training_keys import flatten
+from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation, parsing_maps
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
-from pkdn_lightning.report.rows import Row, Run
+from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.scores import RowScores, Subject, to_record
+from pkdn_lightning.report.settings import OF_TEACHER, TEACHER_NAME
 from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE, gain_cells, plus_minus
 from pkdn_lightning.report.tables import NONE, Cell, Section, Table, places
 
@@ -20,8 +22,8 @@ VARIANTS: Final = {
 }
 """The teachers of the ablation, by whether they have PFB and FFB."""
 
-# Keys of a command that belong to one run, not to its settings, or that the ablation changes.
-_OWN: Final = ("run_dir", "resume", "seed", "teacher.checkpoint", "teacher.model.pfb", "teacher.model.ffb", "tags")
+_OWN: Final = ("run_dir", "resume", "seed", "tags")  # keys of a command that belong to one run, not to its settings
+_VARIED: Final = ("teacher.checkpoint", *(f"teacher.model.{name}" for name in BLOCKS))  # those the ablation changes
 
 
 class Line(NamedTuple):
@@ -85,14 +87,14 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
          "95 %", OVER_SEEDS, "p (Holm)", "Teacher, PSNR / SSIM", "Seeds"],
         [Section(rows)],
         [
-            "The student is the same in every row. Its teacher, which sees the parsing map of the true face, has PFB "
+            f"The student is the same in every row. Its teacher, which sees {_maps(lines)}, has PFB "
             "and FFB or not. The paper calls its second row 'without PFB', but its text and check marks say that the "
             "teacher has PFB and no FFB; FFB alone is not in the paper.",
             "Δ: face by face, over the seeds in common if there are any, against the student of the same settings "
             "whose teacher has both.",
             OVER_SEEDS_NOTE,
         ],
-        commands(subject.rows, lines),
+        commands(lines),
     )  # fmt: skip
 
 
@@ -127,28 +129,44 @@ def table2_records(subject: Subject) -> list[dict[str, Any]]:
     return records
 
 
-def commands(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
+def commands(lines: Sequence[Line]) -> list[str]:
     """Returns the command lines that run what the ablation lacks: those of the full PKDN, with other teachers."""
-    known = sorted((row for row in rows if _is_student(row)), key=lambda row: _variant(row) != (True, True))
-    base = base_command(known[0].best) if known else ["pkdn", "train", "experiment=student_celeba"]
+    known = sorted((line.student for line in lines if line.student), key=lambda row: _variant(row) != (True, True))
+    base = base_command(known[0], _VARIED) if known else ["pkdn", "train", "experiment=student_celeba"]
     found = []
     for line in lines:
         if line.student is None:
             off = [f"teacher.model.{name}=false" for name, has in zip(BLOCKS, line.variant, strict=True) if not has]
-            found.append(shlex.join([*base, *off]))
+            found.append(with_seeds([*base, *off], seeds(known[0]) if known else []))
     return found
 
 
-def base_command(run: Run, dropped: Sequence[str] = ()) -> list[str]:
-    """Returns the command that started a run, in words, without what belongs to that run alone.
+def seeds(row: Row) -> list[int]:
+    """Returns the seeds of a row."""
+    return [run.seed for run in row.runs]
+
+
+def with_seeds(words: Sequence[str], wanted: Sequence[int]) -> str:
+    """Returns a command line that runs a training with some seeds, several as a sweep; as it is if there are none."""
+    if not wanted:
+        return shlex.join(words)
+    sweep = ["-m"] if len(wanted) > 1 and not {"-m", "--multirun"} & set(words) else []
+    return shlex.join([*words[:2], *sweep, *words[2:], f"seed={','.join(map(str, wanted))}"])
+
+
+def base_command(row: Row, dropped: Sequence[str] = ()) -> list[str]:
+    """Returns the command that started the best run of a row, in words, without what belongs to that run alone.
 
     Args:
-        run: The run.
+        row: The row.
         dropped: Further keys that are left out, because the new run sets them itself.
     """
+    run = row.best
+    several = len({each.teacher.content for each in row.runs if each.teacher}) > 1
+    left_out = (*_OWN, *dropped, *(["teacher.checkpoint"] if several else []))
     words = shlex.split(str(run.results.get("command", "")))
     if words[:2] == ["pkdn", "train"] and any(word.startswith("experiment=") for word in words):
-        return [word for word in words if word.lstrip("+").partition("=")[0] not in (*_OWN, *dropped)]
+        return [word for word in words if word.lstrip("+").partition("=")[0] not in left_out]
     # Started from Python: only method, data and size are known of how it was composed.
     return ["pkdn", "train", f"experiment={run.config['method']}", *data_and_size(run.config)]
 
@@ -174,10 +192,21 @@ def _teacher_of(student: Row, teachers: Sequence[Row]) -> Row | None:
 
 
 def _other_settings(student: Row) -> str:
-    """Returns the settings of a student but for its teacher's PFB and FFB, to compare."""
-    return repr(
-        sorted(item for item in student.settings.items() if item[0] not in [f"teacher.{name}" for name in BLOCKS])
-    )
+    """Returns the settings of a student but for its teacher's PFB and FFB, to compare.
+
+    Arguments that only these blocks read count as they were given: the settings of a teacher without them lack these.
+    """
+    teacher = student.runs[0].teacher
+    arguments = {f"{OF_TEACHER}.{key}": value for key, value in flatten(teacher.network if teacher else {})}
+    varied = (TEACHER_NAME, *(f"{OF_TEACHER}.{name}" for name in BLOCKS))
+    return repr(sorted(item for item in {**student.settings, **arguments}.items() if item[0] not in varied))
+
+
+def _maps(lines: Sequence[Line]) -> str:
+    """Returns which parsing maps the teachers of the lines see, in words."""
+    students = [line.student for line in lines if line.student]
+    damaged = {parsing_maps(row.runs[0].config) for row in students if row.damage != "none"}
+    return ", or ".join(sorted(damaged)) or "the parsing map of the true face"
 
 
 def _published(subject: Subject, test_set: str, line: Line) -> Score | None:

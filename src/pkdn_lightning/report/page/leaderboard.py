@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.scores import BASELINE, Difference, RowScores, Subject
-from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE, SEES_PARSING, quality_cells, signed
+from pkdn_lightning.report.table1 import OVER_SEEDS, OVER_SEEDS_NOTE, bound_sections, quality_cells, signed
 from pkdn_lightning.report.tables import Cell, Section
 
 
@@ -64,7 +64,7 @@ def leaderboard(subject: Subject, test_set: str, notes: Sequence[str]) -> Leader
     rows = sorted([BASELINE, *subject.rows], key=lambda row: _descending_psnr(scores[row.label]))
     sections = [
         Section([line(row) for row in rows if not row.reads_parsing]),
-        Section([line(row) for row in rows if row.reads_parsing], SEES_PARSING),
+        *bound_sections([(row, line(row)) for row in rows if row.reads_parsing]),
     ]
     columns = [
         Column("PSNR (dB)", _UP, _MEAN, _range([cells.psnr for cells in quality.values()])),

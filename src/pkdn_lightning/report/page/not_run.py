@@ -1,6 +1,5 @@
 """What was not run, and the command lines that would run it."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -10,7 +9,7 @@ from pkdn_lightning.report.lambdas import commands as lambda_commands
 from pkdn_lightning.report.methods import STUDENT
 from pkdn_lightning.report.rows import Row
 from pkdn_lightning.report.scores import BASELINE, Subject
-from pkdn_lightning.report.table2 import base_command
+from pkdn_lightning.report.table2 import base_command, seeds, with_seeds
 
 _SEEDS: Final = 3
 
@@ -27,7 +26,7 @@ def not_run(subject: Subject, grids: Sequence[LambdaGrid], table2: Sequence[str]
         ("Methods of the paper that were not run", _method_commands(subject)),
         ("Teachers of Table 2 without a student", table2),
         *((f"Empty cells of the λ grid of {grid.method}", lambda_commands(grid)) for grid in grids),
-        ("Rows of a single seed, which have no ± over trainings", _seed_commands(subject.rows)),
+        ("Rows of a single seed, which have no ± over trainings", _seed_commands(subject)),
     ]
     found = [(what, list(dict.fromkeys(commands))) for what, commands in wanted]
     return [(what, commands) for what, commands in found if commands]
@@ -35,7 +34,7 @@ def not_run(subject: Subject, grids: Sequence[LambdaGrid], table2: Sequence[str]
 
 def _method_commands(subject: Subject) -> Iterator[str]:
     """Yields the commands that train other methods on the data, with size, recipe and length of the reported runs."""
-    reference = next(row for row in subject.rows if row.label == subject.reference).best
+    reference = _reference(subject)
     recipe = [word for word in base_command(reference) if word.startswith("recipe=")]
     steps = {int(run.results["steps"]) for row in subject.rows for run in row.runs}
     budget = [f"trainer.max_steps={next(iter(steps))}"] if len(steps) == 1 else []
@@ -43,14 +42,18 @@ def _method_commands(subject: Subject) -> Iterator[str]:
     for method in published:
         if method not in {BASELINE.method, *(row.method for row in subject.rows)}:
             experiment = "student" if method == STUDENT else method.lower()
-            yield shlex.join(
-                ["pkdn", "train", f"experiment={experiment}", *data_and_size(reference.config), *recipe, *budget]
-            )
+            data = data_and_size(reference.best.config)
+            yield with_seeds(["pkdn", "train", f"experiment={experiment}", *data, *recipe, *budget], seeds(reference))
 
 
-def _seed_commands(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
+def _seed_commands(subject: Subject) -> Iterator[str]:
+    """Yields the commands that give rows of a single seed those of the reference, or the first ones."""
+    wanted = list(dict.fromkeys([*seeds(_reference(subject)), *range(_SEEDS)]))
+    for row in subject.rows:
         if len(row.runs) == 1 and not row.reads_parsing:
-            verb, *words = base_command(row.best)[1:]
-            others = [str(seed) for seed in range(_SEEDS) if seed != row.best.seed][: _SEEDS - 1]
-            yield shlex.join(["pkdn", verb, "-m", *words, f"seed={','.join(others)}"])
+            others = [seed for seed in wanted if seed != row.best.seed][: _SEEDS - 1]
+            yield with_seeds(base_command(row), others)
+
+
+def _reference(subject: Subject) -> Row:
+    return next(row for row in subject.rows if row.label == subject.reference)
