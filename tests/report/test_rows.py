@@ -97,8 +97,8 @@ def test_labels_are_short_and_unique():
         {"model.a": a, "model.b": b, "model.c": c, "model.d": d}
         for a, b, c, d in ["0000", "0001", "0010", "0100", "1000"]
     ]
-    assert len(set(named := labels([("A", each) for each in four]))) == 5
-    assert named[1] == "A (a=0, b=0, c=0, d=1)"
+    # What most have in common is left out, so that one row may have the bare name.
+    assert labels([("A", each) for each in four]) == ["A", "A (d=1)", "A (c=1)", "A (b=1)", "A (a=1)"]
     silent = {"model.ffb": True}  # whose term has no weight: nothing is said of its schedule
     active = [silent | {"objective.fs.weight": 10.0, "objective.fs.duration": duration} for duration in (8, 9)]
     assert labels([("A", silent), ("A", active[0])]) == ["A (fs.weight=0)", "A (fs.weight=10)"]

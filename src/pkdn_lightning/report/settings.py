@@ -24,7 +24,7 @@ _ALIKE_SOURCES: Final = (
 )
 _FIRST: Final = ("model", "teacher", "objective", "module", "data", "optimizer", "scheduler", "trainer", "callbacks")
 _VAGUE: Final = ("weight", "schedule", "duration", "unit", "start", "_target_", "normalised", "levels", "pfb", "ffb")
-_SHOWN: Final = 3
+_SHOWN, _MANY = 3, 5
 _LONGEST: Final = 18
 
 
@@ -80,22 +80,41 @@ def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
     Args:
         rows: Method and settings of each. The only row of a method has the method's name; several rows of one method
-            are told apart by three of the keys in which they differ, and by more where three do not suffice. Keys that
-            a row lacks, because they have no effect on it, are left out.
+            are told apart by three of the keys in which they differ, and by more where three do not suffice. A label
+            leaves out keys that have no effect on its row; of five rows or more also what most have in common.
     """
     methods = dict.fromkeys(method for method, _ in rows)
     keys = {method: _telling([own for name, own in rows if name == method]) for method in methods}
-    names = []
-    for method, own in rows:
-        has = [key for key in keys[method] if _has(own, key)] or keys[method]
-        shown = ", ".join(f"{short(key)}={told(own, key)}" for key in has)
-        names.append(f"{method} ({shown})" if shown else method)
+    usual = {method: _usual([own for name, own in rows if name == method], keys[method]) for method in methods}
+    names = [_label(method, own, keys[method], usual[method]) for method, own in rows]
+    total = Counter(names)
+    names = [
+        _label(method, own, keys[method]) if total[name] > 1 else name
+        for name, (method, own) in zip(names, rows, strict=True)
+    ]
     total, seen = Counter(names), Counter[str]()
     for place, name in enumerate(names):
         if total[name] > 1:
             seen[name] += 1
             names[place] = f"{name} #{seen[name]}"
     return names
+
+
+def _label(method: str, own: Mapping[str, Any], keys: Sequence[str], usual: Mapping[str, str] | None = None) -> str:
+    has = [key for key in keys if _has(own, key)] or keys
+    shown = [f"{short(key)}={told(own, key)}" for key in has if told(own, key) != (usual or {}).get(key)]
+    return f"{method} ({', '.join(shown)})" if shown else method
+
+
+def _usual(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, str]:
+    """Returns the values, in words, that most of many rows have in common; none for names of other runs."""
+    found: dict[str, str] = {}
+    for key in keys if len(rows) >= _MANY else ():
+        values = Counter(told(row, key) for row in rows if _has(row, key))
+        value, count = values.most_common(1)[0]
+        if 2 * count > len(rows) and key not in (TEACHER_NAME, START):
+            found[key] = value
+    return found
 
 
 def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
