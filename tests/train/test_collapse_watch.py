@@ -53,7 +53,8 @@ def test_what_is_told(course, told, capsys):
     net.hr = hr / 255
     batch = {"lr": degrade(hr, 4), "hr": net.hr}
     for number, net.at in enumerate(course, start=1):
-        trainer = SimpleNamespace(global_step=50 * number, log_every_n_steps=25, is_global_zero=True)
+        state = {"global_step": 50 * number, "log_every_n_steps": 25, "is_global_zero": True}
+        trainer = SimpleNamespace(**state, gradient_clip_val=None)
         watch.on_train_batch_end(trainer, module, None, batch, 0)
         assert net.training
         shown = capsys.readouterr().out

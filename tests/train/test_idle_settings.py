@@ -17,9 +17,10 @@ def composed():
 def told(composed):
     """Returns what is said of typed settings."""
 
-    def of(typed, **known):
-        config = OmegaConf.merge(composed, OmegaConf.from_dotlist([each.lstrip("+") for each in typed if "." in each]))
-        return idle_settings(typed, idle_keys(config, **known))
+    def of(typed, also=(), **known):
+        given = [each.lstrip("+") for each in (*typed, *also) if "." in each]
+        config = OmegaConf.merge(composed, OmegaConf.from_dotlist(given))
+        return idle_settings(config, typed, idle_keys(config, **known))
 
     return of
 
@@ -59,9 +60,6 @@ def test_a_named_teacher_is_trained_already(told):
         (["objective.fs.weight=0", "objective.fs.term.normalised=true"], "objective.fs.weight=0"),
         (["objective.fs.weight=0", "objective.fs.schedule=hold"], "objective.fs.weight=0"),
         (["model.ffb_skip=false"], "model.ffb=false"),
-        (["teacher.model.ffb=false", "teacher.model.ffb_first=true"], "teacher.model.ffb=false"),
-        (["teacher.model.rcabs_per_level=3"], "teacher.model.pfb=true"),
-        (["teacher.model.pfb=false", "teacher.model.pfbs_per_level=3"], "teacher.model.pfb=false"),
         (["+module.features.late=up.1"], "no term of the objective reads features"),
     ],
 )
@@ -78,9 +76,26 @@ def test_what_the_value_of_another_key_puts_out_of_use(told, typed, expected):
         ["data.parsing_damage=displaced", "data.parsing_damage_px=16"],
         ["objective.ts.duration=4", "objective.ts.unit=step", "objective.fs.weight=0"],
         ["objective.sr.start=4", "objective.sr.unit=step"],
-        ["model.ffb=true", "model.ffb_skip=false", "teacher.model.pfb=false", "teacher.model.rcabs_per_level=3"],
+        ["model.ffb=true", "model.ffb_skip=false", "teacher.model.rcabs_per_level=3"],
+        ["model._target_=mine.Network", "model.ffb=false", "model.ffb_skip=true"],
         ["data.heatmaps=components", "data.heatmap_px=16", "+module.features.late=up.1"],
     ],
 )
 def test_what_is_read_is_not_told(told, typed):
     assert told(typed) is None
+
+
+def test_a_network_of_others_may_read_any_prior_and_have_arguments_of_any_name(told):
+    typed = [
+        "model._target_=mine.Network",
+        "data.heatmaps=components",
+        "data.heatmap_px=16",
+        "data.parsing_damage=empty",
+    ]
+    assert told(typed, priors=()) is None
+
+
+def test_what_another_value_refers_to_has_an_effect(told):
+    typed = ["data.heatmaps=components"]
+    assert told(typed, priors=())
+    assert told(typed, also=["model.keypoints=${heatmap_count:${data.heatmaps}}"], priors=()) is None

@@ -315,8 +315,13 @@ class TestErrors:
             train(tiny_config(PLAIN, *clipped))
         first, norms, remedy, *_ = str(caught.value).splitlines()
         assert first.startswith("The loss was not finite at or before step 3 (terms: sr inf)")
-        assert re.match(r"Gradient norms at step 2: head \d.*, tail \d.*\.", norms)
+        assert re.match(r"Gradient norms at step 2: head \d.*, tail \d.* \(clipped\)\.", norms)
         assert remedy == "Lower optimizer.lr."
+
+    def test_a_discriminator_needs_a_scheme_that_has_one(self, tiny_config):
+        discriminator = "+module.discriminator._target_=pkdn_lightning.networks.urdgn.URDGNDiscriminator"
+        with pytest.raises(ConfigError, match=r"module\.discriminator is for module=adversarial"):
+            train(tiny_config(PLAIN, discriminator))
 
     def test_a_run_is_never_overwritten(self, tiny_config, own_run):
         before = own_run.best.read_bytes()

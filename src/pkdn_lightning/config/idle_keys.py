@@ -12,6 +12,7 @@ _SWITCHES: Final = {
     ("pfb", True): ("rcabs_per_level",),
 }
 """Arguments of PKDN's networks that a switch puts out of use."""
+_OURS, _PKDN = "pkdn_lightning.", "pkdn_lightning.networks.pkdn."
 
 _Reasons = Iterator[tuple[str, tuple[str, ...]]]
 """Reasons, and the keys that have no effect for it."""
@@ -36,11 +37,11 @@ def idle_keys(
     """
     found: dict[str, str] = {}
     groups = (
-        _of_data(config["data"], reads_maps, priors),
+        _of_data(config["data"], reads_maps, _priors(config["model"], priors)),
         _of_teacher(config["teacher"], taught),
         _of_module(config["module"], reads_features),
         *(_of_term(name, term) for name, term in config["objective"].items()),
-        *(_of_network(place, model) for place, model in _networks(config)),
+        _of_network(config["model"]),
     )
     for group in groups:
         for reason, keys in group:
@@ -86,12 +87,12 @@ def _of_term(name: str, term: Mapping[str, Any]) -> _Reasons:
         yield f"{place}.schedule=constant", (f"{place}.duration", *unit)
 
 
-def _of_network(place: str, model: Mapping[str, Any]) -> _Reasons:
+def _of_network(model: Mapping[str, Any]) -> _Reasons:
     for (switch, value), arguments in _SWITCHES.items():
-        if model.get(switch) is value:
-            yield f"{place}.{switch}={str(value).lower()}", tuple(f"{place}.{each}" for each in arguments)
+        if str(model["_target_"]).startswith(_PKDN) and model.get(switch) is value:
+            yield f"model.{switch}={str(value).lower()}", tuple(f"model.{each}" for each in arguments)
 
 
-def _networks(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield "model", config["model"]
-    yield "teacher.model", config["teacher"].get("model") or {}
+def _priors(model: Mapping[str, Any], of_terms: Collection[str]) -> Collection[str]:
+    """Returns the priors that are read; networks of others may read any."""
+    return of_terms if str(model["_target_"]).startswith(_OURS) else ("parsing", "heatmaps")

@@ -301,7 +301,7 @@ class SRModule(lightning.LightningModule):
             return
         parts = ", ".join(f"{name} {float(part):g}" for name, part in self._last_parts.items())
         step, norms = self._last_norms or (0, {})
-        told = f"\nGradient norms at step {step:,}: {in_words(norms)}." if norms else ""
+        told = f"\nGradient norms at step {step:,}: {in_words(norms, self.trainer)}." if norms else ""
         raise TrainingError(
             f"The loss was not finite at or before step {self.global_step:,} (terms: {parts}).{told}\n{self.remedies}"
         )
@@ -323,9 +323,10 @@ def gradient_norms(net: nn.Module) -> dict[str, Tensor]:
     return {name: torch.nn.utils.get_total_norm(each) for name, each in gradients.items() if each}
 
 
-def in_words(norms: Mapping[str, Tensor]) -> str:
-    """Returns norms as messages show them."""
-    return ", ".join(f"{name} {float(norm):.1g}" for name, norm in norms.items())
+def in_words(norms: Mapping[str, Tensor], trainer: lightning.Trainer) -> str:
+    """Returns gradient norms as messages show them."""
+    shown = ", ".join(f"{name} {float(norm):.1g}" for name, norm in norms.items())
+    return f"{shown} (clipped)" if trainer.gradient_clip_val else shown
 
 
 def _outermost(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:

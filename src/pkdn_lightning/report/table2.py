@@ -166,7 +166,9 @@ def base_command(row: Row, dropped: Sequence[str] = ()) -> list[str]:
     left_out = (*_OWN, *dropped, *(["teacher.checkpoint"] if several else []))
     words = shlex.split(str(run.results.get("command", "")))
     if words[:2] == ["pkdn", "train"] and any(word.startswith("experiment=") for word in words):
-        return [word for word in words if word.lstrip("+").partition("=")[0] not in left_out]
+        kept = [word for word in words if word.lstrip("+").partition("=")[0] not in left_out]
+        own = f"teacher.seed={run.seed}"  # the other seeds have their own, too
+        return ["teacher.seed=${seed}" if word == own else word for word in kept]
     # Started from Python: only method, data and size are known of how it was composed.
     return ["pkdn", "train", f"experiment={run.config['method']}", *data_and_size(run.config)]
 

@@ -1,5 +1,6 @@
 """The parts of a training, made from its configuration."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pkdn_lightning.hardware import choose_precision, on_gpu
 from pkdn_lightning.losses import LossTerm, Objective, Weight
 from pkdn_lightning.metrics import face_sr_metrics
 from pkdn_lightning.models.checkpoints import load_network
-from pkdn_lightning.modules import FrozenTeacher, SRModule, StudentModule
+from pkdn_lightning.modules import AdversarialModule, FrozenTeacher, SRModule, StudentModule
 from pkdn_lightning.modules.base import MakeOptimizer, MakeScheduler
 from pkdn_lightning.networks.blocks import recompute_blocks
 from pkdn_lightning.networks.contract import SRNetwork
@@ -88,6 +89,12 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
         arguments |= {"adversarial_weight": cfg.module.adversarial_weight, "gate": cfg.module.gate}
     scheme: Any = find_class(cfg.module._target_, "module")
     make_optimizer, make_scheduler = _make_optimizer(cfg)
+    takes = issubclass(scheme, AdversarialModule) or "discriminator" in inspect.signature(scheme).parameters
+    if cfg.module.discriminator and not takes:
+        raise ConfigError(
+            f"module.discriminator is for module=adversarial; {cfg.module._target_} has none. To leave it out: "
+            "'module.discriminator={}'"
+        )
     if cfg.module.features and not issubclass(scheme, StudentModule):
         raise ConfigError(f"module.features is for students; {cfg.module._target_} compares no features. Leave it out.")
     module: SRModule = scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)

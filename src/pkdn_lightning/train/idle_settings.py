@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pkdn_lightning.config.training_keys import within
 
@@ -16,21 +16,23 @@ def typed_settings(cfg: DictConfig) -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def idle_settings(typed: Sequence[str], idle: Mapping[str, str]) -> str | None:
+def idle_settings(cfg: DictConfig, typed: Sequence[str], idle: Mapping[str, str]) -> str | None:
     """Returns a line for each typed setting without effect, with the reason; None if there is none.
 
     It is no error: the jobs of a sweep share their fixed settings, and some of them may not need all.
 
     Args:
+        cfg: The training's configuration. What one of its values refers to has an effect by that.
         typed: What was typed, e.g. `teacher.cache=true`. The choice of a group may be for other jobs of a sweep.
         idle: Why keys have no effect, by key; see `config.idle_keys`.
     """
+    text = OmegaConf.to_yaml(cfg)
     parsed = OverridesParser.create().parse_overrides(list(typed))
     settings = {str(each.key_or_group): str(each.input_line) for each in parsed if "." in str(each.key_or_group)}
     lines = [
         f"{line} has no effect: {reason}."
         for key, line in settings.items()
         for parent, reason in idle.items()
-        if within(key, (parent,))
+        if within(key, (parent,)) and f"${{{key}}}" not in text
     ]
     return "\n".join(dict.fromkeys(lines)) or None

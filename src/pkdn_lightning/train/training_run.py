@@ -220,7 +220,7 @@ def _idle(cfg: DictConfig, parts: _Parts) -> str | None:
         reads_features=objective.reads_features,
         priors=objective.priors,
     )
-    return idle_settings(typed_settings(cfg), idle)
+    return idle_settings(cfg, typed_settings(cfg), idle)
 
 
 def _inputs(parts: _Parts) -> list[MakeArtifact]:

@@ -49,7 +49,8 @@ class CollapseWatch(lightning.Callback):
         kind = seen.partition(";")[0]
         if self._away and seen and kind == self._before and kind not in self._told and trainer.is_global_zero:
             self._told.add(kind)
-            console.print(f"Step {step:,}: {seen}. {_remedies(pl_module)}", markup=False, highlight=False)
+            remedies = _remedies(pl_module, trainer, "ffb" if "interpolation does" in kind else "")
+            console.print(f"Step {step:,}: {seen}. {remedies}", markup=False, highlight=False)
         self._before = kind
 
 
@@ -68,9 +69,11 @@ def against_bicubic(module: SRModule, batch: Any) -> tuple[float, float]:
     return added, error
 
 
-def _remedies(module: SRModule) -> str:
+def _remedies(module: SRModule, trainer: lightning.Trainer, option: str) -> str:
+    """Returns the gradients and what to type; `option` is one of the network's that helps, if it has it."""
+    passes = module.net.spec.get(option) is False
+    other = f", or with model.{option}=true, which lets gradients pass the bottleneck" if passes else ""
     return (
-        f"Gradient norms: {in_words(gradient_norms(module.net))}.\nIt rarely recovers. Stop it (Ctrl-C), and train "
-        "with a lower rate, e.g. half of optimizer.lr, or with model.ffb=true, which lets gradients pass the "
-        "bottleneck."
+        f"Gradient norms: {in_words(gradient_norms(module.net), trainer)}.\nIt rarely recovers. Stop it "
+        f"(Ctrl-C), and train with a lower rate, e.g. half of optimizer.lr{other}."
     )
