@@ -73,16 +73,18 @@ def test_what_a_method_was_taught_with():
     term = {"term": {"_target_": "pkdn_lightning.losses.PriorEstimate", "prior": "parsing"}}
     fsrnet = config("fsrnet.FSRNet", "AdversarialModule", data={"heatmaps": "components"}, objective={"parsing": term})
     supervision = "parsing maps, component heatmaps from parsing maps, a discriminator"
-    assert taught_with(fsrnet, distilled=False) == supervision
-    assert taught_with(config("pkdn.PKDNStudent"), distilled=True) == "a teacher that sees parsing maps"
-    assert taught_with(config("rcan.RCAN"), distilled=False) == ""
+    assert taught_with(fsrnet, None) == supervision
+    assert taught_with(config("pkdn.PKDNStudent"), {}) == "a teacher that sees parsing maps"
+    assert taught_with(config("rcan.RCAN"), None) == ""
     twin = config("pkdn.PKDNStudent", teacher={"model": {"_target_": "pkdn_lightning.networks.pkdn.PKDNStudent"}})
-    assert taught_with(twin, distilled=True) == "a teacher that sees LR faces only"
-    assert method_name(twin, twin["teacher"]["model"]) == "PKDN, taught by a student"
+    assert taught_with(twin, twin["model"]) == "a teacher that sees LR faces only"
+    named = {"_target_": "pkdn_lightning.networks.pkdn.PKDNTeacher"}  # by teacher.checkpoint, which wins
+    assert taught_with(twin, named) == "a teacher that sees parsing maps"
+    assert method_name(twin, twin["model"]) == "PKDN, taught by a student"
     empty = config("pkdn.PKDNStudent", data={"parsing_damage": "empty"}, teacher=None)
-    assert taught_with(empty, distilled=True) == "a teacher that sees empty parsing maps"
+    assert taught_with(empty, {}) == "a teacher that sees empty parsing maps"
     blurred = config("fsrnet.FSRNet", data={"parsing_damage": "blurred"}, objective={"parsing": term})
-    assert taught_with(blurred, distilled=True) == "blurred parsing maps, a teacher that sees blurred parsing maps"
+    assert taught_with(blurred, {}) == "blurred parsing maps, a teacher that sees blurred parsing maps"
 
 
 def test_labels_are_short_and_unique():

@@ -85,9 +85,8 @@ def rank(method: str) -> tuple[int, str]:
     return len(ORDER), method
 
 
-def _teacher(config: Mapping[str, Any]) -> str:
+def _teacher(config: Mapping[str, Any], network: Mapping[str, Any]) -> str:
     """Returns what the teacher of a training sees, in words."""
-    network = (config.get("teacher") or {}).get("model") or {}
     if class_name(network.get("_target_")).endswith("Student"):
         return "a teacher that sees LR faces only"
     return f"a teacher that sees {parsing_maps(config)}"
@@ -100,15 +99,20 @@ def parsing_maps(config: Mapping[str, Any]) -> str:
     return maps.get(damage, f"{damage} parsing maps")
 
 
-def taught_with(config: Mapping[str, Any], *, distilled: bool) -> str:
-    """Returns what a method saw in training besides LR and HR faces, in words; empty if nothing."""
+def taught_with(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
+    """Returns what a method saw in training besides LR and HR faces, in words; empty if nothing.
+
+    Args:
+        config: The resolved configuration of a training.
+        teacher: The network that it was distilled from; None without distillation.
+    """
     terms = [term.get("term") or {} for term in config.get("objective", {}).values()]
     priors = {term.get("prior") for term in terms if class_name(term.get("_target_")) == "PriorEstimate"}
     adversarial = class_name(config["module"].get("_target_")) == "AdversarialModule"
     supervision = [
         parsing_maps(config) if "parsing" in priors else "",
         _HEATMAPS.get(config["data"].get("heatmaps", "none"), ""),
-        _teacher(config) if distilled else "",
+        "" if teacher is None else _teacher(config, teacher),
         "a discriminator" if adversarial else "",
         "the first weights of another network" if config["module"].get("init_from") else "",
     ]

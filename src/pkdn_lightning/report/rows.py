@@ -42,10 +42,10 @@ class Row:
         """What the method saw in training besides LR and HR faces, in words; empty if nothing."""
         if not self.runs:
             return ""
-        config = self.runs[0].config
-        if self.runs[0].reads_parsing:
-            return f"{parsing_maps(config)}, which it also sees in use"
-        return taught_with(config, distilled=self.distilled)
+        first = self.runs[0]
+        if first.reads_parsing:
+            return f"{parsing_maps(first.config)}, which it also sees in use"
+        return taught_with(first.config, first.teacher.network if first.teacher else None)
 
     @property
     def distilled(self) -> bool:
