@@ -318,6 +318,19 @@ class TestErrors:
         assert re.match(r"Gradient norms at step 2: head \d.*, tail \d.* \(clipped\)\.", norms)
         assert remedy == "Lower optimizer.lr."
 
+    @pytest.mark.parametrize(
+        ("teacher", "way"),
+        [
+            ("pkdn", "experiment=teacher data"),
+            ("pkdn_empty_map", "experiment=teacher data.parsing_damage=empty data"),
+            ("twin", "experiment=student objective=reconstruction data"),
+        ],
+    )
+    def test_a_job_that_cannot_train_its_teacher_says_how(self, teacher, way, tiny_config, monkeypatch):
+        monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+        with pytest.raises(ConfigError, match=f"Train it first: pkdn train {way}"):
+            train(tiny_config("objective=distillation_image", f"teacher={teacher}"))
+
     def test_a_discriminator_needs_a_scheme_that_has_one(self, tiny_config):
         discriminator = "+module.discriminator._target_=pkdn_lightning.networks.urdgn.URDGNDiscriminator"
         with pytest.raises(ConfigError, match=r"module\.discriminator is for module=adversarial"):

@@ -9,7 +9,7 @@ from pkdn_lightning.report.methods import class_name
 from pkdn_lightning.report.unused import unused
 
 TEACHER_NAME: Final = "teacher.checkpoint"
-"""Which teacher it was, where teachers of equal settings are told apart; see `sources.names`."""
+"""Which teacher it was, where teachers of equal settings are told apart; see `groups.tails`."""
 START: Final = "module.init_from"
 """What the first weights were copied from: false, true, `teacher`, or a name as above."""
 OF_TEACHER: Final = "teacher"
