@@ -39,13 +39,13 @@ class ProgressLines:
     """Prints now and then how far work has come, where there is no terminal for a progress bar.
 
     Args:
-        what: What is counted, for the lines.
+        title: What is counted or done.
         total: How much there is.
         show: Whether to print at all.
     """
 
-    def __init__(self, what: str, total: int, *, show: bool = True) -> None:
-        self.what, self.total, self.show = what, total, show and not console.is_terminal
+    def __init__(self, title: str, total: int, *, show: bool = True) -> None:
+        self.title, self.total, self.show = title, total, show and not console.is_terminal
         self._begun = self._printed = time.monotonic()
 
     def update(self, done: int, note: str = "") -> None:
@@ -58,7 +58,7 @@ class ProgressLines:
         now = time.monotonic()
         if self.show and now - self._printed >= min(_LINE_EVERY_S, max(_FIRST_LINE_S, (now - self._begun) / 10)):
             self._printed = now
-            console.print(f"{done:,} of {self.total:,} {self.what}{note}")
+            console.print(f"{self.title}: {done:,} of {self.total:,}{note}")
 
 
 def counted(number: int, what: str) -> str:
@@ -74,7 +74,7 @@ def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:
 
         yield from track(items, escape(title), total=total, console=console, transient=True)
         return
-    lines = ProgressLines(f"({title})", total)
+    lines = ProgressLines(title, total)
     for number, item in enumerate(items):
         lines.update(number)
         yield item

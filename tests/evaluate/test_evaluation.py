@@ -10,11 +10,12 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensor
 
 from pkdn_lightning.config import compose
+from pkdn_lightning.console import console
 from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.errors import CheckpointError, ConfigError, DataError
 from pkdn_lightning.evaluate import evaluate
 from pkdn_lightning.evaluate.measure import InputSpec, bicubic_method, measure
-from pkdn_lightning.metrics import psnr_y, ssim_y
+from pkdn_lightning.metrics import PROTOCOLS, psnr_y, ssim_y
 from pkdn_lightning.models.checkpoints import load_network
 from pkdn_lightning.models.model_card import model_card
 from pkdn_lightning.train import train
@@ -138,3 +139,14 @@ class TestErrors:
     def test_no_such_run(self, config):
         with pytest.raises(CheckpointError, match="No run folder"):
             evaluate(config("models.student=none"))
+
+
+@pytest.mark.parametrize(("columns", "tables"), [(200, 1), (80, 3), (38, 9)])
+def test_tables_have_whole_columns_on_narrow_terminals(config, capsys, monkeypatch, columns, tables):
+    monkeypatch.setattr(console, "width", columns)
+    evaluate(config(f"protocols=[{','.join(PROTOCOLS)}]"))
+    shown = capsys.readouterr().out
+    assert shown.count("│ bicubic │      - │") == tables
+    assert "…" not in shown
+    names = (name for line in shown.splitlines() if "method" in line for name in line.split("┃")[3:-1])
+    assert [name.strip() for name in names][:4] == ["psnr_y", "ssim_y", "psnr_no_border", "ssim_no_border"]

@@ -47,16 +47,34 @@ FELL, DIVERGED = "restores as bicubic interpolation does", "has diverged; its er
     ids=["learnt", "diverged and fell", "diverged", "untrained", "diverged early", "a start", "once", "never left"],
 )
 def test_what_is_told(course, told, capsys):
+    for number, shown in enumerate(_followed(course, capsys)[:-1], start=1):
+        assert told.get(number, "") in shown
+        assert bool(shown) == (number in told), (number, shown)
+
+
+@pytest.mark.parametrize(
+    ("course", "told"),
+    [([-9.0, -0.5], "1.5 times as large"), ([-9.0, 0.02], ""), ([], ""), ([0.1, -4.0, -50.0, -60.0], "")],
+    ids=["worse", "better", "too short", "diverged, which was told"],
+)
+def test_a_network_that_ends_worse_than_bicubic_interpolation(course, told, capsys):
+    shown = _followed(course, capsys)[-1]
+    assert told in shown
+    assert bool(shown) == bool(told), shown
+
+
+def _followed(course, capsys):
+    """Returns what is shown at each of a course's steps, and at its end."""
     net, watch = Stage(), CollapseWatch()
     module = StudentModule(net)
     hr = torch.stack([torch.from_numpy(real_face(row, 32).hr).permute(2, 0, 1) for row in range(3)])
     net.hr = hr / 255
-    batch = {"lr": degrade(hr, 4), "hr": net.hr}
+    batch, shown = {"lr": degrade(hr, 4), "hr": net.hr}, []
     for number, net.at in enumerate(course, start=1):
         state = {"global_step": 50 * number, "log_every_n_steps": 25, "is_global_zero": True}
         trainer = SimpleNamespace(**state, gradient_clip_val=None)
         watch.on_train_batch_end(trainer, module, None, batch, 0)
         assert net.training
-        shown = capsys.readouterr().out
-        assert told.get(number, "") in shown
-        assert bool(shown) == (number in told), (number, shown)
+        shown.append(capsys.readouterr().out)
+    watch.on_train_end(SimpleNamespace(is_global_zero=True), module)
+    return [*shown, capsys.readouterr().out]

@@ -136,24 +136,40 @@ def _write(
     lines.append("|---|---|" + "---|" * len(means[methods[0].name]))
     for method in methods:
         cells = " | ".join(f"{value:.4f}" for value in means[method.name].values())
-        lines.append(f"| {plain(method.name)} | {method.params:,} | {cells} |")
+        lines.append(f"| {plain(method.name)} | {_params(method)} | {cells} |")
     write_text(folder / "table.md", "\n".join(lines) + "\n")
 
 
 def _tables(
     cfg: DictConfig, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], sets: Sequence[str]
 ) -> Iterator[Table]:
-    """Yields one table per test set; a single table would be too wide for a terminal."""
+    """Yields the tables of each test set: one, or as many as its columns need on this terminal."""
     for name in sets:
         how = "" if cfg.data.degradation == "pil" else f", degradation {cfg.data.degradation}"
-        table = Table(title=f"{name}, {cfg.split}{how}", title_justify="left")
-        table.add_column("method")
-        table.add_column("params", justify="right")
         prefix = f"{cfg.split}/{name}/"
         keys = [key for key in means[methods[0].name] if key.startswith(prefix)]
-        for key in keys:
-            table.add_column(key.removeprefix(prefix), justify="right")
-        for method in methods:
-            values = (f"{means[method.name][key]:.{3 if 'psnr' in key else 4}f}" for key in keys)
-            table.add_row(method.name, f"{method.params:,}" if method.params else "-", *values)
-        yield table
+        unlimited = console.options.update(max_width=10_000)
+        while keys:
+            tables = (_table(f"{name}, {cfg.split}{how}", methods, means, keys[:end]) for end in range(len(keys), 1, -1))
+            fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= console.width)
+            table = next(fitting, None) or _table(f"{name}, {cfg.split}{how}", methods, means, keys[:1])
+            yield table
+            keys = keys[len(table.columns) - 2 :]
+
+
+def _table(
+    title: str, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], keys: Sequence[str]
+) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    table.add_column("params", justify="right")
+    for key in keys:
+        table.add_column(key.split("/", 2)[-1], justify="right")
+    for method in methods:
+        values = (f"{means[method.name][key]:.{3 if 'psnr' in key else 4}f}" for key in keys)
+        table.add_row(method.name, _params(method), *values)
+    return table
+
+
+def _params(method: Method) -> str:
+    return f"{method.params:,}" if method.params else "-"

@@ -163,7 +163,7 @@ def measure(
         perceptual_metrics: Further metrics by name; see `perceptual_metrics`.
     """
     plans = spec.plans(store)
-    for plan in progress(plans, title or f"measuring {store.name}/{spec.split}", len(plans)):
+    for plan in progress(plans, title or f"Measuring {store.name}/{spec.split}", len(plans)):
         raw = gather(store, plan, device)
         measured = []
         inputs = Inputs(raw, spec)

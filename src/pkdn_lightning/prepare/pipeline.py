@@ -201,7 +201,7 @@ def fill(
     # Closed at once when something goes wrong, so that no worker outlives the error.
     with closing(results), Progress(*columns, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task("preparing faces", total=len(candidates), completed=tried, begin=tried, rejected=0)
-        lines = ProgressLines("photographs", len(candidates), show=progress)
+        lines = ProgressLines("Photographs", len(candidates), show=progress)
         for chunk, found in results:
             faces: list[Face | Rejected | None] = [None] * len(chunk) if found is None else [*found]
             if job.parser is not None:

@@ -152,7 +152,7 @@ def _measure(rows: Sequence[Row], measurements: Measurements, seed: int) -> Subj
         measured=measured,
         scores={name: compare(measured, reference, name, seeds, seed=seed) for name in measurements.stores},
         reference=reference,
-        speeds={row.label: measurements.speed(row.runs[0]) for row in progress(rows, "timing", len(rows))},
+        speeds={row.label: measurements.speed(row.runs[0]) for row in progress(rows, "Timing", len(rows))},
         scale=measurements.spec.scale,
         protocol=f"Protocol {describe(HEADLINE.name)}",
         data=_training_data(rows),

@@ -107,7 +107,7 @@ def restore_faces(subject: Subject, measurements: Measurements, count: int) -> d
         raw = gather(store, measurements.spec.plan(store, rows), measurements.device)
         inputs[test_set] = Inputs(raw, measurements.spec)
     methods = [BASELINE, *subject.rows]
-    for row in progress(methods, "restoring faces", len(methods)):
+    for row in progress(methods, "Restoring faces", len(methods)):
         run = row.best if row.runs else None
         method = measurements.method(run, row.label)
         for test_set, (_, _, images, psnr) in found.items():

@@ -28,7 +28,10 @@ def idle_settings(cfg: DictConfig, typed: Sequence[str], idle: Mapping[str, str]
     """
     text = OmegaConf.to_yaml(cfg)
     parsed = OverridesParser.create().parse_overrides(list(typed))
-    settings = {str(each.key_or_group): str(each.input_line) for each in parsed if "." in str(each.key_or_group)}
+    given = {str(each.key_or_group): str(each.input_line) for each in parsed}
+    settings = {key: line for key, line in given.items() if "." in key or key == "size"}
+    if "${by_size:" not in OmegaConf.to_yaml(cfg.model):
+        idle = {**idle, "size": "the network's size is given by its own arguments, model.*"}
     lines = [
         f"{line} has no effect: {reason}."
         for key, line in settings.items()

@@ -109,7 +109,7 @@ def _compute(
     """Writes the file in order, because a full disk stops a process that writes to a memory map without a message."""
     frozen, rows, size = FrozenTeacher(teacher.net), datamodule.store.indices("train"), datamodule.eval_batch_size
     frozen.to(device)
-    lines = ProgressLines("of the teacher's faces", len(rows))
+    lines = ProgressLines("The teacher's faces", len(rows))
     with whole_file(file) as temporary, temporary.open("wb") as opened, full_float32():
         np.lib.format.write_array_header_1_0(opened, {"descr": "<f2", "fortran_order": False, "shape": shape})
         for start in range(0, len(rows), size):

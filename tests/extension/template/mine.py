@@ -4,14 +4,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from pkdn_lightning import SRNetwork, SROutput
-from pkdn_lightning.data.degradation import degrade
+from pkdn_lightning.data.degradation import degrade, enlarge
 from pkdn_lightning.losses import LossTerm
 from pkdn_lightning.prepare.source import Face
 from pkdn_lightning.prepare.sources.portraits import Candidate, PortraitsSource
 
 
 class Shuffle(SRNetwork):
-    """Two convolutions and a pixel shuffle; conf/model/shuffle.yaml."""
+    """What two convolutions and a pixel shuffle add to bicubic interpolation; conf/model/shuffle.yaml."""
 
     def __init__(self, scale: int, width: int = 32) -> None:
         super().__init__()
@@ -20,7 +20,8 @@ class Shuffle(SRNetwork):
         self.tail = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
 
     def forward(self, lr: Tensor) -> SROutput:
-        return SROutput(nn.functional.pixel_shuffle(self.tail(self.head(lr).relu()), self.scale))
+        added = nn.functional.pixel_shuffle(self.tail(self.head(lr).relu()), self.scale)
+        return SROutput(enlarge(lr, self.scale) + added)
 
 
 class Brightness(LossTerm):

@@ -23,10 +23,12 @@ class CollapseWatch(lightning.Callback):
 
     A network with a global residual starts near bicubic interpolation, and can fall back to it: its layers then give a
     constant, and their gradients vanish. This is told once, when it is seen twice in a row after the network had learnt
-    something or diverged, or late in the training. So is a network that diverges, which need not end in a NaN.
+    something or diverged, or late in the training. So is a network that diverges, which need not end in a NaN. At the
+    end of the training it is told if bicubic interpolation is better still.
     """
 
     def __init__(self) -> None:
+        self._error = 0.0
         self._learnt, self._away, self._next = False, False, _EVERY
         self._before, self._told = "", set[str]()
 
@@ -39,6 +41,7 @@ class CollapseWatch(lightning.Callback):
             return  # between logging steps the host must not wait for the device
         self._next = step + _EVERY
         added, error = against_bicubic(pl_module, {name: tensor[:_FACES] for name, tensor in batch.items()})
+        self._error = error
         self._learnt = self._learnt or error < _LEARNT or step > _LATE
         self._away = self._away or self._learnt or error > _DIVERGED
         seen = ""
@@ -52,6 +55,16 @@ class CollapseWatch(lightning.Callback):
             remedies = _remedies(pl_module, trainer, "ffb" if "interpolation does" in kind else "")
             console.print(f"Step {step:,}: {seen}. {remedies}", markup=False, highlight=False)
         self._before = kind
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tells that the network is worse than no network, by the last faces that were looked at."""
+        if self._error > 1 and not self._told and trainer.is_global_zero:
+            console.print(
+                f"Bicubic interpolation is better than the network, whose error on training faces is {self._error:.2g} "
+                "times as large. Train longer, or with another optimizer.lr.",
+                markup=False,
+                highlight=False,
+            )
 
 
 @torch.no_grad()
