@@ -123,23 +123,27 @@ def bfloat16_gain(channels: int = 64) -> float:
     """Returns how many times as fast this CPU trains a convolution in bfloat16 mixed precision as in float32.
 
     Instructions do not tell: of two processors with them, one gains and one loses. Takes about a tenth of a second.
-    CPU time is compared, which other programs on the machine hardly change.
+    The CPU time of one thread is compared: other programs on the machine hardly change it, and several threads would
+    count their waiting for each other.
 
     Args:
         channels: Width of the 3x3 convolution.
     """
 
     def seconds(*, mixed: bool) -> float:
-        begun = time.process_time()
+        begun = time.thread_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             result = conv(image)
         result.float().sum().backward()
-        return time.process_time() - begun
+        return time.thread_time() - begun
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
         image = torch.rand(1, channels, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
         rounds = [(seconds(mixed=False), seconds(mixed=True)) for _ in range(4)][1:]  # the first one warms up
+    torch.set_num_threads(threads)
     full, mixed = map(min, zip(*rounds, strict=True))
     return full / mixed
 

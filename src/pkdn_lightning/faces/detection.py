@@ -64,7 +64,8 @@ def detect_faces(image: Image.Image, *, thorough: bool = False) -> list[Detectio
 
 def check_detector(
     needed_by: str = "crop=detector",
-    instead: str = "Where landmarks or fixed boxes are known it is not needed: data.source.crop=dic or aligned.",
+    instead: str = "Photographs that show one face and little else need none: data.source.crop=whole. Where landmarks "
+    "or fixed boxes are known, dic and aligned need none either.",
 ) -> None:
     """Checks that the detector is installed, before any work starts.
 

@@ -141,7 +141,7 @@ class _Run:
         self.cfg, self.models, self.manifest, self.references = cfg, models, manifest, references
         self.settings = {key: cfg[key] for key in _SETTINGS} | {"runtime": models.runtime()}
         self.sha256 = models.sha256()
-        self.skipped, self.rows = 0, dict[Path, Row]()
+        self.skipped, self.rows, self.told = 0, dict[Path, Row](), set[str]()
 
     def all(self, inputs: Sequence[Input]) -> list[Row]:
         """Restores every input, and returns their rows in order."""
@@ -257,7 +257,9 @@ class _Run:
     def _done(self, each: Input, row: Row) -> None:
         self.rows[each.name] = row
         self.manifest.add(row)
-        console.print(f"{row.input}: {row.error or row.decision}", style="red" if row.error else None)
+        same = row.error in self.told  # of the installation, or of the command: such reasons are long
+        told = "not restored, for the same reason" if same else row.error or row.decision
+        console.print(f"{row.input}: {told}", style="red" if row.error else None)
 
     def _failed(self, each: Input, row: Row, error: Exception, started: float) -> None:
         text = error.detail if isinstance(error, Rejected) else str(getattr(error, "strerror", None) or error)
@@ -267,6 +269,8 @@ class _Run:
         seconds = round(time.perf_counter() - started, 3)
         status: Status = "kept" if isinstance(error, _KeptError) else "failed"
         self._done(each, replace(row, status=status, seconds=seconds, error=message))
+        if isinstance(error, ConfigError):
+            self.told.add(message)
 
 
 def _noted(face: Face) -> dict[str, Any]:

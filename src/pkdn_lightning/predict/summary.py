@@ -34,7 +34,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         found.append(
             f"{counted(kept.total(), 'face')} left alone: {reasons}. faces=all restores all that lie in the picture."
         )
-    if turned := [row.input for row in rows if row.turn]:
+    if turned := [row.input for row in rows if row.turn and row.status == "restored"]:
         found.append(
             f"{counted(len(turned), 'photograph')} on the side or upside down, restored as stored: {turned[0]}"
             + (", ..." if len(turned) > 1 else "")

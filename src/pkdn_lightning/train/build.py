@@ -249,6 +249,28 @@ def check_validation_interval(trainer: TrainerConfig, batches: int) -> None:
         )
 
 
+def unvalidated(trainer: TrainerConfig, batches: int) -> str | None:
+    """Returns a line on a training that ends before its first validation, if one is wanted; None otherwise.
+
+    Args:
+        trainer: Its configuration.
+        batches: Of an epoch.
+    """
+    steps, every = trainer.max_steps, 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
+    if steps is None or steps < 0 or trainer.fast_dev_run or trainer.limit_val_batches == 0:
+        return None
+    epochs = trainer.check_val_every_n_epoch
+    first = ((epochs or 1) - 1) * batches + (every if isinstance(every, int) else every * batches)
+    ends = steps * trainer.accumulate_grad_batches
+    if first <= ends:
+        return None
+    key = f"trainer.val_check_interval={ends}" + ("" if epochs is None else " trainer.check_val_every_n_epoch=null")
+    return (
+        f"trainer.max_steps={steps} ends before the first validation: no checkpoint is chosen as the best, and no "
+        f"faces are drawn. To validate at the end: {key}"
+    )
+
+
 def check_processes(count: int, datamodule: FaceSRDataModule, *, test: bool) -> None:
     """Checks that each process of a training has faces in every split.
 

@@ -38,6 +38,7 @@ from pkdn_lightning.train.build import (
     check_processes,
     check_validation_interval,
     compile_networks,
+    unvalidated,
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
 from pkdn_lightning.train.failures import translate_errors
@@ -93,7 +94,8 @@ def run_training(cfg: DictConfig) -> RunResult:
             change = describe_change(run, cfg) if own and resumed else None
             if own:  # after everything that can be refused
                 open_run_folder(run, cfg, record, resumed)
-            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing, _idle(cfg, parts)])
+            early = unvalidated(cfg.trainer, len(parts.datamodule.train_dataloader()))
+            _announce(cfg, parts.module, trainer, record, [change, choices, load, missing, early, _idle(cfg, parts)])
             with translate_errors(run, record, cfg):
                 metrics = _fit_and_test(trainer, parts, run, resumed, test=cfg.test)
                 _conclude(cfg, run, trainer, metrics, record, described)
