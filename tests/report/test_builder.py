@@ -302,7 +302,26 @@ class TestTable2:
         assert base_command(rows["own0"]) == typed.split()[:-1]
 
     def test_nothing_run_at_all(self):
-        assert commands(ablation([]))[2] == "pkdn train experiment=student_celeba"
+        assert commands(ablation([]))[2] == "pkdn train experiment=student data=celeba"
+
+    def test_no_student_of_a_teacher_at_all(self, make_run):
+        make_run("plain", "data.name=portraits", "size=reduced")
+        rows = collect("runs").rows
+        assert commands(ablation(rows), rows)[2] == "pkdn train experiment=student data=portraits size=reduced"
+
+    def test_students_of_several_teachers_are_compared_with_those_of_their_own(self, make_run):
+        off = ("model.pfb=false", "model.ffb=false")
+        own = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1, 2)]
+        bare = [make_run(f"teacher_bare{seed}", f"seed={seed}", *off) for seed in (0, 1, 2)]
+        for seed in (0, 1, 2):
+            make_run(f"full{seed}", f"seed={seed}", teacher=own[seed])
+            make_run(f"without{seed}", f"seed={seed}", *(f"teacher.{each}" for each in off), teacher=bare[seed])
+        for seed in (1, 2):
+            make_run(f"shared{seed}", f"seed={seed}", teacher=own[0])
+        lines = [line for line in ablation(collect("runs").rows) if line.student]
+        found = {line.student.runs[0].folder.path.name: line.full.runs[0].folder.path.name for line in lines}
+        assert found == {"without0": "full0", "full0": "full0", "shared1": "shared1"}
+        assert [len(line.student.runs) for line in lines] == [3, 3, 2]
 
 
 class TestFigure:

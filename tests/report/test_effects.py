@@ -103,6 +103,19 @@ class TestGrid:
         assert names == {(0.1, 10): "pkdn", (0, 10): "no_ts", (0, 0): "plain"}
         assert (grid.method, grid.ts, grid.fs) == ("PKDN", [0, 0.1], [0, 10])
 
+    def test_a_grid_stays_whole_when_one_seed_has_a_second_teacher(self, make_run):
+        teachers = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1)]
+        for seed in (0, 1):
+            make_run(f"pkdn{seed}", f"seed={seed}", teacher=teachers[seed])
+        for ts, fs in ((0, 10), (1, 10)):
+            make_run(f"weight{ts}", f"objective.ts.weight={ts}", f"objective.fs.weight={fs}", teacher=teachers[0])
+        (grid,) = lambda_grids(rows_of(make_run))
+        assert sorted(grid.rows) == [(0, 10), (0.1, 10), (1, 10)]
+        make_run("of_another", "seed=1", teacher=teachers[0])
+        (grid,) = lambda_grids(rows_of(make_run))
+        assert sorted(grid.rows) == [(0, 10), (0.1, 10), (1, 10)]
+        assert len(grid.rows[0.1, 10].runs) == 2
+
     def test_empty_cells_have_commands(self, make_run):
         teacher = make_run("teacher")
         for ts, fs in ((0.1, 10), (0, 10), (1, 10)):

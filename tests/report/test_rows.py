@@ -210,7 +210,7 @@ class TestSources:
             "PKDN, teacher without FFB": ["bare"],
             "PKDN (teacher.checkpoint=each seed's own, ts.weight=0.1)": ["own1", "own2"],
             "PKDN (teacher.checkpoint=teacher0, ts.weight=0.1)": ["shared1", "shared2"],
-            "PKDN (teacher.checkpoint=teacher0, ts.weight=3)": ["weight"],
+            "PKDN (teacher.checkpoint=each seed's own, ts.weight=3)": ["weight"],
         }
 
     def test_a_teacher_trained_again_makes_no_row(self, make_run):
@@ -299,7 +299,8 @@ class TestSources:
         make_run("shared1", "seed=1", f"module.init_from={first[0].path}")
         make_run("shared2", "seed=2", f"module.init_from={first[0].path}")
         found = {row.settings["module.init_from"]: folders(row) for row in collect("runs").rows}
-        assert found == {False: ["first0", "first1"], "first0": ["own0", "shared1", "shared2"], "first1": ["own1"]}
+        own = "each seed's own"
+        assert found == {False: ["first0", "first1"], own: ["own0", "own1"], "first0": ["shared1", "shared2"]}
 
     def test_the_weights_of_the_teacher_are_the_teacher_s(self, make_run):
         teacher = make_run("teacher")

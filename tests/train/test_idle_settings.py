@@ -37,15 +37,16 @@ def told(composed):
     ],
 )
 def test_a_student_without_a_teacher(told, typed, expected):
-    assert told(typed, taught=False, reads_maps=False, priors=()) == expected
+    assert told(typed, taught=False, reads_maps=False, teacher_reads_maps=False, priors=()) == expected
 
 
 def test_a_named_teacher_is_trained_already(told):
     typed = ["teacher.checkpoint=a", "teacher.model.pfb=false", "data.parsing_dropout=0.5", "teacher.cache=true"]
-    assert told(typed).splitlines() == [
+    assert told(typed, reads_maps=False).splitlines() == [
         "teacher.model.pfb=false has no effect: a is trained already.",
         "data.parsing_dropout=0.5 has no effect: a is trained already.",
     ]
+    assert told(["teacher.checkpoint=a", "data.parsing_dropout=0.5"], reads_maps=True) is None
 
 
 @pytest.mark.parametrize(

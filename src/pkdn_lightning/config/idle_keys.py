@@ -23,6 +23,7 @@ def idle_keys(
     *,
     taught: bool = True,
     reads_maps: bool = True,
+    teacher_reads_maps: bool = True,
     reads_features: bool = True,
     priors: Collection[str] = ("parsing", "heatmaps"),
 ) -> dict[str, str]:
@@ -31,14 +32,15 @@ def idle_keys(
     Args:
         config: The training's configuration.
         taught: Whether the objective has a teacher.
-        reads_maps: Whether the network or its teacher reads parsing maps.
+        reads_maps: Whether the network itself reads parsing maps.
+        teacher_reads_maps: Whether its teacher does.
         reads_features: Whether a term of the objective reads features.
         priors: The priors that terms of the objective read.
     """
     found: dict[str, str] = {}
     groups = (
-        _of_data(config["data"], reads_maps, _priors(config["model"], priors)),
-        _of_teacher(config["teacher"], taught),
+        _of_data(config["data"], reads_maps or teacher_reads_maps, _priors(config["model"], priors)),
+        _of_teacher(config["teacher"], taught, reads_maps),
         _of_module(config["module"], reads_features),
         *(_of_term(name, term) for name, term in config["objective"].items()),
         _of_network(config["model"]),
@@ -62,12 +64,13 @@ def _of_data(data: Mapping[str, Any], reads_maps: bool, priors: Collection[str])
         yield "no term of the objective reads heatmaps", ("data.heatmaps", "data.heatmap_px")
 
 
-def _of_teacher(teacher: Mapping[str, Any], taught: bool) -> _Reasons:
+def _of_teacher(teacher: Mapping[str, Any], taught: bool, reads_maps: bool) -> _Reasons:
     if not taught:
         yield "the objective has no teacher", ("teacher",)
     elif teacher["checkpoint"] not in ("auto", "none"):
         trained = (f"teacher.{key}" for key in ("model", "seed", "lr", "max_steps", "max_epochs", "method"))
-        yield f"{teacher['checkpoint']} is trained already", (*trained, "data.parsing_dropout")
+        of_its_data = () if reads_maps else ("data.parsing_dropout",)
+        yield f"{teacher['checkpoint']} is trained already", (*trained, *of_its_data)
 
 
 def _of_module(module: Mapping[str, Any], reads_features: bool) -> _Reasons:

@@ -6,7 +6,7 @@ pkdn report runs=runs data.test_stores.celeba=stores/celeba data.test_stores.hel
 It reads run folders and test stores, and writes the paper's tables and figure, measured values beside published ones:
 
 run_config       the configuration of a run, checked
-unused           keys of a configuration that nothing reads
+idle             keys of a configuration that nothing reads
 settings         the other ones, which tell trainings apart, in labels, too
 run, sources     run folders -> runs, and the trained networks that they learned from or began with
 groups           runs -> those of equal settings and sources

@@ -55,7 +55,7 @@ def families(rows: Sequence[Row], preferred: str) -> list[Family]:
 
 def changed(base: Row, row: Row) -> list[str]:
     """Returns the settings in which a row differs from another, in words, without those that follow from another."""
-    before, after, ignored = base.settings, row.settings, (*base.unused, *row.unused)
+    before, after, ignored = base.settings, row.settings, (*base.idle, *row.idle)
     changes = []
     if base.distilled != row.distilled:
         changes += [f"distillation: {_presence(base.distilled)}", *_maps(base, row)]

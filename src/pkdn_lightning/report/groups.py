@@ -1,6 +1,6 @@
 """Runs of equal settings, and among them those of equal sources: the runs of a row, with all that were run again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,9 +24,9 @@ class Group(NamedTuple):
 def groups_of(runs: Iterable[Run]) -> list[Group]:
     """Returns groups of runs, which come newest first.
 
-    Seeds may share a teacher or have one each. If some seed has runs of several teachers, those that teach several
-    seeds, or are of another seed than their student, have a group of their own; teachers of their student's seed stay
-    together. The same holds for the networks that first weights were copied from.
+    Seeds may share a teacher or have one each. If some seed has runs of several teachers, the runs that learned from a
+    teacher of their own seed stay together, and the others have a group for each teacher. The same holds for the
+    networks that first weights were copied from.
     """
     found: dict[tuple[str, str], Group] = {}
     for run in runs:
@@ -38,32 +38,38 @@ def groups_of(runs: Iterable[Run]) -> list[Group]:
 
 def _split(groups: Sequence[Group], key: str, source_of: _SourceOf) -> list[Group]:
     """Splits groups by their sources, and names these under `key` wherever sources of such settings were told apart."""
-    found, told_apart = list[Group](), set[str]()
+    parts, told_apart = list[Group](), set[str]()
     for group in groups:
-        parts: dict[str, list[Run]] = {}
+        runs: dict[str, list[Run]] = {}
         for run, share in zip(group.runs, _shares(group.runs, source_of), strict=True):
-            parts.setdefault(share, []).append(run)
-        found += [group._replace(runs=runs) for runs in parts.values()]
-        if len(parts) > 1:
+            runs.setdefault(share, []).append(run)
+        parts += [group._replace(runs=own) for own in runs.values()]
+        if len(runs) > 1:
             told_apart.add(_kind(group, source_of))
-    named = [group for group in found if _kind(group, source_of) in told_apart]
-    names = tails(source.place for group in named for run in group.runs if (source := source_of(run)))
-    return [_named(group, key, source_of, names) if group in named else group for group in found]
+    named = [group for group in parts if _kind(group, source_of) in told_apart]
+    tail = tails(source.place for group in named for run in group.runs if (source := source_of(run)))
+    own: dict[str, set[str]] = {}  # by kind: the rows whose runs have sources of their own seed belong together
+    for group in named:
+        if not _shared(group, source_of):
+            own.setdefault(_kind(group, source_of), set()).update(_names(group, source_of, tail))
+
+    def name(group: Group) -> str:
+        shared = _shared(group, source_of)
+        names = _names(group, source_of, tail) if shared else own[_kind(group, source_of)]
+        return min(names) if len(names) == 1 else OWN
+
+    return [_with(group, key, name(group)) if group in named else group for group in parts]
 
 
 def _shares(runs: Sequence[Run], source_of: _SourceOf) -> list[str]:
-    """Returns for each run of a group the source that it shares with others; empty for one of its own seed."""
+    """Returns for each run of a group the source by which it is told apart; empty for one of its own seed."""
     sources = [source_of(run) for run in runs]
-    seeds: dict[str, set[int]] = {}
-    for run, source in zip(runs, sources, strict=True):
-        seeds.setdefault(source.content if source else "", set()).add(run.seed)
-    if sum(map(len, seeds.values())) == len({run.seed for run in runs}):
+    several = len({(run.seed, source and source.content) for run, source in zip(runs, sources, strict=True)})
+    if several == len({run.seed for run in runs}):
         return [""] * len(runs)  # no seed has several
-    own = [
-        source is None or (len(seeds[source.content]) == 1 and source.seed == run.seed)
-        for run, source in zip(runs, sources, strict=True)
+    return [
+        source.content if source and source.seed != run.seed else "" for run, source in zip(runs, sources, strict=True)
     ]
-    return ["" if is_own or not source else source.content for is_own, source in zip(own, sources, strict=True)]
 
 
 def _kind(group: Group, source_of: _SourceOf) -> str:
@@ -72,10 +78,19 @@ def _kind(group: Group, source_of: _SourceOf) -> str:
     return repr(sorted(source.settings.values.items())) if source else ""
 
 
-def _named(group: Group, key: str, source_of: _SourceOf, names: dict[Path, str]) -> Group:
-    own = {names[source.place] for run in group.runs if (source := source_of(run))}
-    values = {**group.settings.values, key: own.pop() if len(own) == 1 else OWN}
-    return group._replace(settings=group.settings._replace(values=values))
+def _shared(group: Group, source_of: _SourceOf) -> bool:
+    """Returns whether the runs of a group have one source together, which is not that of a single run's own seed."""
+    sources = [(run, source) for run in group.runs if (source := source_of(run))]
+    one = len({source.content for _, source in sources}) == 1
+    return one and (len({run.seed for run, _ in sources}) > 1 or sources[0][0].seed != sources[0][1].seed)
+
+
+def _names(group: Group, source_of: _SourceOf, tail: Mapping[Path, str]) -> set[str]:
+    return {tail[source.place] for run in group.runs if (source := source_of(run))}
+
+
+def _with(group: Group, key: str, value: str) -> Group:
+    return group._replace(settings=group.settings._replace(values={**group.settings.values, key: value}))
 
 
 def tails(places: Iterable[Path]) -> dict[Path, str]:

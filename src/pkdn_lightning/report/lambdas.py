@@ -54,7 +54,7 @@ def lambda_grids(rows: Sequence[Row]) -> list[LambdaGrid]:
     grids = []
     for distilled in alike.values():
         first = distilled[0]
-        joining = [row for row in plain if _own(row, first.unused) == _own(first, row.unused)]
+        joining = [row for row in plain if _own(row, first.idle) == _own(first, row.idle)]
         students = [_student(row) for row in (*distilled, *joining)]
         variants = list(dict.fromkeys(student.others for student in students))
         for others in variants:

@@ -25,7 +25,7 @@ class Row:
     method: str  # network and training scheme
     runs: tuple[Run, ...]  # one per seed, by seed; none for bicubic
     settings: Mapping[str, Any]  # what the runs share, by dotted key
-    unused: tuple[str, ...] = ()  # keys that are not among the settings, because nothing reads them
+    idle: tuple[str, ...] = ()  # keys that are not among the settings, because nothing reads them
 
     @property
     def damage(self) -> str:

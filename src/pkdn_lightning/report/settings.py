@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config.training_keys import affects_training, flatten, within
+from pkdn_lightning.report.idle import idle
 from pkdn_lightning.report.methods import class_name
-from pkdn_lightning.report.unused import unused
 
 TEACHER_NAME: Final = "teacher.checkpoint"
 """Which teacher it was, where teachers of equal settings are told apart; see `groups.tails`."""
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     """What a run shares with the same training under another seed."""
 
     values: Mapping[str, Any]  # by dotted key
-    unused: tuple[str, ...] = ()  # keys that are left out, with all below them, because nothing reads them
+    idle: tuple[str, ...] = ()  # keys that are left out, with all below them, because nothing reads them
 
 
 def settings(
@@ -50,29 +50,29 @@ def settings(
         teacher: The settings of the teacher it learned from, as `of_source` returns them; None if there was none.
         start: Those of the network that its first weights were copied from; None if there was none.
     """
-    idle = unused(config, teacher.values if teacher else None)
+    without_effect = idle(config, teacher.values if teacher else None)
     absent = [f"objective.{name}" for name, term in config["objective"].items() if not term["weight"]]
-    left_out = (*_ALIKE, *idle, *absent)
+    left_out = (*_ALIKE, *without_effect, *absent)
     found = {key: value for key, value in flatten(config) if affects_training(key) and not within(key, left_out)}
     found["data.train"] = f"{data.get('name')} {str(data.get('sha256'))[:8]}"
     devices = config["trainer"].get("devices")
     found["trainer.devices"] = devices if isinstance(devices, int) and devices > 0 else 1  # as the batch is counted
     found[START] = bool(config["module"].get("init_from"))
     layers = config["teacher"]["features"]  # the student's choice, though they are the teacher's
-    if layers and not within(f"{OF_TEACHER}.features", idle):
+    if layers and not within(f"{OF_TEACHER}.features", without_effect):
         found |= {f"{OF_TEACHER}.features.{key}": value for key, value in flatten(layers)}
     for place, source in ((OF_TEACHER, teacher), (OF_START, start)):
         if source:
             found |= {f"{place}.{key}": value for key, value in source.values.items()}
-            idle = (*idle, *(f"{place}.{key}" for key in source.unused))
-    return Settings(found, idle)
+            without_effect = (*without_effect, *(f"{place}.{key}" for key in source.idle))
+    return Settings(found, without_effect)
 
 
 def of_source(own: Settings) -> Settings:
     """Returns what tells the training of a teacher from another one; the network's arguments have no prefix."""
     kept = {key: value for key, value in own.values.items() if not within(key, _ALIKE_SOURCES)}
     values = {key.removeprefix("model."): value for key, value in kept.items()}
-    return Settings(values, tuple(key.removeprefix("model.") for key in own.unused))
+    return Settings(values, tuple(key.removeprefix("model.") for key in own.idle))
 
 
 def labels(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

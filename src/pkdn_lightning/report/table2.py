@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.training_keys import flatten
+from pkdn_lightning.report.groups import OWN
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation, parsing_maps
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
 from pkdn_lightning.report.rows import Row
@@ -48,12 +49,11 @@ def ablation(rows: Sequence[Row]) -> list[Line]:
     varied = [family for family in families.values() if len({_variant(row) for row in family}) > 1]
     alone = sorted((row for family in families.values() for row in family), key=lambda row: -row.best.validation)[:1]
     shown = [row for family in varied for row in family] or alone
-    full = {_other_settings(row): row for row in shown if row.method == STUDENT}
     lines = []
     for variant in VARIANTS:
         students = [row for row in rows if row in shown and _variant(row) == variant]
         teachers = [row for row in rows if _is_teacher(row) and _variant(row) == variant]
-        found = [Line(variant, row, _teacher_of(row, teachers), full.get(_other_settings(row))) for row in students]
+        found = [Line(variant, row, _teacher_of(row, teachers), _full(row, shown)) for row in students]
         best = sorted(teachers, key=lambda row: -row.best.validation)[:1]
         lines += found or [Line(variant, teacher=row) for row in best] or [Line(variant)]
     return lines
@@ -94,7 +94,7 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
             "whose teacher has both.",
             OVER_SEEDS_NOTE,
         ],
-        commands(lines),
+        commands(lines, subject.rows),
     )  # fmt: skip
 
 
@@ -129,10 +129,19 @@ def table2_records(subject: Subject) -> list[dict[str, Any]]:
     return records
 
 
-def commands(lines: Sequence[Line]) -> list[str]:
-    """Returns the command lines that run what the ablation lacks: those of the full PKDN, with other teachers."""
+def commands(lines: Sequence[Line], others: Sequence[Row] = ()) -> list[str]:
+    """Returns the command lines that run what the ablation lacks: those of the full PKDN, with other teachers.
+
+    Args:
+        lines: The ablation.
+        others: The rows of the report. Without a student among the lines the commands have the data of one of these.
+    """
     known = sorted((line.student for line in lines if line.student), key=lambda row: _variant(row) != (True, True))
-    base = base_command(known[0], _VARIED) if known else ["pkdn", "train", "experiment=student_celeba"]
+    if known:
+        base = base_command(known[0], _VARIED)
+    else:
+        data = next((data_and_size(row.best.config) for row in others if row.runs), ["data=celeba"])
+        base = ["pkdn", "train", "experiment=student", *data]
     found = []
     for line in lines:
         if line.student is None:
@@ -202,6 +211,17 @@ def _other_settings(student: Row) -> str:
     arguments = {f"{OF_TEACHER}.{key}": value for key, value in flatten(teacher.network if teacher else {})}
     varied = (TEACHER_NAME, *(f"{OF_TEACHER}.{name}" for name in BLOCKS))
     return repr(sorted(item for item in {**student.settings, **arguments}.items() if item[0] not in varied))
+
+
+def _full(student: Row, rows: Sequence[Row]) -> Row | None:
+    """Returns the student of the same settings whose teacher has both blocks; of several of most common seeds.
+
+    There are several where one seed learned from several teachers of equal settings.
+    """
+    own = set(seeds(student))
+    found = [row for row in rows if row.method == STUDENT and _other_settings(row) == _other_settings(student)]
+    found.sort(key=lambda row: (row is not student, -len(own & set(seeds(row))), row.settings.get(TEACHER_NAME) != OWN))
+    return found[0] if found else None
 
 
 def _maps(lines: Sequence[Line]) -> str:

@@ -214,11 +214,12 @@ def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
 
 def _idle(cfg: DictConfig, parts: _Parts) -> str | None:
     """Returns what was typed without effect, with the reasons; None if nothing."""
-    objective, networks = parts.module.objective, [parts.module.net, *([parts.teacher.net] if parts.teacher else [])]
+    objective = parts.module.objective
     idle = idle_keys(
         cfg,
         taught=parts.teacher is not None,
-        reads_maps=any(net.uses_parsing for net in networks),
+        reads_maps=parts.module.net.uses_parsing,
+        teacher_reads_maps=parts.teacher is not None and parts.teacher.net.uses_parsing,
         reads_features=objective.reads_features,
         priors=objective.priors,
     )

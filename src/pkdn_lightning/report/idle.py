@@ -12,7 +12,7 @@ from pkdn_lightning.report.run_config import known_network
 _PRIORS: Final = ("parsing", "heatmaps")
 
 
-def unused(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> tuple[str, ...]:
+def idle(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Returns the keys that have no effect, with all below them; see `config.idle_keys`.
 
     Args:
@@ -20,16 +20,15 @@ def unused(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> tupl
         teacher: The network it learned from, empty if unknown; None without a teacher.
     """
     terms = [term["term"] for term in config["objective"].values() if term["weight"]]
-    idle = idle_keys(
+    found = idle_keys(
         config,
         taught=teacher is not None,
-        reads_maps=any(map(_reads_maps, (config["model"], *([] if teacher is None else [teacher])))),
+        reads_maps=_reads_maps(config["model"]),
+        teacher_reads_maps=teacher is not None and _reads_maps(teacher),
         reads_features=any(map(_reads_features, terms)),
         priors={prior for term in terms for prior in _priors(term)},
     )
-    # A trained teacher no longer reads it; a network that reads maps itself does.
-    kept = ("data.parsing_dropout",) if _reads_maps(config["model"]) else ()
-    return tuple(key for key in idle if key not in kept)
+    return tuple(found)
 
 
 def _reads_maps(network: Mapping[str, Any]) -> bool:
