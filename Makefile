@@ -30,10 +30,10 @@ setup: $(BIN)/pkdn ## create the environment in .venv
 
 demo: setup ## train a small teacher and two students on the included portraits, on CPU, and show table and pictures
 	rm -rf $(DEMO)
-	$(BIN)/pkdn train -m experiment=demo objective=distillation_short,reconstruction launch=joblib \
+	$(BIN)/pkdn train -m experiment=demo objective=distillation_warm_start,reconstruction launch=joblib \
 		paths.runs=$(DEMO) hydra.sweep.dir=$(DEMO)/students
 	$(BIN)/pkdn evaluate data=portraits run_dir=$(DEMO)/table models.plain=$(DEMO)/students/objective-reconstruction \
-		models.distilled=$(DEMO)/students/objective-distillation_short models.teacher=$$(ls -d $(DEMO)/teacher_portraits/auto-*)
+		models.distilled=$(DEMO)/students/objective-distillation_warm_start models.teacher=$$(ls -d $(DEMO)/teacher_portraits/auto-*)
 	@echo "The faces: $(DEMO)/table/grid_portraits.png. The students restore eyes, mouth and hair that bicubic blurs; the"
 	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it gains nothing."
 

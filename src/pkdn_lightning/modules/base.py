@@ -289,7 +289,8 @@ class SRModule(lightning.LightningModule):
         self._last_parts = parts
         if self._is_logged():
             self._raise_if_not_finite()
-            self._last_norms = self.global_step, gradient_norms(self.net)  # those of the step before
+        if self._is_logged() or self.global_step == 1:  # the gradients are those of the step before
+            self._last_norms = self.global_step, gradient_norms(self.net)
 
     def _is_logged(self) -> bool:
         """Returns whether Lightning logs this step, or it is the first: then the host may wait for the device."""
