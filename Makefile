@@ -35,7 +35,7 @@ demo: setup ## train a small teacher and two students on the included portraits,
 	$(BIN)/pkdn evaluate data=portraits run_dir=$(DEMO)/table models.plain=$(DEMO)/students/objective-reconstruction \
 		models.distilled=$(DEMO)/students/objective-distillation_warm_start models.teacher=$$(ls -d $(DEMO)/teacher_portraits/auto-*)
 	@echo "The faces: $(DEMO)/table/grid_portraits.png. The students restore eyes, mouth and hair that bicubic blurs; the"
-	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it gains nothing."
+	@echo "teacher, which also reads the parsing map of the true face, is sharper; in minutes, learning from it neither gains nor costs."
 
 test: setup ## run the default tests (CPU, no network)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --nbmake notebooks tests

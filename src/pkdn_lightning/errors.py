@@ -58,5 +58,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("traner", ["trainer", "data"])
         " Did you mean 'trainer'?"
     """
-    near = get_close_matches(name, list(known), 1, cutoff=0.5)
+    near = get_close_matches(name, list(known), 1)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -142,7 +142,8 @@ def explain(error: BaseException) -> str:
             return _explain_plugin(group, wanted)
         if choices := sorted(error.options or options(group)):  # of a list of choices Hydra does not tell them
             hint = did_you_mean(wanted, choices)
-            return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(choices)}"
+            own = f"Files of your own are read from the current folder: conf/{group}/{wanted}.yaml"
+            return f"There is no '{wanted}' in '{group}'.{hint}\nThere are: {', '.join(choices)}\n{own}"
     cause = error
     while not isinstance(cause, OmegaConfBaseException) and (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
