@@ -78,6 +78,11 @@ def on_gpu(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def on_cpu(accelerator: str) -> bool:
+    """Returns whether a training with this `trainer.accelerator` computes on the CPU."""
+    return accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
 def why_not_compiled() -> str | None:
     """Returns why `torch.compile` cannot work on the GPU; None if nothing is known to be missing.
 
@@ -97,7 +102,12 @@ def choose_precision(precision: str, accelerator: str) -> str:
 
     NVIDIA's do from Ampere on; PyTorch also supports older ones, by emulation, which is slower than float32. On a CPU,
     mixed precision needs rare instructions to be faster, so only a tuned run chooses it (see `train.autotune`).
+
+    Raises:
+        ConfigError: If it is 16-mixed without a GPU, for which Lightning would take another one.
     """
+    if precision in ("16-mixed", "16") and on_cpu(accelerator):
+        raise ConfigError(f"trainer.precision={precision} needs a GPU. On a CPU: trainer.precision=bf16-mixed")
     if precision != "auto":
         return precision
     return (

@@ -362,7 +362,9 @@ def test_a_weight_without_its_term_is_named():
 
 def test_precision():
     assert choose_precision("auto", "cpu") == "32-true"
-    assert choose_precision("16-mixed", "cpu") == "16-mixed"
+    assert choose_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    with pytest.raises(ConfigError, match="16-mixed needs a GPU. On a CPU: trainer.precision=bf16-mixed"):
+        choose_precision("16-mixed", "cpu")
 
 
 def test_conf_lies_beside_the_source_in_a_checkout():

@@ -234,14 +234,19 @@ class TestBadInput:
         assert "is no image" in errors["text.png"]
         assert "is empty" in errors["empty.png"]
         assert "truncated" in errors["truncated.png"] or "unreadable" in errors["truncated.png"]
-        assert "LR 1x1 enlarged x8 is 8x8, but the sides have to be divisible by 16" in errors["one.png"]
+        assert errors["one.png"] == ""
+        (one,) = (row for row in result.rows if row.output == "one.png")
+        assert (one.status, one.models, one.faces) == ("copied", {}, [])
+        assert "it is 1x1: too small for a face" in one.decision
         assert "is too large" in errors["bomb.png"]
         assert "is no image" in errors["harmful.png"]
         assert "ffmpeg" in errors["clip.png"]
         assert "first of 2 images" in next(row.decision for row in result.rows if row.output == "animated.png")
         assert "notes" not in str(errors)
         written = [json.loads(line) for line in (result.folder / FILE).read_text().splitlines()]
-        assert sum(bool(line["error"]) for line in written) == 7
+        assert sum(bool(line["error"]) for line in written) == 6
+        result = predict(config("mode=lr", f"input={images / 'one.png'}", "overwrite=true"))
+        assert "LR 1x1 enlarged x8 is 8x8, but the sides have to be divisible by 16" in result.rows[0].error
 
     def test_a_size_the_network_cannot_take(self, config, images):
         face(0, 16).crop((0, 0, 15, 16)).save(images / "a.png")

@@ -386,6 +386,15 @@ class TestMaps:
 
 
 class TestErrors:
+    def test_a_copy_of_a_run_is_called_so(self, make_run):
+        run = make_run("first")
+        shutil.copytree(run.path, run.path.parent / "second")
+        (left_out,) = collect("runs").left_out
+        assert sorted([left_out.path.name, left_out.reason]) in (
+            ["a copy of runs/first", "second"],
+            ["a copy of runs/second", "first"],
+        )
+
     def test_no_such_folder_and_no_finished_run(self, make_run):
         with pytest.raises(ConfigError, match="There is no folder nowhere"):
             collect("nowhere")

@@ -68,7 +68,9 @@ def _of_teacher(teacher: Mapping[str, Any], taught: bool, reads_maps: bool) -> _
     if not taught:
         yield "the objective has no teacher", ("teacher",)
     elif teacher["checkpoint"] not in ("auto", "none"):
-        trained = (f"teacher.{key}" for key in ("model", "seed", "lr", "max_steps", "max_epochs", "method"))
+        trained = (
+            f"teacher.{key}" for key in ("model", "seed", "lr", "max_steps", "max_epochs", "method", "experiment")
+        )
         of_its_data = () if reads_maps else ("data.parsing_dropout",)
         yield f"{teacher['checkpoint']} is trained already", (*trained, *of_its_data)
 

@@ -29,6 +29,7 @@ Mode = Literal["auto", "lr", "aligned", "photo"]
 WhichFaces = Literal["low_res", "all"]
 LR = NDArray[np.uint8]
 
+_LEAST_PX: Final = 8  # of a face that is taken for one unasked
 _SMALL: Final = 2  # an image of at most this many times the smallest input is LR
 _ENLARGED: Final = 4  # a square of at most this many times the network's output may be an enlarged LR
 _SURELY_ENLARGED: Final = 2.5  # a sharp face of this many times the input is never taken for an enlarged LR
@@ -103,6 +104,9 @@ def decide(
     check("mode", mode, Mode)
     check("faces", faces, WhichFaces)
     width, height = image.rgb.size
+    if mode == "auto" and min(width, height) < _LEAST_PX:
+        hint = f"too small for a face, which has {_LEAST_PX} px or more; mode=lr enlarges it nevertheless"
+        raise Rejected("no_face", f"it is {width}x{height}: {hint}")
     if mode == "lr" or (mode == "auto" and max(width, height) <= _SMALL * models.small[0].lr_px):
         return _lr(image.rgb, models)
     enlarged = _enlarged(image.rgb, models)

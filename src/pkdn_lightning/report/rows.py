@@ -138,6 +138,8 @@ def _order(method: str, runs: Sequence[Run]) -> tuple[tuple[int, str], int]:
 
 
 def _why_replaced(older: Run, newer: Run) -> str:
+    if older.sha256 == newer.sha256 and older.results == newer.results:
+        return f"a copy of {newer.folder.path}"
     reason = f"an older run of the settings and the seed of {newer.folder.path}"
     if older.teacher and newer.teacher and older.teacher.content != newer.teacher.content:
         return f"{reason}; it learned from another training of the teacher"

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from pkdn_lightning.hardware import bfloat16_gain, choose_precision, on_gpu
+from pkdn_lightning.hardware import bfloat16_gain, choose_precision, on_cpu, on_gpu
 
 _COMPILING_PAYS_STEPS = 5000
 """Compiling takes minutes and saves hundredths of a second a step; shorter trainings do without."""
@@ -32,15 +31,11 @@ def tune(cfg: DictConfig) -> str | None:
     return f"Tuned for this machine: {', '.join(choices)}. Set any of them to override it."
 
 
-def _on_cpu(cfg: DictConfig) -> bool:
-    return cfg.trainer.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-
-
 def _precision(cfg: DictConfig) -> str | None:
     if cfg.trainer.precision != "auto":
         return None
     cfg.trainer.precision = choose_precision("auto", cfg.trainer.accelerator)
-    if not (cfg.tuned and _on_cpu(cfg)):
+    if not (cfg.tuned and on_cpu(cfg.trainer.accelerator)):
         return f"trainer.precision={cfg.trainer.precision} (the accelerator's own)"
     gain = bfloat16_gain()
     if gain > WORTH_ROUNDING:
