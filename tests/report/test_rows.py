@@ -388,6 +388,7 @@ class TestMaps:
 class TestErrors:
     def test_a_copy_of_a_run_is_called_so(self, make_run):
         run = make_run("first")
+        write_json(run.results, json.loads(run.results.read_text()) | {"id": "1"})
         shutil.copytree(run.path, run.path.parent / "second")
         (left_out,) = collect("runs").left_out
         assert sorted([left_out.path.name, left_out.reason]) in (

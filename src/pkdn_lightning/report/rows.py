@@ -138,7 +138,7 @@ def _order(method: str, runs: Sequence[Run]) -> tuple[tuple[int, str], int]:
 
 
 def _why_replaced(older: Run, newer: Run) -> str:
-    if older.sha256 == newer.sha256 and older.results == newer.results:
+    if older.sha256 == newer.sha256 and older.results.get("id", older) == newer.results.get("id", newer):
         return f"a copy of {newer.folder.path}"
     reason = f"an older run of the settings and the seed of {newer.folder.path}"
     if older.teacher and newer.teacher and older.teacher.content != newer.teacher.content:
