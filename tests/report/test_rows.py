@@ -197,6 +197,17 @@ class TestSources:
         assert self.students() == {"PKDN (teacher.checkpoint=A)": ["a"], "PKDN (teacher.checkpoint=C)": ["c"]}
         assert not [each for each in collect("runs").left_out if each.path.name in "ac"]
 
+    def test_teachers_that_were_trained_in_one_place_are_told_apart(self, make_run):
+        teacher = make_run("teacher", "seed=5")
+        first = make_run("first", teacher=teacher)
+        old = json.loads(first.results.read_text())["teacher"]["sha256"]
+        make_run.write_checkpoint(teacher, seed=9)
+        new = json.loads(make_run("second", teacher=teacher).results.read_text())["teacher"]["sha256"]
+        assert self.students() == {
+            f"PKDN (teacher.checkpoint=teacher {old[:6]})": ["first"],
+            f"PKDN (teacher.checkpoint=teacher {new[:6]})": ["second"],
+        }
+
     def test_a_teacher_of_several_seeds_and_one_for_each(self, make_run):
         teachers = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1, 2)]
         for seed in (1, 2):

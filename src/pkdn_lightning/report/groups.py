@@ -1,6 +1,7 @@
 """Runs of equal settings, and among them those of equal sources: the runs of a row, with all that were run again."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,16 +48,19 @@ def _split(groups: Sequence[Group], key: str, source_of: _SourceOf) -> list[Grou
         if len(runs) > 1:
             told_apart.add(_kind(group, source_of))
     named = [group for group in parts if _kind(group, source_of) in told_apart]
-    tail = tails(source.place for group in named for run in group.runs if (source := source_of(run)))
+    names = _names(source for group in named for run in group.runs if (source := source_of(run)))
+
+    def names_of(group: Group) -> set[str]:
+        return {names[source.content] for run in group.runs if (source := source_of(run))}
+
     own: dict[str, set[str]] = {}  # by kind: the rows whose runs have sources of their own seed belong together
     for group in named:
         if not _shared(group, source_of):
-            own.setdefault(_kind(group, source_of), set()).update(_names(group, source_of, tail))
+            own.setdefault(_kind(group, source_of), set()).update(names_of(group))
 
     def name(group: Group) -> str:
-        shared = _shared(group, source_of)
-        names = _names(group, source_of, tail) if shared else own[_kind(group, source_of)]
-        return min(names) if len(names) == 1 else OWN
+        found = names_of(group) if _shared(group, source_of) else own[_kind(group, source_of)]
+        return min(found) if len(found) == 1 else OWN
 
     return [_with(group, key, name(group)) if group in named else group for group in parts]
 
@@ -85,8 +89,14 @@ def _shared(group: Group, source_of: _SourceOf) -> bool:
     return one and (len({run.seed for run, _ in sources}) > 1 or sources[0][0].seed != sources[0][1].seed)
 
 
-def _names(group: Group, source_of: _SourceOf, tail: Mapping[Path, str]) -> set[str]:
-    return {tail[source.place] for run in group.runs if (source := source_of(run))}
+def _names(sources: Iterable[Source]) -> dict[str, str]:
+    """Returns names of sources by their content: the ends of their paths, with a hash where one path held several."""
+    places = {source.content: source.place for source in sources}
+    ends, count = tails(places.values()), Counter(places.values())
+    return {
+        content: f"{ends[place]} {content[:6]}" if count[place] > 1 else ends[place]
+        for content, place in places.items()
+    }
 
 
 def _with(group: Group, key: str, value: str) -> Group:
