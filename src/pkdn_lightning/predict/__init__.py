@@ -74,12 +74,9 @@ def _task(cfg: "DictConfig") -> Any:
     console.print(f"{', '.join(words)}. Results and {FILE}: {result.folder}")
     problems = []
     if result.failed:
-        number, reasons = f"{len(result.failed)} of {len(result.rows)}", {row.error for row in result.failed}
         problems.append(
-            f"{number} could not be restored; the last: {result.failed[-1].input}.\n{result.folder / FILE} has the "
-            "reason of each. Mend these files, and the same command goes on."
-            if len(reasons) > 1 or len(result.failed) == 1
-            else f"{number} could not be restored: {reasons.pop()} Then the same command goes on."
+            f"{len(result.failed)} of {len(result.rows)} could not be restored; the last: {result.failed[-1].input}.\n"
+            f"{result.folder / FILE} has the reason of each. Once that is mended, the same command goes on."
         )
     if result.kept:
         problems.append(

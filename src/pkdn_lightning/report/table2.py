@@ -214,7 +214,7 @@ def _other_settings(student: Row) -> str:
 
 
 def _full(student: Row, rows: Sequence[Row]) -> Row | None:
-    """Returns the student of the same settings whose teacher has both blocks; of several of most common seeds.
+    """Returns the student of equal settings whose teacher has both blocks; of several, the one with most of its seeds.
 
     There are several where one seed learned from several teachers of equal settings.
     """

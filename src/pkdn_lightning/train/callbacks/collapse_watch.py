@@ -57,11 +57,11 @@ class CollapseWatch(lightning.Callback):
         self._before = kind
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Tells that the network is worse than no network, by the last faces that were looked at."""
+        """Tells that the network is worse than bicubic interpolation on the last faces that were looked at."""
         if self._error > 1 and not self._told and trainer.is_global_zero:
             console.print(
-                f"Bicubic interpolation is better than the network, whose error on training faces is {self._error:.2g} "
-                "times as large. Train longer, or with another optimizer.lr.",
+                f"On the last training faces looked at, the network's error is {self._error:.2g} times that of bicubic "
+                "interpolation. Train longer, or with another optimizer.lr.",
                 markup=False,
                 highlight=False,
             )
