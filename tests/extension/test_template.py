@@ -114,6 +114,35 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(folder, capsys, monkeypa
     assert re.search(r"^ConfigError: .*other\.yaml, line \d+ is not valid YAML: ", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("verb", ["train", "prepare", "evaluate"])
+def test_a_data_set_without_a_name(folder, capsys, monkeypatch, verb):
+    (folder / "conf/data/nameless.yaml").write_text("store: stores/x\nsource: {_target_: mine.GreyPortraits}\n")
+    monkeypatch.setattr(sys, "argv", ["pkdn", "data=nameless"])
+    with pytest.raises(SystemExit):
+        run_verb(verb, lambda cfg: cfg.run_dir if "run_dir" in cfg else cfg.data.name)
+    told = "data.name has no value. In your file below conf/data: 'name: <value>'; or data.name=<value>"
+    assert told in capsys.readouterr().err
+
+
+def test_a_network_of_another_scale_is_told_before_the_training(folder):
+    (folder / "conf/model/other.yaml").write_text("_target_: mine.Shuffle\nscale: 2\n")
+    with pytest.raises(ConfigError, match=r"enlarges by 2, and data\.scale=4 makes .* Set data\.scale=2, or"):
+        train(compose("train", ["experiment=mine", "model=other", *TINY, "run_dir=runs/mine"]))
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [("output.sr.mean((1, 2, 3))", r"a tensor of shape \(\d,\)"), ("0.5", "float"), ("None", "NoneType")],
+)
+def test_a_term_that_returns_no_scalar_is_named(folder, result, found):
+    own = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(own.replace("(output.sr.mean() - hr.mean()).abs()", result))
+    sys.modules.pop("mine", None)
+    with pytest.raises(ConfigError, match=rf"Brightness, the objective's term 'brightness', returns {found}; expected"):
+        train(compose("train", ["experiment=mine", *TINY, "run_dir=runs/mine"]))
+
+
 def test_a_source_that_fails_is_named_with_the_face(folder):
     own = "import mine\n\n\nclass Boom(mine.PortraitsSource):\n    def read(self, candidate):\n        return 1 / 0\n"
     broken(folder, own)

@@ -73,7 +73,7 @@ def test_a_missing_detector_is_explained_once(config, images, monkeypatch, capsy
         verb.main()
     shown = capsys.readouterr()
     assert shown.out.count("pip install") == 1
-    assert f"{images / 'c.png'}: not restored, for the same reason\n" in shown.out
+    assert f"{images / 'c.png'}: A photograph needs a face detector, which is an extra; see above\n" in shown.out
     assert "1 restored" in shown.out
     assert "3 of 4 could not be restored" in shown.err
 

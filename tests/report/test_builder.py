@@ -318,10 +318,18 @@ class TestTable2:
             make_run(f"without{seed}", f"seed={seed}", *(f"teacher.{each}" for each in off), teacher=bare[seed])
         for seed in (1, 2):
             make_run(f"shared{seed}", f"seed={seed}", teacher=own[0])
+        off_shared = [f"teacher.{each}" for each in off]
+        make_run("without_shared", "seed=1", *off_shared, teacher=bare[0])
         lines = [line for line in ablation(collect("runs").rows) if line.student]
-        found = {line.student.runs[0].folder.path.name: line.full.runs[0].folder.path.name for line in lines}
-        assert found == {"without0": "full0", "full0": "full0", "shared1": "shared1"}
-        assert [len(line.student.runs) for line in lines] == [3, 3, 2]
+        found = {tuple(run.folder.path.name for run in line.student.runs): line.full for line in lines}
+        found = {own: [run.folder.path.name for run in full.runs] for own, full in found.items()}
+        each, shared = ["full0", "full1", "full2"], ["full0", "shared1", "shared2"]
+        assert found == {
+            tuple(each): each,
+            tuple(shared): shared,
+            ("without0", "without1", "without2"): each,
+            ("without0", "without_shared"): shared,
+        }
 
 
 class TestFigure:

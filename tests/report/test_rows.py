@@ -311,7 +311,30 @@ class TestSources:
         make_run("shared2", "seed=2", f"module.init_from={first[0].path}")
         found = {row.settings["module.init_from"]: folders(row) for row in collect("runs").rows}
         own = "each seed's own"
-        assert found == {False: ["first0", "first1"], own: ["own0", "own1"], "first0": ["shared1", "shared2"]}
+        shared = ["own0", "shared1", "shared2"]
+        assert found == {False: ["first0", "first1"], own: ["own0", "own1"], "first0": shared}
+
+    def test_a_shared_teacher_keeps_the_seed_that_is_its_own(self, make_run):
+        teachers = {seed: make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 5)}
+        for number, teacher in teachers.items():
+            for seed in (0, 1, 2):
+                make_run(f"of{number}_{seed}", f"seed={seed}", teacher=teacher)
+        assert self.students() == {
+            f"PKDN (teacher.checkpoint=teacher{number})": [f"of{number}_{seed}" for seed in (0, 1, 2)]
+            for number in teachers
+        }
+        assert not collect("runs").left_out
+
+    def test_a_run_again_of_the_own_seed_counts_for_the_shared_teacher_too(self, make_run):
+        teachers = [make_run(f"teacher{seed}", f"seed={seed}") for seed in (0, 1)]
+        for seed in (0, 1):
+            os.utime(make_run(f"shared{seed}", f"seed={seed}", teacher=teachers[0]).results, (1, 1))
+            make_run(f"own{seed}", f"seed={seed}", teacher=teachers[seed])
+        assert self.students() == {
+            "PKDN (teacher.checkpoint=each seed's own)": ["own0", "own1"],
+            "PKDN (teacher.checkpoint=teacher0)": ["own0", "shared1"],
+        }
+        assert [each.path.name for each in collect("runs").left_out] == ["shared0"]
 
     def test_the_weights_of_the_teacher_are_the_teacher_s(self, make_run):
         teacher = make_run("teacher")

@@ -60,7 +60,7 @@ def test_what_is_told(course, told, capsys):
         ([], ""),
         ([0.1, -4.0, -50.0, -60.0], ""),
     ],
-    ids=["worse", "better", "too short", "diverged, which was told"],
+    ids=["worse", "better", "no step", "diverged, which was told"],
 )
 def test_a_network_that_ends_worse_than_bicubic_interpolation(course, told, capsys):
     shown = _followed(course, capsys)[-1]

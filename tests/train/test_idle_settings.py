@@ -61,6 +61,8 @@ def test_a_named_teacher_is_trained_already(told):
         (["objective.fs.weight=0", "objective.fs.term.normalised=true"], "objective.fs.weight=0"),
         (["objective.fs.weight=0", "objective.fs.schedule=hold"], "objective.fs.weight=0"),
         (["model.ffb_skip=false"], "model.ffb=false"),
+        (["teacher.model.pfb=false", "teacher.model.pfbs_per_level=2"], "teacher.model.pfb=false"),
+        (["trainer.gradient_clip_val=null", "trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_val=null"),
         (["+module.features.late=up.1"], "no term of the objective reads features"),
     ],
 )
@@ -77,7 +79,7 @@ def test_what_the_value_of_another_key_puts_out_of_use(told, typed, expected):
         ["data.parsing_damage=displaced", "data.parsing_damage_px=16"],
         ["objective.ts.duration=4", "objective.ts.unit=step", "objective.fs.weight=0"],
         ["objective.sr.start=4", "objective.sr.unit=step"],
-        ["model.ffb=true", "model.ffb_skip=false", "teacher.model.rcabs_per_level=3"],
+        ["model.ffb=true", "model.ffb_skip=false", "teacher.model.pfb=false", "teacher.model.rcabs_per_level=3"],
         ["model._target_=mine.Network", "model.ffb=false", "model.ffb_skip=true"],
         ["data.heatmaps=components", "data.heatmap_px=16", "+module.features.late=up.1"],
     ],
@@ -106,7 +108,8 @@ def test_what_another_value_refers_to_has_an_effect(told):
 def test_a_size_that_no_argument_of_the_network_depends_on(experiment, has_effect):
     config = compose("train", [f"experiment={experiment}", "size=reduced"])
     said = idle_settings(config, ["size=reduced"], {})
-    told = "size=reduced has no effect: the network's size is given by its own arguments, model.*."
+    reason = "the sizes of the networks are given by their own arguments; only names tell it."
+    told = f"size=reduced has no effect: {reason}"
     assert said == (None if has_effect else told)
     full = compose("train", [f"experiment={experiment}"])
     assert (full.model.width != config.model.width) is has_effect

@@ -111,8 +111,16 @@ def test_a_training_shorter_than_the_interval_logs_its_last_step(tiny_config):
     [
         (["max_steps=2", "val_check_interval=3"], "To validate at the end: trainer.val_check_interval=2\n"),
         (["max_steps=2", "val_check_interval=3", "accumulate_grad_batches=2"], None),
-        (["max_steps=2", "val_check_interval=5", "accumulate_grad_batches=2"], "trainer.val_check_interval=4\n"),
+        (["max_steps=2", "val_check_interval=5", "accumulate_grad_batches=2"], "trainer.val_check_interval=3\n"),
         (["max_steps=2", "val_check_interval=2"], None),
+        (
+            ["max_epochs=1", "max_steps=-1", "val_check_interval=1000"],
+            "To validate at the end: trainer.val_check_interval=",
+        ),
+        (
+            ["max_epochs=1", "max_steps=-1", "val_check_interval=1.0", "check_val_every_n_epoch=2"],
+            "trainer.check_val_every",
+        ),
         (
             ["max_steps=1", "val_check_interval=1.0", "check_val_every_n_epoch=1"],
             "trainer.val_check_interval=1 trainer.check_val_every_n_epoch=null\n",
@@ -125,7 +133,7 @@ def test_a_training_that_ends_before_its_first_validation_says_so(tiny_config, c
     result = train(tiny_config("objective=reconstruction", "test=false", *(f"trainer.{each}" for each in length)))
     shown = capsys.readouterr().out
     assert (said or "") in shown
-    assert ("before the first validation" in shown) == bool(said)
+    assert ("before its first validation" in shown) == bool(said)
     assert ("val/psnr_y" in result.metrics) == (not said and "limit_val_batches=0" not in length)
 
 

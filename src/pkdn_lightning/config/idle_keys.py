@@ -43,7 +43,9 @@ def idle_keys(
         _of_teacher(config["teacher"], taught, reads_maps),
         _of_module(config["module"], reads_features),
         *(_of_term(name, term) for name, term in config["objective"].items()),
-        _of_network(config["model"]),
+        _of_network("model", config["model"]),
+        _of_network("teacher.model", config["teacher"]["model"] or {}),
+        _of_trainer(config["trainer"]),
     )
     for group in groups:
         for reason, keys in group:
@@ -92,10 +94,15 @@ def _of_term(name: str, term: Mapping[str, Any]) -> _Reasons:
         yield f"{place}.schedule=constant", (f"{place}.duration", *unit)
 
 
-def _of_network(model: Mapping[str, Any]) -> _Reasons:
+def _of_network(place: str, model: Mapping[str, Any]) -> _Reasons:
     for (switch, value), arguments in _SWITCHES.items():
-        if str(model["_target_"]).startswith(_PKDN) and model.get(switch) is value:
-            yield f"model.{switch}={str(value).lower()}", tuple(f"model.{each}" for each in arguments)
+        if str(model.get("_target_")).startswith(_PKDN) and model.get(switch) is value:
+            yield f"{place}.{switch}={str(value).lower()}", tuple(f"{place}.{each}" for each in arguments)
+
+
+def _of_trainer(trainer: Mapping[str, Any]) -> _Reasons:
+    if trainer["gradient_clip_val"] is None:
+        yield "trainer.gradient_clip_val=null", ("trainer.gradient_clip_algorithm",)
 
 
 def _priors(model: Mapping[str, Any], of_terms: Collection[str]) -> Collection[str]:

@@ -172,6 +172,9 @@ def _explain_plugin(group: str, wanted: str) -> str:
 
 
 def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
+    if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", f"{cause.msg} {message}"):
+        group, _, name = missing[1].partition(".")
+        return f"{missing[1]} has no value. In your file below conf/{group}: '{name}: <value>'; or {missing[1]}=<value>"
     key: str = cause.full_key or str(cause.key or "")
     parent = cause.parent_node
     exists = parent is not None and cause.key in (parent.keys() if isinstance(parent, DictConfig) else ())

@@ -141,7 +141,8 @@ class FaceStore:
         rows = np.array([i for i, entry in enumerate(self.entries) if entry.split == split], dtype=np.int64)
         if not len(rows):
             counts = ", ".join(f"{name} {count}" for name, count in self.manifest["splits"].items())
-            raise DataError(f"The store {self.path} has no faces in split '{split}'. It has: {counts}.")
+            way = " To train without validation: trainer.limit_val_batches=0" if split == "val" else ""
+            raise DataError(f"The store {self.path} has no faces in split '{split}'. It has: {counts}.{way}")
         return rows
 
 

@@ -71,6 +71,8 @@ def run_evaluation(cfg: DictConfig) -> Evaluation:
     ]
     perceptual_metrics = make_perceptual_metrics(cfg.extra, cfg.parser, console.print, device)
     folder = Path(cfg.run_dir)
+    if (folder / "results.json").exists():
+        console.print(f"The results of an earlier evaluation in {folder} will be replaced.")
 
     means: dict[str, dict[str, float]] = {method.name: {} for method in methods}
     rows: list[dict[str, Any]] = []
@@ -161,10 +163,10 @@ def _table(
     title: str, methods: Sequence[Method], means: Mapping[str, Mapping[str, float]], keys: Sequence[str]
 ) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    table.add_column("params", justify="right")
+    table.add_column("method", overflow="fold")  # never cut: the ends of names tell them apart
+    table.add_column("params", justify="right", overflow="fold")
     for key in keys:
-        table.add_column(key.split("/", 2)[-1], justify="right")
+        table.add_column(key.split("/", 2)[-1], justify="right", overflow="fold")
     for method in methods:
         values = (f"{means[method.name][key]:.{3 if 'psnr' in key else 4}f}" for key in keys)
         table.add_row(method.name, _params(method), *values)

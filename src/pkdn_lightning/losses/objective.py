@@ -175,6 +175,13 @@ class Objective(nn.Module):
         parts = {
             name: self.terms[name](output, hr, teacher_output, **self._priors(name, priors or {})) for name in weights
         }
+        for name, part in parts.items():
+            if not isinstance(part, Tensor) or part.ndim:
+                found = f"a tensor of shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+                raise ConfigError(
+                    f"{type(self.terms[name]).__name__}, the objective's term '{name}', returns {found}; expected a "
+                    "scalar tensor, e.g. the mean over the batch."
+                )
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         for name in self.weights.keys() - weights.keys():  # training on several devices expects all gradients
             for parameter in self.terms[name].parameters():

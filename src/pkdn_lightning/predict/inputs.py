@@ -85,6 +85,8 @@ def find_inputs(wanted: str, output: Path, form: str = "png") -> Inputs:
         raise DataError(f"There is no {wanted}: expected an image, a folder or a pattern ('photos/*.jpg').")
     if not found.images:
         there = f" {found.note()}" if found.note() else ""
+        if "[" in wanted and not path.exists():
+            there += " In a pattern [ ] hold choices of a character; a bracket itself is written [[]."
         raise DataError(f"No images at {wanted}.{there}\nKnown suffixes: {' '.join(suffixes())}")
     return Inputs(_named(found.images, root, form), found)
 

@@ -257,8 +257,9 @@ class _Run:
     def _done(self, each: Input, row: Row) -> None:
         self.rows[each.name] = row
         self.manifest.add(row)
-        same = row.error in self.told  # of the installation, or of the command: such reasons are long
-        told = "not restored, for the same reason" if same else row.error or row.decision
+        told = row.error or row.decision
+        if row.error in self.told:  # of the installation, or of the command: such reasons are long
+            told = f"{row.error.partition(':')[0]}; see above"
         console.print(f"{row.input}: {told}", style="red" if row.error else None)
 
     def _failed(self, each: Input, row: Row, error: Exception, started: float) -> None:

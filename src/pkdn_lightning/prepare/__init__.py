@@ -106,11 +106,12 @@ def _report(store: "FaceStore") -> None:
             f"Rejected: {counted(sum(rejected.values()), 'photograph')} ({reasons}). See {store.path}/rejects.csv"
         )
     wanted = store.manifest["provenance"].get("faces_wanted")
+    total = sum(store.manifest["splits"].values())
     for split, count in wanted.items() if isinstance(wanted, dict) else ():
         if isinstance(count, int) and (found := store.manifest["splits"][split]) < count:
             hint = (
                 " data.source.train=<number> lets it take more than a tenth of all."
-                if wanted.get("train") == "all"
+                if wanted.get("train") == "all" and found < total / 10
                 else ""
             )
             console.print(

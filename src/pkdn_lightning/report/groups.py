@@ -25,9 +25,10 @@ class Group(NamedTuple):
 def groups_of(runs: Iterable[Run]) -> list[Group]:
     """Returns groups of runs, which come newest first.
 
-    Seeds may share a teacher or have one each. If some seed has runs of several teachers, the runs that learned from a
-    teacher of their own seed stay together, and the others have a group for each teacher. The same holds for the
-    networks that first weights were copied from.
+    Seeds may share a teacher or have one each. If some seed has runs of several teachers, there is a group for each
+    teacher of several seeds, or of another seed than its student; if there are others, one for all runs that learned
+    from a teacher of their own seed. So a run can be in two. The same holds for networks that first weights were copied
+    from.
     """
     found: dict[tuple[str, str], Group] = {}
     for run in runs:
@@ -41,11 +42,9 @@ def _split(groups: Sequence[Group], key: str, source_of: _SourceOf) -> list[Grou
     """Splits groups by their sources, and names these under `key` wherever sources of such settings were told apart."""
     parts, told_apart = list[Group](), set[str]()
     for group in groups:
-        runs: dict[str, list[Run]] = {}
-        for run, share in zip(group.runs, _shares(group.runs, source_of), strict=True):
-            runs.setdefault(share, []).append(run)
-        parts += [group._replace(runs=own) for own in runs.values()]
-        if len(runs) > 1:
+        found = _parts(group.runs, source_of)
+        parts += [group._replace(runs=runs) for runs in found]
+        if len(found) > 1:
             told_apart.add(_kind(group, source_of))
     named = [group for group in parts if _kind(group, source_of) in told_apart]
     names = _names(source for group in named for run in group.runs if (source := source_of(run)))
@@ -65,15 +64,24 @@ def _split(groups: Sequence[Group], key: str, source_of: _SourceOf) -> list[Grou
     return [_with(group, key, name(group)) if group in named else group for group in parts]
 
 
-def _shares(runs: Sequence[Run], source_of: _SourceOf) -> list[str]:
-    """Returns for each run of a group the source by which it is told apart; empty for one of its own seed."""
+def _parts(runs: Sequence[Run], source_of: _SourceOf) -> list[list[Run]]:
+    """Returns the runs of each row: together while no seed has several sources."""
     sources = [source_of(run) for run in runs]
-    several = len({(run.seed, source and source.content) for run, source in zip(runs, sources, strict=True)})
-    if several == len({run.seed for run in runs}):
-        return [""] * len(runs)  # no seed has several
-    return [
-        source.content if source and source.seed != run.seed else "" for run, source in zip(runs, sources, strict=True)
-    ]
+    seeds: dict[str, set[int]] = {}
+    for run, source in zip(runs, sources, strict=True):
+        seeds.setdefault(source.content if source else "", set()).add(run.seed)
+    if sum(map(len, seeds.values())) == len({run.seed for run in runs}):
+        return [list(runs)]
+    parts, own, alone = dict[str, list[Run]](), list[Run](), False
+    for run, source in zip(runs, sources, strict=True):
+        content, is_own = (source.content, source.seed == run.seed) if source else ("", True)
+        shared = len(seeds[content]) > 1
+        if shared or not is_own:
+            parts.setdefault(content, []).append(run)
+        if is_own:
+            own.append(run)
+            alone = alone or not shared
+    return [*parts.values(), *([own] if alone else [])]
 
 
 def _kind(group: Group, source_of: _SourceOf) -> str:

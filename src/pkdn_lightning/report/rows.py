@@ -130,7 +130,8 @@ def _group(runs: Sequence[Run]) -> tuple[tuple[Row, ...], list[LeftOut]]:
     found.sort(key=lambda each: (*_order(each[0].method, each[1]), repr(sorted(each[0].settings.values.items()))))
     names = labels([(group.method, group.settings.values) for group, _ in found])
     rows = [Row(name, group.method, own, *group.settings) for name, (group, own) in zip(names, found, strict=True)]
-    return tuple(rows), superseded
+    shown = {run.folder.path for row in rows for run in row.runs}
+    return tuple(rows), list({each.path: each for each in superseded if each.path not in shown}.values())
 
 
 def _order(method: str, runs: Sequence[Run]) -> tuple[tuple[int, str], int]:

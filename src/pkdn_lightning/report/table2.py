@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 from pkdn_lightning.config import data_and_size
 from pkdn_lightning.config.training_keys import flatten
-from pkdn_lightning.report.groups import OWN
 from pkdn_lightning.report.methods import BLOCKS, STUDENT, TEACHER, is_ablation, parsing_maps
 from pkdn_lightning.report.published_values import SCALE, TABLE_2, Score, dataset_of
 from pkdn_lightning.report.rows import Row
@@ -92,6 +91,7 @@ def ablation_table(subject: Subject, test_set: str) -> Table:
             "teacher has PFB and no FFB; FFB alone is not in the paper.",
             "Δ: face by face, over the seeds in common if there are any, against the student of the same settings "
             "whose teacher has both.",
+            "A teacher's values are means over all its seeds in the report, also those that taught no student.",
             OVER_SEEDS_NOTE,
         ],
         commands(lines, subject.rows),
@@ -214,14 +214,20 @@ def _other_settings(student: Row) -> str:
 
 
 def _full(student: Row, rows: Sequence[Row]) -> Row | None:
-    """Returns the student of equal settings whose teacher has both blocks; of several, the one with most of its seeds.
+    """Returns the student of equal settings whose teacher has both blocks.
 
-    There are several where one seed learned from several teachers of equal settings.
+    There are several where one seed learned from several teachers of equal settings: then the one that has most seeds
+    in common with teachers of equal seeds, or else most seeds.
     """
-    own = set(seeds(student))
+    own, pairs = set(seeds(student)), _pairs(student)
     found = [row for row in rows if row.method == STUDENT and _other_settings(row) == _other_settings(student)]
-    found.sort(key=lambda row: (row is not student, -len(own & set(seeds(row))), row.settings.get(TEACHER_NAME) != OWN))
+    found.sort(key=lambda row: (row is not student, -len(pairs & _pairs(row)), -len(own & set(seeds(row)))))
     return found[0] if found else None
+
+
+def _pairs(row: Row) -> set[tuple[int, int | None]]:
+    """Returns the seeds of a row's students with those of their teachers."""
+    return {(run.seed, run.teacher.seed) for run in row.runs if run.teacher}
 
 
 def _maps(lines: Sequence[Line]) -> str:

@@ -72,4 +72,4 @@ def _kernel(cfg: DictConfig) -> str | None:
     if not cfg.tuned or not adam or {"fused", "foreach"} & set(cfg.optimizer):
         return None
     OmegaConf.update(cfg, "optimizer.fused", True, force_add=True)
-    return "optimizer.fused=true"
+    return "+optimizer.fused=true"

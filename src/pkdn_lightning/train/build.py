@@ -1,6 +1,7 @@
 """The parts of a training, made from its configuration."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -256,18 +257,22 @@ def unvalidated(trainer: TrainerConfig, batches: int) -> str | None:
         trainer: Its configuration.
         batches: Of an epoch.
     """
-    steps, every = trainer.max_steps, 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
-    if steps is None or steps < 0 or trainer.fast_dev_run or trainer.limit_val_batches == 0:
+    if trainer.fast_dev_run or trainer.limit_val_batches == 0:
         return None
-    epochs = trainer.check_val_every_n_epoch
-    first = ((epochs or 1) - 1) * batches + (every if isinstance(every, int) else every * batches)
-    ends = steps * trainer.accumulate_grad_batches
-    if first <= ends:
+    ends = []  # in batches
+    if trainer.max_steps is not None and trainer.max_steps >= 0:
+        epochs, rest = divmod(trainer.max_steps, math.ceil(batches / trainer.accumulate_grad_batches))
+        ends.append(epochs * batches + rest * trainer.accumulate_grad_batches)  # the last step of an epoch may be short
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        ends.append(trainer.max_epochs * batches)
+    every = 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
+    skipped = (trainer.check_val_every_n_epoch or 1) - 1
+    if not ends or skipped * batches + (every if isinstance(every, int) else every * batches) <= min(ends):
         return None
-    key = f"trainer.val_check_interval={ends}" + ("" if epochs is None else " trainer.check_val_every_n_epoch=null")
+    across = "" if trainer.check_val_every_n_epoch is None else " trainer.check_val_every_n_epoch=null"
     return (
-        f"trainer.max_steps={steps} ends before the first validation: no checkpoint is chosen as the best, and no "
-        f"faces are drawn. To validate at the end: {key}"
+        "The training ends before its first validation: no checkpoint is chosen as the best, and no faces are drawn. "
+        f"To validate at the end: trainer.val_check_interval={min(ends)}{across}"
     )
 
 

@@ -30,8 +30,8 @@ def idle_settings(cfg: DictConfig, typed: Sequence[str], idle: Mapping[str, str]
     parsed = OverridesParser.create().parse_overrides(list(typed))
     given = {str(each.key_or_group): str(each.input_line) for each in parsed}
     settings = {key: line for key, line in given.items() if "." in key or key == "size"}
-    if "${by_size:" not in OmegaConf.to_yaml(cfg.model):
-        idle = {**idle, "size": "the network's size is given by its own arguments, model.*"}
+    if not any("${by_size:" in OmegaConf.to_yaml(each) for each in (cfg.model, cfg.teacher.model)):
+        idle = {**idle, "size": "the sizes of the networks are given by their own arguments; only names tell it"}
     lines = [
         f"{line} has no effect: {reason}."
         for key, line in settings.items()

@@ -154,6 +154,11 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
     """Returns the parts of a training, and their record."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     net = build_network(cfg.model)
+    if net.scale != cfg.data.scale:
+        raise ConfigError(
+            f"The network enlarges by {net.scale}, and data.scale={cfg.data.scale} makes the LR faces. Set data.scale="
+            f"{net.scale}, or in the network's file 'scale: ${{data.scale}}'."
+        )
     objective = build_objective(cfg.objective)
     needs_teacher = objective.needs_teacher()
     cached = needs_teacher and cfg.teacher.cache and not cfg.trainer.fast_dev_run  # whose teacher may be untrained
@@ -241,7 +246,10 @@ def _fit_and_test(
     trainer.fit(module, datamodule=datamodule, ckpt_path=resumed)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     if broken := [name for name, value in metrics.items() if math.isnan(value)]:
-        raise TrainingError(f"{broken[0]} is not a number after step {trainer.global_step:,}.\n{module.remedies}")
+        way = module.remedies
+        if all(bool(torch.isfinite(weight).all()) for weight in module.net.parameters()):
+            way = "Its weights are finite: look at what the network computes in evaluation mode, e.g. its norms."
+        raise TrainingError(f"{broken[0]} is not a number after step {trainer.global_step:,}.\n{way}")
     if test and _has_tests(datamodule):
         best = run.best if run.best.is_file() else None
         if best:

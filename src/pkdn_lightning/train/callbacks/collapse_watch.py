@@ -24,11 +24,11 @@ class CollapseWatch(lightning.Callback):
     A network with a global residual starts near bicubic interpolation, and can fall back to it: its layers then give a
     constant, and their gradients vanish. This is told once, when it is seen twice in a row after the network had learnt
     something or diverged, or late in the training. So is a network that diverges, which need not end in a NaN. At the
-    end of the training it is told if bicubic interpolation is better still.
+    end of the training it is told if the error of bicubic interpolation is smaller still.
     """
 
     def __init__(self) -> None:
-        self._error = 0.0
+        self._faces: dict[str, Any] = {}
         self._learnt, self._away, self._next = False, False, _EVERY
         self._before, self._told = "", set[str]()
 
@@ -36,12 +36,12 @@ class CollapseWatch(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Restores the faces in evaluation mode, which changes no statistics and draws no random numbers."""
+        self._faces = {name: tensor[:_FACES] for name, tensor in batch.items()}
         step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # by a connector
         if step % interval or step < self._next or not isinstance(pl_module, SRModule):
             return  # between logging steps the host must not wait for the device
         self._next = step + _EVERY
-        added, error = against_bicubic(pl_module, {name: tensor[:_FACES] for name, tensor in batch.items()})
-        self._error = error
+        added, error = against_bicubic(pl_module, self._faces)
         self._learnt = self._learnt or error < _LEARNT or step > _LATE
         self._away = self._away or self._learnt or error > _DIVERGED
         seen = ""
@@ -57,11 +57,14 @@ class CollapseWatch(lightning.Callback):
         self._before = kind
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Tells that the network is worse than bicubic interpolation on the last faces that were looked at."""
-        if self._error > 1 and not self._told and trainer.is_global_zero:
+        """Tells that the network is worse than bicubic interpolation on the last training faces."""
+        if self._told or not self._faces or not isinstance(pl_module, SRModule):
+            return
+        _, error = against_bicubic(pl_module, self._faces)
+        if error > 1 and trainer.is_global_zero:
             console.print(
-                f"On the last training faces looked at, the network's error is {self._error:.2g} times that of bicubic "
-                "interpolation. Train longer, or with another optimizer.lr.",
+                f"On the last training faces the network's error is {error:.2g} times that of bicubic interpolation. "
+                "Train longer, or with another optimizer.lr.",
                 markup=False,
                 highlight=False,
             )
