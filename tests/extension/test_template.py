@@ -106,6 +106,27 @@ def test_a_module_that_cannot_be_used_is_named_with_its_line(folder, module, con
     sys.modules.pop("other", None)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "typed", "said"),
+    [
+        ("experiment/e", "defaults: [/model: shuffle]", "experiment=e", "'- override /model: shuffle'"),
+        ("experiment/e", "defaults: [override model: shuffle]", "experiment=e", "'- override /model: <name>'"),
+        (
+            "model/listed",
+            "[mine.Shuffle]",
+            "model=listed",
+            "In conf/model/listed.yaml: the file holds a list; expected",
+        ),
+    ],
+)
+def test_a_file_with_a_mistake_is_explained(folder, capsys, monkeypatch, file, text, typed, said):
+    (folder / f"conf/{file}.yaml").write_text("# @package _global_\n" * (text[0] != "[") + f"{text}\n")
+    monkeypatch.setattr(sys, "argv", ["pkdn", typed])
+    with pytest.raises(SystemExit):
+        run_verb("train", lambda cfg: None)
+    assert said in capsys.readouterr().err
+
+
 def test_a_file_that_is_not_yaml_is_named_with_its_line(folder, capsys, monkeypatch):
     broken(folder, conf="_target_: mine.Shuffle\nwidth: [3\n")
     monkeypatch.setattr(sys, "argv", ["pkdn", "model=other"])
@@ -129,6 +150,16 @@ def test_a_network_of_another_scale_is_told_before_the_training(folder):
     with pytest.raises(ConfigError, match=r"enlarges by 2, and data\.scale=4 makes .* Set data\.scale=2, or"):
         train(compose("train", ["experiment=mine", "model=other", *TINY, "run_dir=runs/mine"]))
     assert not (folder / "runs").exists()
+
+
+def test_a_network_without_parameters(folder):
+    own = "import mine\nfrom torch import nn\n\n\nclass Net(mine.Shuffle):\n"
+    own += "    def __init__(self, scale):\n        super().__init__(scale)\n"
+    own += "        self.head = self.tail = nn.Identity()\n"
+    broken(folder, own, "_target_: other.Net\nscale: ${data.scale}\n")
+    with pytest.raises(ConfigError, match="Net has no parameters"):
+        train(compose("train", ["experiment=mine", "model=other", *TINY, "run_dir=runs/mine"]))
+    sys.modules.pop("other", None)
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,11 @@ class TestErrors:
         with pytest.raises(ConfigError, match=f"Train it first: pkdn train {way}"):
             train(tiny_config("objective=distillation_image", f"teacher={teacher}"))
 
+    def test_a_share_of_an_epoch_needs_epochs(self, tiny_config):
+        cfg = tiny_config(PLAIN, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=null")
+        with pytest.raises(ConfigError, match=r"0\.5 is a share of an epoch.* or trainer\.check_val_every_n_epoch=1"):
+            train(cfg)
+
     def test_a_discriminator_needs_a_scheme_that_has_one(self, tiny_config):
         discriminator = "+module.discriminator._target_=pkdn_lightning.networks.urdgn.URDGNDiscriminator"
         with pytest.raises(ConfigError, match=r"module\.discriminator is for module=adversarial"):

@@ -152,15 +152,24 @@ def explain(error: BaseException) -> str:
     where = f"In conf/{file[1]}.yaml: " if file else ""
     if isinstance(cause, OmegaConfBaseException):
         return where + _explain_omegaconf(cause, message)
+    return _explain_override(message, where)
+
+
+def _explain_override(message: str, where: str) -> str:
+    """Returns what is wrong with a choice or a value, typed or in a file; `where` names the file."""
+    if twice := re.search(r"To override a value use 'override (\S+): (\S+)'", message):
+        return f"{where}A choice of {twice[1]} in the defaults of a file: '- override /{twice[1]}: {twice[2]}'"
+    if nested := re.search(r"Could not override '\w+/(\w+)@", message):
+        return f"{where}A choice of {nested[1]} in the defaults of a file: '- override /{nested[1]}: <name>'"
     unmatched = re.search(r"Could not override '([^']+)'", message)
-    if unmatched and unmatched.group(1) in groups():
-        name = unmatched.group(1)
+    if unmatched is None:
+        return message
+    name = unmatched[1]
+    if name in groups():
         return f"This verb has no choice of {name}: its keys are set one by one, {name}.<key>=...; --help lists them."
-    if unmatched and "@experiment" in unmatched.group(1):
+    if "@experiment" in name:
         return "The experiment's file has to begin with the line '# @package _global_'; its overrides go nowhere."
-    if unmatched:
-        return where + str(unknown_key(unmatched.group(1), groups()))
-    return message
+    return where + str(unknown_key(name, groups()))
 
 
 _PLUGINS = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler")
@@ -193,6 +202,8 @@ def _explain_omegaconf(cause: OmegaConfBaseException, message: str) -> str:
     if wrong.endswith("is not Optional"):
         off = f" {key}.weight=0 switches the term off." if re.fullmatch(r"objective\.\w+", key) else ""
         return f"{key}=null: a value is expected.{off}"
+    if not key and "merge DictConfig with ListConfig" in wrong:
+        return "the file holds a list; expected names with values, e.g. 'width: 16'"
     for pattern, said in _SAID.items():
         if found := re.fullmatch(pattern, wrong):
             return said.format_map(

@@ -243,6 +243,11 @@ def check_validation_interval(trainer: TrainerConfig, batches: int) -> None:
         ConfigError: If it is not; Lightning notices only when it starts.
     """
     every = trainer.val_check_interval
+    if trainer.check_val_every_n_epoch is None and isinstance(every, float):
+        raise ConfigError(
+            f"trainer.val_check_interval={every:g} is a share of an epoch, and trainer.check_val_every_n_epoch=null "
+            "counts steps across epochs. Set a number of steps, or trainer.check_val_every_n_epoch=1"
+        )
     if trainer.check_val_every_n_epoch is not None and isinstance(every, int) and every > batches:
         raise ConfigError(
             f"trainer.val_check_interval={every} is longer than an epoch, which has {batches} batches.\n"

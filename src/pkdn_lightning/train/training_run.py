@@ -159,6 +159,8 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
             f"The network enlarges by {net.scale}, and data.scale={cfg.data.scale} makes the LR faces. Set data.scale="
             f"{net.scale}, or in the network's file 'scale: ${{data.scale}}'."
         )
+    if next(net.parameters(), None) is None:
+        raise ConfigError(f"{type(net).__name__} has no parameters, so there is nothing to train.")
     objective = build_objective(cfg.objective)
     needs_teacher = objective.needs_teacher()
     cached = needs_teacher and cfg.teacher.cache and not cfg.trainer.fast_dev_run  # whose teacher may be untrained
