@@ -74,8 +74,6 @@ def build_datamodule(
 
 def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, card: Mapping[str, Any]) -> SRModule:
     """Returns the training scheme of `cfg` for a network and, if it learns from one, its trained teacher."""
-    if cfg.module.init_from:
-        _start_from(net, cfg.module.init_from, teacher)
     if cfg.module.recompute:
         recompute_blocks(net)
     arguments: dict[str, Any] = {"channels_last": bool(cfg.module.channels_last), "card": card}
@@ -100,6 +98,40 @@ def build_module(cfg: DictConfig, net: SRNetwork, teacher: SRNetwork | None, car
         raise ConfigError(f"module.features is for students; {cfg.module._target_} compares no features. Leave it out.")
     module: SRModule = scheme(net, build_objective(cfg.objective), make_optimizer, make_scheduler, **arguments)
     return module
+
+
+def start_from(net: nn.Module, source: str | None, teacher: nn.Module | None) -> str | None:
+    """Copies weights of a trained network where names and shapes agree.
+
+    Args:
+        net: The network.
+        source: A run, a file, or `teacher`; None for random weights.
+        teacher: The teacher, if there is one.
+
+    Returns:
+        How much was copied, in words; None without a source.
+
+    Raises:
+        ConfigError: If there is no teacher, or no weight agrees.
+    """
+    if not source:
+        return None
+    if source == "teacher" and teacher is None:
+        raise ConfigError(
+            "module.init_from=teacher: this run has no teacher. Choose an objective that has one, e.g. "
+            "objective=distillation_image, or name a run: module.init_from=<run folder>"
+        )
+    trained = teacher if source == "teacher" else load_network(source).net
+    assert trained is not None
+    own = net.state_dict()
+    shared = {
+        name: value for name, value in trained.state_dict().items() if name in own and own[name].shape == value.shape
+    }
+    if not shared:
+        raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
+    copied, all_weights = (sum(value.numel() for value in state.values()) for state in (shared, own))
+    net.load_state_dict(shared, strict=False)
+    return f"Of {source}, {copied:,} of {all_weights:,} weights have equal names and shapes and are copied."
 
 
 def compile_networks(cfg: DictConfig, module: SRModule) -> str | None:
@@ -320,23 +352,3 @@ def build_profiler(name: str | None, run: RunFolder) -> Profiler | str | None:
         sort_by_key="cuda_time_total" if torch.cuda.is_available() else "cpu_time_total",
         row_limit=30,
     )
-
-
-def _start_from(net: nn.Module, source: str, teacher: nn.Module | None) -> None:
-    """Copies weights of a trained network where names and shapes agree: of a run, a file, or the `teacher`."""
-    if source == "teacher" and teacher is None:
-        raise ConfigError(
-            "module.init_from=teacher: this run has no teacher. Choose an objective that has one, e.g. "
-            "objective=distillation_image, or name a run: module.init_from=<run folder>"
-        )
-    trained = teacher if source == "teacher" else load_network(source).net
-    assert trained is not None
-    own = net.state_dict()
-    shared = {
-        name: value for name, value in trained.state_dict().items() if name in own and own[name].shape == value.shape
-    }
-    if not shared:
-        raise ConfigError(f"module.init_from={source} shares no weight of equal name and shape with the network.")
-    copied, all_weights = (sum(value.numel() for value in state.values()) for state in (shared, own))
-    console.print(f"Of {source}, {copied:,} of {all_weights:,} weights have equal names and shapes and are copied.")
-    net.load_state_dict(shared, strict=False)

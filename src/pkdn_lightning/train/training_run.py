@@ -38,6 +38,7 @@ from pkdn_lightning.train.build import (
     check_processes,
     check_validation_interval,
     compile_networks,
+    start_from,
     unvalidated,
 )
 from pkdn_lightning.train.callbacks import LastCheckpoint
@@ -178,6 +179,8 @@ def _assemble(cfg: DictConfig, device: torch.device) -> tuple[_Parts, Mapping[st
         datamodule.teacher_faces = teacher_faces(cfg, teacher, datamodule, device)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)  # independent of a teacher
     network = OmegaConf.to_container(cfg.model, resolve=True)
+    if copied := start_from(net, cfg.module.init_from, teacher.net if teacher else None):
+        console.print(copied)
     module = build_module(cfg, net, teacher.net if teacher else None, {"experiment": cfg.experiment, **datamodule.card})
     started_from = {"init_from": cfg.module.init_from} if cfg.module.init_from else {}  # no teacher for other runs
     record = provenance(cfg.experiment, cfg.seed, RunFolder(Path(cfg.run_dir))) | {
@@ -212,7 +215,9 @@ def _open_data(cfg: DictConfig, net: SRNetwork, *, needs_teacher: bool) -> FaceS
 @torch.no_grad()
 def _rehearse(cfg: DictConfig, datamodule: FaceSRDataModule) -> None:
     """Compares the student's output of two faces with that of an untrained teacher."""
-    module = build_module(cfg, build_network(cfg.model), build_network(cfg.teacher.model, "teacher.model"), {}).eval()
+    net, teacher = build_network(cfg.model), build_network(cfg.teacher.model, "teacher.model")
+    start_from(net, cfg.module.init_from, teacher)
+    module = build_module(cfg, net, teacher, {}).eval()
     batch = datamodule.preview("train", 2)
     if isinstance(module, StudentModule):
         with eagerly():
