@@ -266,6 +266,13 @@ def test_starting_from_the_teachers_weights(tiny_config, teacher_run, named):
     assert all(torch.equal(taught[name], student[name]) for name in shared)
 
 
+def test_what_is_copied_is_told_once_of_the_trained_teacher(tiny_config, tmp_path, capsys):
+    train(tiny_config("module.init_from=teacher", f"paths.runs={tmp_path}/own_runs", "trainer.max_steps=1"))
+    shown = capsys.readouterr().out
+    assert shown.count("weights have equal names and shapes") == 1
+    assert shown.index("Teacher: ") < shown.index("weights have equal names and shapes")
+
+
 def test_models_load_by_run_and_by_file(trained_student):
     run = trained_student.run
     loaded = load_network(run.path)
