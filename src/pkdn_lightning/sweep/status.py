@@ -147,7 +147,8 @@ def end_session() -> int:
         console.print(f"{job['error']}\nRun it again: {job['command']}")
     outcomes = [job.get("outcome", "not finished") for job in jobs.values()]
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
-    console.print(f"\nSweep in {folder}: {counts}. Repeat the command to run unfinished jobs.")
+    way_on = "" if set(outcomes) == {RunStatus.FINISHED} else " Repeat the command to run unfinished jobs."
+    console.print(f"\nSweep in {folder}: {counts}.{way_on}")
     return 1 if failed else 0
 
 
