@@ -26,4 +26,4 @@ def test_without_a_terminal_progress_is_told_in_lines_and_nothing_is_printed_whe
     seconds = iter(range(0, 1000, 30))
     monkeypatch.setattr("pkdn_lightning.console.time.monotonic", lambda: next(seconds))
     assert list(progress(iter(range(4)), "reading", 4)) == [0, 1, 2, 3]
-    assert capsys.readouterr().out.startswith("0 of 4 (reading)\n")
+    assert capsys.readouterr().out.startswith("reading: 0 of 4\n")
